@@ -1,0 +1,1 @@
+//! backbone (filled by its branch).

@@ -1,0 +1,1 @@
+//! gpu (filled by its branch).

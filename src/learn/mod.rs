@@ -1,0 +1,1 @@
+//! learn (filled by its branch).

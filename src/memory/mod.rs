@@ -1,0 +1,1 @@
+//! memory (filled by its branch).

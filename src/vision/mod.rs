@@ -1,0 +1,1 @@
+//! vision (filled by its branch).
