@@ -1,1 +1,15 @@
-//! gpu (filled by its branch).
+//! The only place that names `wgpu`: adapter and device, shader composition, buffers, recorded plans, and one
+//! host file per kernel family. It knows nothing of losses, heads or schedules.
+
+pub mod buffer;
+pub mod device;
+pub mod kernels;
+pub mod plan;
+pub mod shader;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use buffer::Buffer;
+pub use device::Device;
+pub use plan::{HYPER_STRIDE_BYTES, Plan, Recorder};

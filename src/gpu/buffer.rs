@@ -1,0 +1,141 @@
+//! Storage buffers of 32-bit elements.
+
+use crate::gpu::Device;
+use crate::gpu::device::Counters;
+use crate::{Error, Result};
+
+/// A storage buffer of `len` 32-bit elements (f32, u32 or i32), zeroed when made.
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    pub(crate) raw: wgpu::Buffer,
+    len: usize,
+}
+
+const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
+    .union(wgpu::BufferUsages::COPY_SRC)
+    .union(wgpu::BufferUsages::COPY_DST);
+
+impl Buffer {
+    /// A zeroed buffer. A length of 0 still takes one element, since empty bindings are not allowed.
+    #[must_use]
+    pub fn zeroed(device: &Device, label: &str, len: usize) -> Self {
+        Counters::add(&device.counters.allocations);
+        let raw = device.raw.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: (len.max(1) * 4) as u64,
+            usage: STORAGE,
+            mapped_at_creation: false,
+        });
+        Self { raw, len }
+    }
+
+    /// A buffer holding `values`.
+    #[must_use]
+    pub fn from_slice<T: bytemuck::NoUninit>(device: &Device, label: &str, values: &[T]) -> Self {
+        const { assert!(size_of::<T>() == 4, "elements are 32 bits") };
+        let buffer = Self::zeroed(device, label, values.len());
+        buffer.write(device, 0, values);
+        buffer
+    }
+
+    /// Number of elements.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no element.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Queues a write of `values` from element `start`; it happens before the next submit.
+    pub fn write<T: bytemuck::NoUninit>(&self, device: &Device, start: usize, values: &[T]) {
+        if !values.is_empty() {
+            device
+                .queue
+                .write_buffer(&self.raw, (start * 4) as u64, bytemuck::cast_slice(values));
+        }
+    }
+
+    /// Waits for everything submitted and reads the whole buffer.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost or the mapping failed.
+    pub fn read<T: bytemuck::Pod>(&self, device: &Device) -> Result<Vec<T>> {
+        if self.len == 0 {
+            return Ok(Vec::new());
+        }
+        ReadBack::new(device, self.len).read(device, self)
+    }
+}
+
+/// A host-visible staging buffer, kept for repeated reads of one length.
+#[derive(Debug)]
+pub struct ReadBack {
+    raw: wgpu::Buffer,
+    len: usize,
+}
+
+impl ReadBack {
+    /// Staging for `len` elements.
+    #[must_use]
+    pub fn new(device: &Device, len: usize) -> Self {
+        Counters::add(&device.counters.allocations);
+        let raw = device.raw.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("read_back"),
+            size: (len.max(1) * 4) as u64,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        Self { raw, len }
+    }
+
+    /// Copies the first elements of `source` and waits for them.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost or the mapping failed.
+    pub fn read<T: bytemuck::Pod>(&self, device: &Device, source: &Buffer) -> Result<Vec<T>> {
+        Counters::add(&device.counters.read_backs);
+        let mut encoder = device
+            .raw
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let bytes = (self.len.min(source.len) * 4) as u64;
+        encoder.copy_buffer_to_buffer(&source.raw, 0, &self.raw, 0, bytes);
+        device.queue.submit([encoder.finish()]);
+        let outcome = std::sync::Arc::new(std::sync::OnceLock::new());
+        let slot = std::sync::Arc::clone(&outcome);
+        self.raw.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+            slot.get_or_init(|| result.map_err(|e| e.to_string()));
+        });
+        device.wait()?;
+        match outcome.get() {
+            Some(Ok(())) => {}
+            Some(Err(reason)) => return Err(device.error(reason.clone())),
+            None => return Err(device.error("the read-back did not finish")),
+        }
+        let view = self
+            .raw
+            .get_mapped_range(0..bytes)
+            .map_err(|e| device.error(e.to_string()))?;
+        let values = bytemuck::pod_collect_to_vec(&view);
+        drop(view);
+        self.raw.unmap();
+        Ok(values)
+    }
+}
+
+impl Buffer {
+    /// Refuses a buffer that holds fewer than `len` elements.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] naming `what`.
+    pub fn at_least(&self, what: &str, len: usize) -> Result<()> {
+        if self.len < len {
+            Err(Error::shape(what, len, self.len))
+        } else {
+            Ok(())
+        }
+    }
+}

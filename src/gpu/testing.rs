@@ -1,0 +1,129 @@
+//! Shared device and comparison harness of the kernel tests.
+
+use std::sync::OnceLock;
+
+use crate::Result;
+use crate::gpu::{Buffer, Device, Recorder};
+
+/// Words past the end of an output that no kernel may touch.
+const GUARD_WORDS: usize = 8;
+const GUARD: f32 = -7.25e18;
+const GARBAGE: f32 = 3.5e33;
+
+/// The process's device, software adapters welcome. `None`, said aloud, if there is none and none is required.
+pub(crate) fn device() -> Option<&'static Device> {
+    static DEVICE: OnceLock<Result<Device, String>> = OnceLock::new();
+    match DEVICE.get_or_init(|| Device::open(true).map_err(|e| e.to_string())) {
+        Ok(device) => Some(device),
+        Err(reason) => {
+            let required = std::env::var("KAIZEN_REQUIRE").unwrap_or_default();
+            assert!(
+                !required.split(',').any(|part| part == "gpu"),
+                "KAIZEN_REQUIRE names gpu: {reason}"
+            );
+            println!("skipped: no GPU adapter ({reason})");
+            None
+        }
+    }
+}
+
+/// An output of `len` elements, full of garbage and followed by guard words.
+pub(crate) fn output(device: &Device, len: usize) -> Buffer {
+    let mut values = vec![GARBAGE; len];
+    values.extend([GUARD; GUARD_WORDS]);
+    Buffer::from_slice(device, "output", &values)
+}
+
+/// An in-place buffer holding `values`, followed by guard words.
+pub(crate) fn in_place(device: &Device, values: &[f32]) -> Buffer {
+    let mut values = values.to_vec();
+    values.extend([GUARD; GUARD_WORDS]);
+    Buffer::from_slice(device, "in_place", &values)
+}
+
+/// Reads an [`output`] or [`in_place`] buffer back; fails if a guard word was touched.
+pub(crate) fn read_guarded(device: &Device, buffer: &Buffer) -> Vec<f32> {
+    let mut values: Vec<f32> = buffer.read(device).unwrap();
+    let guard = values.split_off(values.len() - GUARD_WORDS);
+    assert!(
+        guard.iter().all(|v| *v == GUARD),
+        "a kernel wrote past the end: {guard:?}"
+    );
+    values
+}
+
+/// Records with `record`, runs one step with `hyper` and waits.
+pub(crate) fn run(device: &Device, hyper: &[u8], record: impl FnOnce(&mut Recorder<'_>) -> Result<()>) {
+    let mut recorder = Recorder::new(device, 1);
+    record(&mut recorder).unwrap();
+    recorder.finish().run(device, &[hyper]).unwrap();
+    device.wait().unwrap();
+}
+
+/// How close two computations must be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Level {
+    /// The same bits.
+    Exact,
+    /// A handful of roundings of each value.
+    Rounding,
+    /// A sum of this many terms of about the size of the largest value.
+    Accumulated(usize),
+}
+
+/// The worst difference beyond `level`, as a readable line; `None` if all agree. Non-finite values never agree.
+pub(crate) fn mismatch(what: &str, got: &[f32], want: &[f64], level: Level) -> Option<String> {
+    if got.len() != want.len() {
+        return Some(format!("{what}: {} values, expected {}", got.len(), want.len()));
+    }
+    let scale = want.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+    let eps = f64::from(f32::EPSILON);
+    let mut worst: Option<(f64, usize)> = None;
+    for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
+        let bound = match level {
+            Level::Exact => 0.0,
+            Level::Rounding => 16.0 * eps * w.abs() + 4.0 * eps * scale + 1e-30,
+            Level::Accumulated(terms) => {
+                16.0 * eps * w.abs() + 8.0 * eps * (terms.max(1) as f64).sqrt() * scale + 1e-30
+            }
+        };
+        let excess = (f64::from(g) - w).abs() - bound;
+        let excess = if excess.is_nan() { f64::INFINITY } else { excess };
+        if excess > 0.0 && worst.is_none_or(|(e, _)| excess > e) {
+            worst = Some((excess, i));
+        }
+    }
+    worst.map(|(_, i)| {
+        format!(
+            "{what}[{i}]: got {:e}, expected {:e} ({level:?}, scale {scale:e})",
+            got[i], want[i]
+        )
+    })
+}
+
+/// Fails with the worst difference.
+#[track_caller]
+pub(crate) fn assert_close(what: &str, got: &[f32], want: &[f64], level: Level) {
+    if let Some(line) = mismatch(what, got, want, level) {
+        panic!("{line}");
+    }
+}
+
+/// Seeded values in -1..1.
+pub(crate) fn values(seed: u64, len: usize) -> Vec<f32> {
+    let mut rng = crate::rng::Rng::new(seed, 0);
+    (0..len).map(|_| rng.between(-1.0, 1.0)).collect()
+}
+
+/// The same numbers in double precision.
+pub(crate) fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| f64::from(v)).collect()
+}
+
+#[test]
+fn the_harness_sees_wrong_signs_and_non_finite_values() {
+    assert!(mismatch("same", &[1.0, -2.0], &[1.0, -2.0], Level::Exact).is_none());
+    assert!(mismatch("sign", &[1.0, 2.0], &[1.0, -2.0], Level::Accumulated(64)).is_some());
+    assert!(mismatch("nan", &[f32::NAN], &[1.0], Level::Accumulated(64)).is_some());
+    assert!(mismatch("swapped", &[0.1, 0.2], &[0.2, 0.1], Level::Accumulated(64)).is_some());
+}
