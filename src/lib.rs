@@ -14,6 +14,8 @@ pub mod vision;
 pub mod backbone;
 pub mod gpu;
 
+pub mod heads;
+
 pub mod memory;
 
 pub mod learn;

@@ -1,0 +1,430 @@
+//! Layer lists and their first parameters.
+
+use serde::{Deserialize, Serialize};
+
+use crate::heads::{Parameters, Tensor};
+use crate::rng::Rng;
+use crate::{Error, Result};
+
+/// Normalisation of the hidden layers of a head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Norm {
+    /// None.
+    #[default]
+    None,
+    /// Batch normalisation, as the paper has it.
+    Batch,
+    /// Layer normalisation: independent of the batch, fit for small ones.
+    Layer,
+}
+
+/// One layer of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Layer {
+    /// `y = x · weightᵀ + bias`, weight `[outputs, inputs]`.
+    Linear {
+        /// Width in.
+        inputs: usize,
+        /// Width out.
+        outputs: usize,
+    },
+    /// Batch normalisation with weight, bias and running statistics, all `[width]`.
+    BatchNorm(usize),
+    /// Layer normalisation with weight and bias `[width]`.
+    LayerNorm(usize),
+    /// `max(x, 0)`.
+    Relu,
+}
+
+/// A head as a list of layers, numbered from 0 as in `name.0.weight`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mlp(pub Vec<Layer>);
+
+impl Mlp {
+    /// Linear layers of the given widths (at least two), ReLU between them, each hidden layer normalised by `norm`.
+    #[must_use]
+    pub fn new(widths: &[usize], norm: Norm) -> Self {
+        let mut layers = Vec::new();
+        for (i, pair) in widths.windows(2).enumerate() {
+            layers.push(Layer::Linear {
+                inputs: pair[0],
+                outputs: pair[1],
+            });
+            if i + 2 < widths.len() {
+                match norm {
+                    Norm::None => {}
+                    Norm::Batch => layers.push(Layer::BatchNorm(pair[1])),
+                    Norm::Layer => layers.push(Layer::LayerNorm(pair[1])),
+                }
+                layers.push(Layer::Relu);
+            }
+        }
+        Self(layers)
+    }
+
+    /// Width that the head takes.
+    #[must_use]
+    pub fn inputs(&self) -> usize {
+        self.0
+            .iter()
+            .find_map(|l| {
+                if let Layer::Linear { inputs, .. } = l {
+                    Some(*inputs)
+                } else {
+                    None
+                }
+            })
+            .unwrap_or(0)
+    }
+
+    /// Width that the head gives.
+    #[must_use]
+    pub fn outputs(&self) -> usize {
+        let last = self.0.iter().rev();
+        last.filter_map(|l| {
+            if let Layer::Linear { outputs, .. } = l {
+                Some(*outputs)
+            } else {
+                None
+            }
+        })
+        .next()
+        .unwrap_or(0)
+    }
+
+    /// Checks that neighbouring layers fit.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] naming the layer, [`Error::Config`] for a list that does not start and end with a linear layer.
+    pub fn check(&self, name: &str) -> Result<()> {
+        let is_linear = |layer: Option<&Layer>| matches!(layer, Some(Layer::Linear { .. }));
+        let doubled = self.0.windows(2).any(|pair| pair == [Layer::Relu, Layer::Relu]);
+        if !is_linear(self.0.first()) || !is_linear(self.0.last()) || doubled {
+            return Err(Error::config(
+                "layers",
+                name,
+                "a list that starts and ends with a linear layer, no ReLU twice",
+            ));
+        }
+        let mut width = None;
+        for (i, layer) in self.0.iter().enumerate() {
+            let (takes, gives) = match *layer {
+                Layer::Linear { inputs, outputs } => (inputs, outputs),
+                Layer::BatchNorm(w) | Layer::LayerNorm(w) => (w, w),
+                Layer::Relu => continue,
+            };
+            if takes == 0 || gives == 0 || width.is_some_and(|w| w != takes) {
+                return Err(Error::shape(format!("{name}.{i}"), width.unwrap_or(1), takes));
+            }
+            width = Some(gives);
+        }
+        Ok(())
+    }
+
+    fn init(&self, name: &str, rng: &mut Rng, into: &mut Parameters) {
+        for (i, layer) in self.0.iter().enumerate() {
+            let name = format!("{name}.{i}");
+            match *layer {
+                Layer::Linear { inputs, outputs } => init_linear(&name, inputs, outputs, rng, into),
+                Layer::BatchNorm(width) => {
+                    init_norm(&name, width, into);
+                    into.insert(format!("{name}.running_mean"), Tensor::zeros(&[width]));
+                    into.insert(format!("{name}.running_var"), Tensor::filled(&[width], 1.0));
+                }
+                Layer::LayerNorm(width) => init_norm(&name, width, into),
+                Layer::Relu => {}
+            }
+        }
+    }
+}
+
+/// Uniform in ±1/sqrt(inputs), weight and bias, as PyTorch's `nn.Linear`.
+fn init_linear(name: &str, inputs: usize, outputs: usize, rng: &mut Rng, into: &mut Parameters) {
+    #[allow(clippy::cast_precision_loss, reason = "widths are small")]
+    let bound = 1.0 / (inputs.max(1) as f32).sqrt();
+    let mut draw = |n: usize| (0..n).map(|_| rng.between(-bound, bound)).collect();
+    let weight = Tensor {
+        shape: vec![outputs, inputs],
+        data: draw(outputs * inputs),
+    };
+    let bias = Tensor {
+        shape: vec![outputs],
+        data: draw(outputs),
+    };
+    into.insert(format!("{name}.weight"), weight);
+    into.insert(format!("{name}.bias"), bias);
+}
+
+fn init_norm(name: &str, width: usize, into: &mut Parameters) {
+    into.insert(format!("{name}.weight"), Tensor::filled(&[width], 1.0));
+    into.insert(format!("{name}.bias"), Tensor::zeros(&[width]));
+}
+
+/// The residual bottleneck `u = h + up(relu(down(norm(h))))`; `up` starts at zero, so that learning starts exactly
+/// at the frozen features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adapter {
+    /// Width of the hidden layer.
+    pub bottleneck: usize,
+    /// Whether h is layer-normalised on its way down (`adapter.norm`).
+    pub layer_norm: bool,
+}
+
+/// Every part that learns, with its widths.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Architecture {
+    /// Width D of the backbone's features h, and of the adapted features u.
+    pub features: usize,
+    /// `h -> u`.
+    pub adapter: Adapter,
+    /// `u -> z`, width P.
+    pub projector: Mlp,
+    /// `z -> p`, for the methods that predict (BYOL, SimSiam).
+    pub predictor: Option<Mlp>,
+    /// `z -> r`, which must recover the teacher's projection.
+    pub distill_predictor: Mlp,
+    /// `u -> logits`, width C.
+    pub classifier: Mlp,
+}
+
+impl Architecture {
+    /// Checks that all parts fit together.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::Config`] naming the part.
+    pub fn check(&self) -> Result<()> {
+        if self.features == 0 || self.adapter.bottleneck == 0 {
+            return Err(Error::config(
+                "adapter",
+                format!("{:?}", self.adapter),
+                "widths of at least 1",
+            ));
+        }
+        let projection = self.projector.outputs();
+        let parts = [
+            ("projector", Some(&self.projector), self.features, projection),
+            ("predictor", self.predictor.as_ref(), projection, projection),
+            (
+                "distill_predictor",
+                Some(&self.distill_predictor),
+                projection,
+                projection,
+            ),
+            (
+                "classifier",
+                Some(&self.classifier),
+                self.features,
+                self.classifier.outputs(),
+            ),
+        ];
+        for (name, mlp, inputs, outputs) in parts {
+            let Some(mlp) = mlp else { continue };
+            mlp.check(name)?;
+            if (mlp.inputs(), mlp.outputs()) != (inputs, outputs) {
+                return Err(Error::shape(
+                    name,
+                    [inputs, outputs],
+                    [mlp.inputs(), mlp.outputs()],
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Number of classes the classifier can name.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        self.classifier.outputs()
+    }
+
+    /// Shape of a tensor by name (copies and optimiser moments have the shape of the tensor they follow);
+    /// `None` for a name that is no tensor of these parts.
+    #[must_use]
+    pub fn shape_of(&self, name: &str) -> Option<Vec<usize>> {
+        let (stem, part) = name.rsplit_once('.')?;
+        let adapter = self.adapter.bottleneck;
+        let linear = |inputs: usize, outputs: usize| match part {
+            "weight" => Some(vec![outputs, inputs]),
+            "bias" => Some(vec![outputs]),
+            _ => None,
+        };
+        match stem {
+            "adapter.norm" if self.adapter.layer_norm => return Some(vec![self.features]),
+            "adapter.down" => return linear(self.features, adapter),
+            "adapter.up" => return linear(adapter, self.features),
+            _ => {}
+        }
+        let (head, number) = stem.rsplit_once('.')?;
+        let mlp = match head {
+            "projector" => &self.projector,
+            "predictor" => self.predictor.as_ref()?,
+            "distill_predictor" => &self.distill_predictor,
+            "classifier" => &self.classifier,
+            _ => return None,
+        };
+        match *mlp.0.get(number.parse::<usize>().ok()?)? {
+            Layer::Linear { inputs, outputs } => linear(inputs, outputs),
+            Layer::BatchNorm(width) | Layer::LayerNorm(width) => Some(vec![width]),
+            Layer::Relu => None,
+        }
+    }
+
+    /// First parameters from a seed; each part draws from its own stream.
+    #[must_use]
+    pub fn init(&self, seed: u64) -> Parameters {
+        let mut parameters = Parameters::default();
+        let d = self.features;
+        if self.adapter.layer_norm {
+            init_norm("adapter.norm", d, &mut parameters);
+        }
+        init_linear(
+            "adapter.down",
+            d,
+            self.adapter.bottleneck,
+            &mut Rng::named(seed, "adapter"),
+            &mut parameters,
+        );
+        parameters.insert("adapter.up.weight", Tensor::zeros(&[d, self.adapter.bottleneck]));
+        parameters.insert("adapter.up.bias", Tensor::zeros(&[d]));
+        self.projector
+            .init("projector", &mut Rng::named(seed, "projector"), &mut parameters);
+        if let Some(predictor) = &self.predictor {
+            predictor.init("predictor", &mut Rng::named(seed, "predictor"), &mut parameters);
+        }
+        self.distill_predictor.init(
+            "distill_predictor",
+            &mut Rng::named(seed, "distill_predictor"),
+            &mut parameters,
+        );
+        self.classifier
+            .init("classifier", &mut Rng::named(seed, "classifier"), &mut parameters);
+        parameters
+    }
+
+    /// Widens the classifier to `classes` outputs. Old rows keep their bits; new rows start as a fresh layer would.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if that would take classes away or a tensor is missing.
+    pub fn grow(&mut self, parameters: &mut Parameters, classes: usize, seed: u64) -> Result<()> {
+        let old = self.classes();
+        if classes < old {
+            return Err(Error::config(
+                "classes",
+                classes,
+                format!("at least {old}; forget a class to remove it"),
+            ));
+        }
+        let index = self.classifier.0.len() - 1;
+        let Some(Layer::Linear { inputs, outputs }) = self.classifier.0.last_mut() else {
+            return Err(Error::config(
+                "classifier",
+                "no linear layer",
+                "a linear layer at the end",
+            ));
+        };
+        *outputs = classes;
+        let (inputs, name) = (*inputs, format!("classifier.{index}"));
+        let mut fresh = Parameters::default();
+        init_linear(
+            &name,
+            inputs,
+            classes - old,
+            &mut Rng::named(seed, &format!("grow {old}")),
+            &mut fresh,
+        );
+        for (part, row) in [("weight", inputs), ("bias", 1)] {
+            let key = format!("{name}.{part}");
+            let mut data = parameters.get(&key)?.data.clone();
+            data.extend(&fresh.get(&key)?.data);
+            let shape = if part == "weight" {
+                vec![classes, row]
+            } else {
+                vec![classes]
+            };
+            parameters.insert(key, Tensor::new(&shape, data)?);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small() -> Architecture {
+        Architecture {
+            features: 8,
+            adapter: Adapter {
+                bottleneck: 4,
+                layer_norm: true,
+            },
+            projector: Mlp::new(&[8, 6, 5], Norm::Batch),
+            predictor: None,
+            distill_predictor: Mlp::new(&[5, 7, 5], Norm::Layer),
+            classifier: Mlp::new(&[8, 3], Norm::None),
+        }
+    }
+
+    #[test]
+    fn names_are_numbered_as_layers() {
+        let parameters = small().init(1);
+        for name in [
+            "adapter.norm.weight",
+            "projector.1.running_var",
+            "projector.3.bias",
+            "classifier.0.weight",
+        ] {
+            assert!(parameters.contains(name), "{name} in {:?}", parameters.names());
+        }
+        assert!(
+            parameters
+                .get("adapter.up.weight")
+                .unwrap()
+                .data
+                .iter()
+                .all(|v| *v == 0.0)
+        );
+    }
+
+    #[test]
+    fn every_first_tensor_has_the_shape_that_its_name_says() {
+        let architecture = small();
+        for (name, tensor) in architecture.init(1).iter() {
+            assert_eq!(
+                architecture.shape_of(name).as_ref(),
+                Some(&tensor.shape),
+                "{name}"
+            );
+        }
+        assert_eq!(architecture.shape_of("projector.2.weight"), None);
+    }
+
+    #[test]
+    fn growth_keeps_old_rows_bit_for_bit() {
+        let mut architecture = small();
+        let mut parameters = architecture.init(1);
+        let before = parameters.get("classifier.0.weight").unwrap().clone();
+        architecture.grow(&mut parameters, 5, 1).unwrap();
+        let after = parameters.get("classifier.0.weight").unwrap();
+        assert_eq!(
+            (after.shape.as_slice(), &after.data[..24]),
+            ([5, 8].as_slice(), &before.data[..])
+        );
+        assert!(architecture.grow(&mut parameters, 2, 1).is_err());
+        architecture.check().unwrap();
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_are_refused_by_name() {
+        let mut architecture = small();
+        architecture.distill_predictor = Mlp::new(&[4, 7, 5], Norm::None);
+        assert!(
+            architecture
+                .check()
+                .unwrap_err()
+                .to_string()
+                .contains("distill_predictor")
+        );
+    }
+}

@@ -1,0 +1,226 @@
+//! The four terms and their weights: what is minimised. One enum and one match; the formulas are in
+//! `docs/kernels.md` and `reference`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::heads::{Architecture, Mlp, Norm};
+use crate::{Error, Result};
+
+/// The self-supervised method; it decides the projector, the term and the matching feature distillation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SslMethod {
+    /// NT-Xent over the batch (arXiv 2002.05709).
+    Simclr,
+    /// InfoNCE against a queue of momentum keys (arXiv 2003.04297).
+    Moco,
+    /// Prediction of a momentum projection (arXiv 2006.07733).
+    Byol,
+    /// Prediction of the other view's projection, gradient stopped (arXiv 2011.10566).
+    Simsiam,
+    /// Variance, invariance, covariance (arXiv 2105.04906).
+    Vicreg,
+    /// Cross-correlation near the identity (arXiv 2103.03230).
+    BarlowTwins,
+}
+
+impl SslMethod {
+    /// All six, in the order of the paper's tables and then ours.
+    pub const ALL: [Self; 6] = [
+        Self::Moco,
+        Self::Simclr,
+        Self::Byol,
+        Self::Simsiam,
+        Self::Vicreg,
+        Self::BarlowTwins,
+    ];
+
+    /// Name as typed on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Simclr => "simclr",
+            Self::Moco => "moco",
+            Self::Byol => "byol",
+            Self::Simsiam => "simsiam",
+            Self::Vicreg => "vicreg",
+            Self::BarlowTwins => "barlow_twins",
+        }
+    }
+
+    /// Whether momentum (EMA) copies of adapter and projector are kept.
+    #[must_use]
+    pub fn has_momentum(self) -> bool {
+        matches!(self, Self::Moco | Self::Byol)
+    }
+
+    /// Whether a predictor follows the projector.
+    #[must_use]
+    pub fn has_predictor(self) -> bool {
+        matches!(self, Self::Byol | Self::Simsiam)
+    }
+
+    /// The projector of the paper's code for this method, with hidden width `hidden` and output `projection`.
+    #[must_use]
+    pub fn projector(self, features: usize, hidden: usize, projection: usize) -> Mlp {
+        match self {
+            Self::Simclr | Self::Moco => Mlp::new(&[features, hidden, projection], Norm::None),
+            Self::Byol => Mlp::new(&[features, hidden, projection], Norm::Batch),
+            Self::Simsiam | Self::Vicreg | Self::BarlowTwins => {
+                Mlp::new(&[features, hidden, hidden, projection], Norm::Batch)
+            }
+        }
+    }
+}
+
+impl std::str::FromStr for SslMethod {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let text = if text == "barlow" { "barlow_twins" } else { text };
+        let names = Self::ALL.map(Self::name);
+        let found = Self::ALL.into_iter().find(|method| method.name() == text);
+        found.ok_or_else(|| Error::config("method", text, format!("one of {names:?}")))
+    }
+}
+
+/// Which statistics the batch norms of a frozen copy use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyNorm {
+    /// Running statistics: the teacher is in evaluation mode.
+    #[default]
+    Inference,
+    /// The current batch's, as in the paper's code.
+    Batch,
+}
+
+/// The objective `L = ssl + w_f feature_distill + w_c classifier + w_d classifier_distill` (arXiv 2303.17235,
+/// section 3), every term on current and replay rows and both views.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Objective {
+    /// The self-supervised method.
+    pub method: SslMethod,
+    /// Weight of the self-supervised term; 0 leaves it out.
+    pub ssl_weight: f32,
+    /// Weight of the feature distillation; 0 leaves it out.
+    pub feature_distill_weight: f32,
+    /// Weight of the cross-entropy (sum over views).
+    pub classifier_weight: f32,
+    /// Weight of the classifier distillation (mean over views); 0 leaves it out.
+    pub classifier_distill_weight: f32,
+    /// Temperature of NT-Xent and InfoNCE.
+    pub temperature: f32,
+    /// Temperature of the contrastive feature distillation.
+    pub distill_temperature: f32,
+    /// NT-Xent without the positive in the denominator (arXiv 2110.06848), fit for small batches.
+    pub decoupled: bool,
+    /// VICReg weights of invariance, variance, covariance.
+    pub vicreg: [f32; 3],
+    /// Barlow Twins scale and off-diagonal weight.
+    pub barlow: [f32; 2],
+    /// Whether the classifier distillation covers only the classes that the teacher knew.
+    pub mask_to_known: bool,
+    /// Whether the classifier's gradient reaches the adapter; the paper stops it.
+    pub labels_train_adapter: bool,
+    /// Batch-norm statistics of the teacher.
+    pub teacher_norm: CopyNorm,
+    /// Rows of each MoCo queue.
+    pub queue: usize,
+}
+
+impl Objective {
+    /// The paper's scripts: no mask, lambda_C 2, teacher's batch norms on batch statistics.
+    #[must_use]
+    pub fn as_published(method: SslMethod) -> Self {
+        Self {
+            mask_to_known: false,
+            teacher_norm: CopyNorm::Batch,
+            queue: 65_536,
+            ..Self::new(method)
+        }
+    }
+
+    /// Our default for a method; ADR 7 says where and why it differs from the paper's code.
+    #[must_use]
+    pub fn new(method: SslMethod) -> Self {
+        let vicreg = method == SslMethod::Vicreg;
+        Self {
+            method,
+            ssl_weight: 1.0,
+            feature_distill_weight: if vicreg { 25.0 } else { 1.0 },
+            classifier_weight: 1.0,
+            classifier_distill_weight: 2.0,
+            temperature: if method == SslMethod::Simclr { 0.1 } else { 0.2 },
+            distill_temperature: 0.2,
+            decoupled: false,
+            vicreg: [25.0, 25.0, 1.0],
+            barlow: [0.1, 5e-3],
+            mask_to_known: true,
+            labels_train_adapter: false,
+            teacher_norm: CopyNorm::Inference,
+            queue: 4096,
+        }
+    }
+
+    /// Checks ranges, and the parts that the method needs.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the setting and what is allowed.
+    pub fn check(&self, architecture: &Architecture) -> Result<()> {
+        let weights = [
+            ("ssl_weight", self.ssl_weight),
+            ("feature_distill_weight", self.feature_distill_weight),
+            ("classifier_weight", self.classifier_weight),
+            ("classifier_distill_weight", self.classifier_distill_weight),
+        ];
+        for (name, weight) in weights {
+            if !(weight.is_finite() && weight >= 0.0) {
+                return Err(Error::config(name, weight, "a finite number of at least 0"));
+            }
+        }
+        for (name, value) in [
+            ("temperature", self.temperature),
+            ("distill_temperature", self.distill_temperature),
+        ] {
+            if !(value.is_finite() && value > 0.0) {
+                return Err(Error::config(
+                    name,
+                    value,
+                    "a finite number above 0, usually 0.05 to 1",
+                ));
+            }
+        }
+        if self.method.has_predictor() != architecture.predictor.is_some() {
+            let allowed = "a predictor for byol and simsiam, none for the others";
+            return Err(Error::config(
+                "predictor",
+                architecture.predictor.is_some(),
+                allowed,
+            ));
+        }
+        if self.method == SslMethod::Moco && self.queue == 0 {
+            return Err(Error::config("queue", 0, "at least 1 row"));
+        }
+        architecture.check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_parse_back() {
+        for method in SslMethod::ALL {
+            assert_eq!(method.name().parse::<SslMethod>().unwrap(), method);
+        }
+        assert!(
+            "swav"
+                .parse::<SslMethod>()
+                .unwrap_err()
+                .to_string()
+                .contains("barlow_twins")
+        );
+    }
+}
