@@ -35,11 +35,11 @@ pub struct StepInput {
     /// Table rows of view 1, then of view 2: `2N`.
     pub index: Vec<u32>,
     /// Learning rate of adapter, projector and predictors.
-    pub learning_rate: f32,
+    pub learning_rate: f64,
     /// Learning rate of the classifier.
-    pub classifier_rate: f32,
+    pub classifier_rate: f64,
     /// EMA decay of the momentum copies.
-    pub momentum_decay: f32,
+    pub momentum_decay: f64,
     /// Steps that the optimiser has taken before this one (AdamW's bias correction).
     pub step: u64,
     /// Queue row that the first new key goes to.
@@ -50,15 +50,15 @@ pub struct StepInput {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Terms {
     /// Self-supervised term.
-    pub ssl: f32,
+    pub ssl: f64,
     /// Feature distillation.
-    pub feature_distill: f32,
+    pub feature_distill: f64,
     /// Cross-entropy, summed over views.
-    pub classifier: f32,
+    pub classifier: f64,
     /// Classifier distillation, mean over views.
-    pub classifier_distill: f32,
+    pub classifier_distill: f64,
     /// Mean per-dimension deviation of unit projections; near `1/sqrt(P)` in health.
-    pub deviation: f32,
+    pub deviation: f64,
 }
 
 impl Terms {
@@ -66,8 +66,8 @@ impl Terms {
     ///
     /// # Errors
     /// [`Error::NonFinite`] naming the term, or the parameters, that went wrong.
-    pub fn from_row(row: &[f32], step: u64) -> Result<Self> {
-        let at = |slot: Slot| row[slot as usize];
+    pub fn from_row<T: Copy + Into<f64>>(row: &[T], step: u64) -> Result<Self> {
+        let at = |slot: Slot| row[slot as usize].into();
         let terms = Self {
             ssl: at(Slot::Ssl),
             feature_distill: at(Slot::FeatureDistill),
@@ -99,7 +99,7 @@ impl Terms {
 
     /// The weighted total.
     #[must_use]
-    pub fn total(&self, objective: &Objective) -> f32 {
+    pub fn total(&self, objective: &Objective) -> f64 {
         objective.ssl_weight * self.ssl
             + objective.feature_distill_weight * self.feature_distill
             + objective.classifier_weight * self.classifier
@@ -174,6 +174,19 @@ impl Problem {
         step_program(&spec)
     }
 
+    /// The problem without its feature table, which an engine has taken.
+    pub(crate) fn clone_without_table(&self) -> Self {
+        Self {
+            architecture: self.architecture.clone(),
+            objective: self.objective.clone(),
+            optimizer: self.optimizer,
+            rows: self.rows,
+            table: Vec::new(),
+            labels: self.labels.clone(),
+            steps_per_submit: self.steps_per_submit,
+        }
+    }
+
     /// Checks the sizes and indices of a batch.
     ///
     /// # Errors
@@ -194,7 +207,7 @@ impl Problem {
 
     /// `1 / labelled rows of one view`, 0 if there is none.
     #[must_use]
-    pub fn inverse_labelled(&self, input: &StepInput) -> f32 {
+    pub fn inverse_labelled(&self, input: &StepInput) -> f64 {
         let classes = i32::try_from(self.architecture.classes()).unwrap_or(i32::MAX);
         let view = &input.index[..self.rows.min(input.index.len())];
         let labelled = view
@@ -204,7 +217,7 @@ impl Problem {
         if labelled == 0 {
             0.0
         } else {
-            1.0 / crate::learn::step::to_f32(labelled)
+            1.0 / crate::learn::step::real(labelled)
         }
     }
 }

@@ -102,23 +102,23 @@ pub struct Objective {
     /// The self-supervised method.
     pub method: SslMethod,
     /// Weight of the self-supervised term; 0 leaves it out.
-    pub ssl_weight: f32,
+    pub ssl_weight: f64,
     /// Weight of the feature distillation; 0 leaves it out.
-    pub feature_distill_weight: f32,
+    pub feature_distill_weight: f64,
     /// Weight of the cross-entropy (sum over views).
-    pub classifier_weight: f32,
+    pub classifier_weight: f64,
     /// Weight of the classifier distillation (mean over views); 0 leaves it out.
-    pub classifier_distill_weight: f32,
+    pub classifier_distill_weight: f64,
     /// Temperature of NT-Xent and InfoNCE.
-    pub temperature: f32,
+    pub temperature: f64,
     /// Temperature of the contrastive feature distillation.
-    pub distill_temperature: f32,
+    pub distill_temperature: f64,
     /// NT-Xent without the positive in the denominator (arXiv 2110.06848), fit for small batches.
     pub decoupled: bool,
     /// VICReg weights of invariance, variance, covariance.
-    pub vicreg: [f32; 3],
+    pub vicreg: [f64; 3],
     /// Barlow Twins scale and off-diagonal weight.
-    pub barlow: [f32; 2],
+    pub barlow: [f64; 2],
     /// Whether the classifier distillation covers only the classes that the teacher knew.
     pub mask_to_known: bool,
     /// Whether the classifier's gradient reaches the adapter; the paper stops it.

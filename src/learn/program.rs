@@ -18,11 +18,9 @@ pub enum Role {
     /// The features of task and replay, `[S, D]`, fixed for the task.
     Table,
     /// The same value everywhere, never written.
-    Constant(f32),
+    Constant(f64),
     /// Overwritten within each step.
     Scratch,
-    /// Loss terms, one row of [`Program::TERMS`] per step of a submit.
-    Terms,
 }
 
 /// A buffer's role and number of elements.
@@ -105,25 +103,25 @@ pub enum Update {
     /// SGD with momentum.
     Sgd {
         velocity: Buf,
-        momentum: f32,
-        decay: f32,
+        momentum: f64,
+        decay: f64,
     },
     /// Clipped LARS over SGD with momentum; `norms` holds the square sums of weight and gradient.
     Lars {
         velocity: Buf,
         norms: Buf,
-        momentum: f32,
-        decay: f32,
-        trust: f32,
+        momentum: f64,
+        decay: f64,
+        trust: f64,
     },
     /// AdamW.
     AdamW {
         moment1: Buf,
         moment2: Buf,
-        beta1: f32,
-        beta2: f32,
-        eps: f32,
-        decay: f32,
+        beta1: f64,
+        beta2: f64,
+        eps: f64,
+        decay: f64,
     },
 }
 
@@ -150,7 +148,7 @@ pub enum Op {
         a: Span,
         b: Span,
         y: Span,
-        alpha: f32,
+        alpha: f64,
         finish: Finish,
     },
     ColumnSum {
@@ -227,7 +225,7 @@ pub enum Op {
         d_logits: Buf,
         rows: usize,
         classes: usize,
-        weight: f32,
+        weight: f64,
     },
     SoftLabel {
         logits: Buf,
@@ -238,8 +236,8 @@ pub enum Op {
         classes: usize,
         teacher_classes: usize,
         known: usize,
-        loss_scale: f32,
-        weight: f32,
+        loss_scale: f64,
+        weight: f64,
     },
     Cosine {
         p: Buf,
@@ -249,10 +247,10 @@ pub enum Op {
         rows: usize,
         columns: usize,
         row_shift: usize,
-        loss_scale: f32,
-        slope: f32,
-        offset: f32,
-        weight: f32,
+        loss_scale: f64,
+        slope: f64,
+        offset: f64,
+        weight: f64,
     },
     Mse {
         r: Buf,
@@ -262,17 +260,17 @@ pub enum Op {
         rows: usize,
         columns: usize,
         row_shift: usize,
-        loss_scale: f32,
-        gradient_scale: f32,
-        weight: f32,
+        loss_scale: f64,
+        gradient_scale: f64,
+        weight: f64,
         accumulate: bool,
     },
     NtXent {
         similarity: Buf,
         loss: Buf,
         rows: usize,
-        scale: f32,
-        weight: f32,
+        scale: f64,
+        weight: f64,
         decoupled: bool,
     },
     InfoNce {
@@ -285,9 +283,9 @@ pub enum Op {
         columns: usize,
         queue: usize,
         row_shift: usize,
-        inverse_temperature: f32,
-        scale: f32,
-        weight: f32,
+        inverse_temperature: f64,
+        scale: f64,
+        weight: f64,
     },
     RowLse {
         s: Buf,
@@ -307,8 +305,8 @@ pub enum Op {
         column_lse: Buf,
         loss: Buf,
         rows: usize,
-        scale: f32,
-        weight: f32,
+        scale: f64,
+        weight: f64,
     },
     Variance {
         z: Buf,
@@ -318,23 +316,23 @@ pub enum Op {
         rows: usize,
         columns: usize,
         groups: usize,
-        loss_scale: f32,
-        weight: f32,
+        loss_scale: f64,
+        weight: f64,
     },
     Correlation {
         c: Buf,
         loss: Buf,
         width: usize,
-        diagonal_target: f32,
-        diagonal_scale: f32,
-        off_scale: f32,
-        weight: f32,
+        diagonal_target: f64,
+        diagonal_scale: f64,
+        off_scale: f64,
+        weight: f64,
     },
     TermSum {
         rows: Buf,
         len: usize,
         slot: usize,
-        scale: f32,
+        scale: f64,
     },
     ColumnDeviation {
         z: Buf,

@@ -11,29 +11,29 @@ pub enum Optimizer {
     /// SGD with momentum; weight decay on everything but the classifier.
     Sgd {
         /// Momentum factor.
-        momentum: f32,
+        momentum: f64,
         /// L2 decay added to the gradient.
-        weight_decay: f32,
+        weight_decay: f64,
     },
     /// Layer-wise adaptive rates over SGD, clipped, 1-D tensors excluded, as the paper's code uses it.
     Lars {
         /// Momentum factor.
-        momentum: f32,
+        momentum: f64,
         /// Decay inside the trust ratio.
-        weight_decay: f32,
+        weight_decay: f64,
         /// Trust coefficient eta.
-        trust: f32,
+        trust: f64,
     },
     /// Adam with decoupled decay.
     AdamW {
         /// Decay of the first moment.
-        beta1: f32,
+        beta1: f64,
         /// Decay of the second moment.
-        beta2: f32,
+        beta2: f64,
         /// Added to the root of the second moment.
-        eps: f32,
+        eps: f64,
         /// Decoupled decay.
-        weight_decay: f32,
+        weight_decay: f64,
     },
 }
 

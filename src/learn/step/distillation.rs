@@ -1,7 +1,7 @@
 //! The feature distillation matched to the method: the student must still be able to tell the teacher's projection.
 
 use super::ssl::{Projection, Standardised, correlate, unit_backward, unit_rows};
-use super::{Writer, layers, to_f32};
+use super::{Writer, layers, real};
 use crate::learn::objective::SslMethod;
 use crate::learn::program::{Buf, Finish, Op, Slot, Span};
 use crate::reference::linear::Layout;
@@ -60,7 +60,7 @@ fn contrastive(writer: &mut Writer<'_>, r: Buf, o: Buf) -> Buf {
         rows: m,
         columns: m,
     });
-    let (scale, weight) = (0.5 / to_f32(m), objective.feature_distill_weight);
+    let (scale, weight) = (0.5 / real(m), objective.feature_distill_weight);
     writer.program.push(Op::Symmetric {
         s,
         row_lse,
@@ -91,7 +91,7 @@ fn predictive(writer: &mut Writer<'_>, r: Buf, o: Buf) -> Buf {
         rows,
         columns,
         row_shift: 0,
-        loss_scale: 1.0 / to_f32(rows),
+        loss_scale: 1.0 / real(rows),
         slope: -2.0,
         offset: 2.0,
         weight: writer.spec.objective.feature_distill_weight,
@@ -107,7 +107,7 @@ fn mse(writer: &mut Writer<'_>, r: Buf, o: Buf) -> Buf {
         writer.program.scratch(rows),
         writer.program.scratch(rows * columns),
     );
-    let mean = 1.0 / to_f32(rows * columns);
+    let mean = 1.0 / real(rows * columns);
     writer.program.push(Op::Mse {
         r,
         o,
@@ -151,7 +151,7 @@ fn decorrelative(writer: &mut Writer<'_>, r: Buf, o: Buf) -> Buf {
                 start,
             },
         );
-        writer.product(Layout::Nt, [n, p, p], o, c, d_r, 1.0 / to_f32(n), Finish::PLAIN);
+        writer.product(Layout::Nt, [n, p, p], o, c, d_r, 1.0 / real(n), Finish::PLAIN);
     }
     student.backward(writer, d_student)
 }

@@ -176,7 +176,7 @@ impl<'a> Writer<'a> {
             rows: self.m,
             columns,
         });
-        self.term(deviation, columns, Slot::Deviation, 1.0 / to_f32(columns));
+        self.term(deviation, columns, Slot::Deviation, 1.0 / real(columns));
     }
 
     fn gather(&mut self) -> Buf {
@@ -316,7 +316,7 @@ impl<'a> Writer<'a> {
             } else {
                 classes
             };
-            let (loss_scale, weight) = (1.0 / to_f32(rows), objective.classifier_distill_weight);
+            let (loss_scale, weight) = (1.0 / real(rows), objective.classifier_distill_weight);
             let (logits, loss) = (classifier.y, self.program.scratch(rows));
             self.program.push(Op::SoftLabel {
                 logits,
@@ -386,7 +386,7 @@ impl<'a> Writer<'a> {
     }
 
     /// `terms[slot] += scale * sum(rows)`.
-    fn term(&mut self, rows: Buf, len: usize, slot: Slot, scale: f32) {
+    fn term(&mut self, rows: Buf, len: usize, slot: Slot, scale: f64) {
         self.program.push(Op::TermSum {
             rows,
             len,
@@ -402,7 +402,7 @@ impl<'a> Writer<'a> {
         a: impl Into<Span>,
         b: impl Into<Span>,
         y: impl Into<Span>,
-        alpha: f32,
+        alpha: f64,
         finish: Finish,
     ) {
         let (a, b, y) = (a.into(), b.into(), y.into());
@@ -418,12 +418,12 @@ impl<'a> Writer<'a> {
     }
 }
 
-pub(crate) fn to_f32(n: usize) -> f32 {
+pub(crate) fn real(n: usize) -> f64 {
     #[allow(
         clippy::cast_precision_loss,
         reason = "sizes are far below 2^24 or enter as a mean's divisor"
     )]
-    let value = n as f32;
+    let value = n as f64;
     value
 }
 

@@ -1,6 +1,6 @@
 //! The self-supervised term of each method, forward and backward down to the projection z.
 
-use super::{Writer, layers, to_f32};
+use super::{Writer, layers, real};
 use crate::learn::objective::SslMethod;
 use crate::learn::program::{Buf, Finish, Op, Role, Slot, Span};
 use crate::reference::linear::Layout;
@@ -100,14 +100,14 @@ pub(super) fn write(writer: &mut Writer<'_>, projection: &mut Projection, moment
                     writer,
                     projection,
                     target,
-                    1.0 / to_f32(writer.spec.rows),
+                    1.0 / real(writer.spec.rows),
                     [-2.0, 2.0],
                 );
             }
         }
         SslMethod::Simsiam => {
             let z = projection.z;
-            predictive(writer, projection, z, 1.0 / to_f32(writer.m), [-1.0, 0.0]);
+            predictive(writer, projection, z, 1.0 / real(writer.m), [-1.0, 0.0]);
         }
         SslMethod::Vicreg => vicreg(writer, projection),
         SslMethod::BarlowTwins => barlow(writer, projection),
@@ -129,7 +129,7 @@ fn simclr(writer: &mut Writer<'_>, projection: &mut Projection) {
         inverse,
         Finish::PLAIN,
     );
-    let (scale, weight, decoupled) = (1.0 / to_f32(m), objective.ssl_weight, objective.decoupled);
+    let (scale, weight, decoupled) = (1.0 / real(m), objective.ssl_weight, objective.decoupled);
     writer.program.push(Op::NtXent {
         similarity,
         loss,
@@ -204,7 +204,7 @@ fn moco(writer: &mut Writer<'_>, projection: &mut Projection, momentum: Buf) {
         queue: k,
         row_shift: n,
         inverse_temperature: inverse,
-        scale: 1.0 / to_f32(m),
+        scale: 1.0 / real(m),
         weight: objective.ssl_weight,
     });
     writer.term(loss, m, Slot::Ssl, 1.0);
@@ -227,8 +227,8 @@ fn predictive(
     writer: &mut Writer<'_>,
     projection: &mut Projection,
     target: Buf,
-    loss_scale: f32,
-    [slope, offset]: [f32; 2],
+    loss_scale: f64,
+    [slope, offset]: [f64; 2],
 ) {
     let Some(predictor) = &writer.spec.architecture.predictor else {
         return;
@@ -276,7 +276,7 @@ fn vicreg(writer: &mut Writer<'_>, projection: &mut Projection) {
     let (rows, columns, z) = (m, p, projection.z);
     let (d_z, _) = projection.target(writer);
     let loss = writer.program.scratch(rows);
-    let per_view = 1.0 / to_f32(n * p);
+    let per_view = 1.0 / real(n * p);
     writer.program.push(Op::Mse {
         r: z,
         o: z,
@@ -292,7 +292,7 @@ fn vicreg(writer: &mut Writer<'_>, projection: &mut Projection) {
     });
     writer.term(loss, rows, Slot::Ssl, invariance);
     let (centred, loss) = (writer.program.scratch(m * p), writer.program.scratch(2 * p));
-    let loss_scale = 1.0 / to_f32(p);
+    let loss_scale = 1.0 / real(p);
     writer.program.push(Op::Variance {
         z,
         centred,
@@ -311,7 +311,7 @@ fn vicreg(writer: &mut Writer<'_>, projection: &mut Projection) {
             start: v * n * p,
         };
         let (c, loss) = (writer.program.scratch(p * p), writer.program.scratch(p));
-        let unbiased = 1.0 / to_f32(n - 1);
+        let unbiased = 1.0 / real(n - 1);
         writer.product(
             Layout::Tn,
             [p, p, n],
@@ -360,7 +360,7 @@ fn barlow(writer: &mut Writer<'_>, projection: &mut Projection) {
         buf,
         start: v * n * p,
     };
-    let inverse = 1.0 / to_f32(n);
+    let inverse = 1.0 / real(n);
     let (first, second) = (span(standard.y, 0), span(standard.y, 1));
     writer.product(
         Layout::Nt,
@@ -387,9 +387,9 @@ fn barlow(writer: &mut Writer<'_>, projection: &mut Projection) {
 pub(super) fn correlate(
     writer: &mut Writer<'_>,
     views: [(Buf, usize); 2],
-    weight: f32,
+    weight: f64,
     slot: Slot,
-    share: f32,
+    share: f64,
 ) -> Buf {
     let (n, p, [scale, off]) = (
         writer.spec.rows,
@@ -398,7 +398,7 @@ pub(super) fn correlate(
     );
     let (c, loss) = (writer.program.scratch(p * p), writer.program.scratch(p));
     let [a, b] = views.map(|(buf, start)| Span { buf, start });
-    writer.product(Layout::Tn, [p, p, n], a, b, c, 1.0 / to_f32(n), Finish::PLAIN);
+    writer.product(Layout::Tn, [p, p, n], a, b, c, 1.0 / real(n), Finish::PLAIN);
     writer.program.push(Op::Correlation {
         c,
         loss,

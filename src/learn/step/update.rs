@@ -62,7 +62,7 @@ fn rule(
     len: usize,
 ) -> Update {
     let decays = group_of(name) == RateGroup::Features;
-    let decay = |decay: f32| if decays { decay } else { 0.0 };
+    let decay = |decay: f64| if decays { decay } else { 0.0 };
     // One-dimensional tensors are excluded from LARS's scaling and decay.
     let is_vector = writer
         .spec

@@ -1,0 +1,87 @@
+//! The CPU engine: runs a [`Program`] by the definitions of `reference` and a blocked, multi-threaded product.
+//! In `f64` with plain products it is the oracle of both engines.
+
+mod interpreter;
+mod parallel;
+mod product;
+
+use crate::heads::{Parameters, Tensor};
+use crate::learn::engine::{Engine, Problem, StepInput, Terms, complete};
+use crate::learn::program::Role;
+use crate::{Error, Result};
+
+pub use interpreter::{Interpreter, Product, Scalars};
+
+/// The engine on this machine's cores.
+#[derive(Debug)]
+pub struct CpuEngine {
+    threads: usize,
+    loaded: Option<Loaded>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    problem: Problem,
+    interpreter: Interpreter<f32>,
+    state: Parameters,
+}
+
+impl CpuEngine {
+    /// An engine with `threads` threads; 0 takes all cores.
+    #[must_use]
+    pub fn new(threads: usize) -> Self {
+        let threads = if threads == 0 { rayon::current_num_threads() } else { threads };
+        Self { threads, loaded: None }
+    }
+}
+
+impl Engine for CpuEngine {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn device(&self) -> String {
+        format!("{} threads", self.threads)
+    }
+
+    fn load(&mut self, problem: &Problem, state: &Parameters) -> Result<()> {
+        let program = problem.program(state)?;
+        let mut state = state.clone();
+        complete(&mut state, &program, problem.architecture.projector.outputs(), 0)?;
+        let mut interpreter = Interpreter::new(program, Product::Blocked(self.threads));
+        interpreter.set_labels(&problem.labels);
+        interpreter.set(&Role::Table, &problem.table);
+        for (name, tensor) in state.iter() {
+            interpreter.set(&Role::State(name.to_owned()), &tensor.data);
+        }
+        self.loaded = Some(Loaded { problem: problem.clone_without_table(), interpreter, state });
+        Ok(())
+    }
+
+    fn step(&mut self, inputs: &[StepInput]) -> Result<Vec<Terms>> {
+        let Loaded { problem, interpreter, .. } = self.loaded.as_mut().ok_or_else(not_loaded)?;
+        let mut all = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            problem.check_input(input)?;
+            let scalars = Scalars::of(input, problem.inverse_labelled(input), &problem.optimizer);
+            let terms = interpreter.run(&input.index, &scalars);
+            all.push(Terms::from_row(terms, input.step)?);
+        }
+        Ok(all)
+    }
+
+    fn snapshot(&mut self) -> Result<Parameters> {
+        let Loaded { interpreter, state, .. } = self.loaded.as_mut().ok_or_else(not_loaded)?;
+        let mut snapshot = Parameters::default();
+        for (name, tensor) in state.iter() {
+            let values = interpreter.get(&Role::State(name.to_owned()));
+            let data = values.map_or_else(|| tensor.data.clone(), <[f32]>::to_vec);
+            snapshot.insert(name, Tensor { shape: tensor.shape.clone(), data });
+        }
+        Ok(snapshot)
+    }
+}
+
+pub(crate) fn not_loaded() -> Error {
+    Error::config("engine", "nothing loaded", "a call of load first")
+}
