@@ -13,11 +13,12 @@ use crate::rng::Rng;
 
 /// Attempts at a crop that fits before the centre is taken.
 const CROP_ATTEMPTS: usize = 10;
-/// Range of the blur's standard deviation, in pixels of the view (SimCLR, Chen et al., ICML 2020, appendix A).
+/// Range of the blur's standard deviation, in pixels of the view (SimCLR, Chen et al., ICML 2020, appendix
+/// A).
 const BLUR_SIGMA: [f32; 2] = [0.1, 2.0];
 
-/// How much colours vary. Brightness, contrast and saturation are multiplied by a factor from `[1 - x, 1 + x]` (not below
-/// 0), the hue is turned by `[-hue, hue]` of a full circle.
+/// How much colours vary. Brightness, contrast and saturation are multiplied by a factor from `[1 - x, 1 +
+/// x]` (not below 0), the hue is turned by `[-hue, hue]` of a full circle.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ColourJitter {
@@ -31,11 +32,11 @@ pub struct ColourJitter {
     pub hue: f32,
 }
 
-/// The distribution of views. Applied in this order: random resized crop (bicubic), colour jitter (its four operations in
-/// random order), grayscale, Gaussian blur, solarise, horizontal flip.
+/// The distribution of views. Applied in this order: random resized crop (bicubic), colour jitter (its four
+/// operations in random order), grayscale, Gaussian blur, solarise, horizontal flip.
 ///
-/// [`Default`] is the CIFAR setting of Kaizen's scripts (Tang et al., WACV 2024), first view; the second view is
-/// [`Self::second_view`].
+/// [`Default`] is the CIFAR setting of Kaizen's scripts (Tang et al., WACV 2024), first view; the second view
+/// is [`Self::second_view`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augmentation {
@@ -96,8 +97,8 @@ impl Augmentation {
         }
     }
 
-    /// Mild views for a frozen backbone, whose features must stay recognisable: at least half of the frame, a flip, half
-    /// the jitter.
+    /// Mild views for a frozen backbone, whose features must stay recognisable: at least half of the frame, a
+    /// flip, half the jitter.
     #[must_use]
     pub fn gentle() -> Self {
         Self {
@@ -168,8 +169,8 @@ impl Augmentation {
         Ok(())
     }
 
-    /// One random view, `size` by `size`; name, time, label and split are the frame's. The same frame, settings and
-    /// position of `rng` give the same bytes.
+    /// One random view, `size` by `size`; name, time, label and split are the frame's. The same frame,
+    /// settings and position of `rng` give the same bytes.
     ///
     /// # Errors
     /// [`Error::Config`] for a setting out of range or a zero size, [`Error::Shape`] for a malformed frame.
@@ -185,7 +186,8 @@ impl Augmentation {
             width,
             height,
         } = self.crop(frame.width, frame.height, rng);
-        // Pixels outside of the crop must not shine through the kernel, hence a cropped picture, not a crop box.
+        // Pixels outside of the crop must not shine through the kernel, hence a cropped picture, not a crop
+        // box.
         let source =
             TypedCroppedImage::from_ref(&source, left, top, width, height).map_err(|e| Error::Frame {
                 name: frame.name.clone(),
@@ -226,8 +228,9 @@ impl Augmentation {
         })
     }
 
-    /// Inception's random crop (Szegedy et al., CVPR 2015): the area is uniform, the logarithm of the ratio is uniform,
-    /// the place is uniform; where none of ten fits, the largest centred crop of an allowed ratio.
+    /// Inception's random crop (Szegedy et al., CVPR 2015): the area is uniform, the logarithm of the ratio
+    /// is uniform, the place is uniform; where none of ten fits, the largest centred crop of an allowed
+    /// ratio.
     fn crop(&self, width: u32, height: u32, rng: &mut Rng) -> Crop {
         let (full_width, full_height) = (f64::from(width), f64::from(height));
         let [narrow, wide] = self.crop_ratio.map(f64::from);
@@ -429,7 +432,8 @@ mod tests {
 
     #[test]
     fn pixels_outside_of_the_crop_do_not_shine_through() {
-        // One white column in black: a quarter of the area is cropped, so most crops miss it and must stay black.
+        // One white column in black: a quarter of the area is cropped, so most crops miss it and must stay
+        // black.
         let mut frame = Frame::new(64, 64, vec![0; 64 * 64 * 3], "line").unwrap();
         for row in frame.rgb.chunks_exact_mut(64 * 3) {
             row[32 * 3..33 * 3].fill(255);
@@ -505,7 +509,8 @@ mod tests {
 
     #[test]
     fn jitter_runs_its_operations_in_random_order() {
-        // Saturation and hue change nothing here, so the result is that of one of two orders, drawn about equally often.
+        // Saturation and hue change nothing here, so the result is that of one of two orders, drawn about
+        // equally often.
         let jitter = ColourJitter {
             brightness: 0.9,
             contrast: 0.9,

@@ -1,6 +1,6 @@
-//! Motion-JPEG AVI clips. An AVI file is a tree of RIFF chunks (id, size, data padded to 2 bytes); the walk enters the
-//! lists it knows and steps over everything else, and relies on no index and no list size, so that a clip whose writer
-//! was cut off plays up to the cut.
+//! Motion-JPEG AVI clips. An AVI file is a tree of RIFF chunks (id, size, data padded to 2 bytes); the walk
+//! enters the lists it knows and steps over everything else, and relies on no index and no list size, so that
+//! a clip whose writer was cut off plays up to the cut.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek as _, SeekFrom};
@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 /// Bytes of a stream header or format chunk that are looked at.
 const HEADER_BYTES: u64 = 64;
 
-/// The frames of the first video stream of a motion-JPEG AVI file. A chunk of zero bytes (the writer's mark for "same
-/// picture again") gives no frame and takes its time.
+/// The frames of the first video stream of a motion-JPEG AVI file. A chunk of zero bytes (the writer's mark
+/// for "same picture again") gives no frame and takes its time.
 #[derive(Debug)]
 pub struct AviSource {
     uri: String,
@@ -77,11 +77,11 @@ impl Chunks {
             let id = [*a, *b, *c, *d];
             let size = u64::from(u32::from_le_bytes([*s0, *s1, *s2, *s3]));
             let at = self.offset + 8;
-            if let (b"RIFF" | b"LIST", Ok(kind)) = (&id, <[u8; 4]>::try_from(kind)) {
-                if matches!(&kind, b"AVI " | b"AVIX" | b"hdrl" | b"strl" | b"movi" | b"rec ") {
-                    self.offset = at + 4;
-                    return Ok(Some(Chunk::List(kind)));
-                }
+            if let (b"RIFF" | b"LIST", Ok(kind)) = (&id, <[u8; 4]>::try_from(kind))
+                && matches!(&kind, b"AVI " | b"AVIX" | b"hdrl" | b"strl" | b"movi" | b"rec ")
+            {
+                self.offset = at + 4;
+                return Ok(Some(Chunk::List(kind)));
             }
             self.offset = (at + size + size % 2).min(self.length);
             return Ok(Some(Chunk::Data { id, at, size }));
@@ -104,8 +104,8 @@ impl AviSource {
     /// Reads the headers of the clip.
     ///
     /// # Errors
-    /// [`Error::Source`] if it has no frames, no video stream or another codec than motion JPEG, [`Error::Io`] if it
-    /// cannot be read.
+    /// [`Error::Source`] if it has no frames, no video stream or another codec than motion JPEG,
+    /// [`Error::Io`] if it cannot be read.
     pub fn open(path: &Path, uri: &str, options: &SourceOptions) -> Result<Self> {
         let refuse = |reason: &str| Error::Source {
             uri: uri.to_owned(),

@@ -1,5 +1,5 @@
-//! Colour and mirror operations on RGB8 pixels, `[height, width, 3]` row-major, in place. Each rounds to nearest and
-//! saturates.
+//! Colour and mirror operations on RGB8 pixels, `[height, width, 3]` row-major, in place. Each rounds to
+//! nearest and saturates.
 
 /// `x` as a pixel value.
 #[allow(
@@ -106,7 +106,8 @@ mod tests {
         pixels
     }
 
-    /// Pillow 13.0.0's `ImageEnhance` (which truncates and keeps the mean as an integer) and Python's `colorsys`.
+    /// Pillow 13.0.0's `ImageEnhance` (which truncates and keeps the mean as an integer) and Python's
+    /// `colorsys`.
     #[test]
     fn values_agree_with_pillow_and_colorsys() {
         let cases: [(&str, [u8; 12], [u8; 12]); 6] = [

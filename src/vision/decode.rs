@@ -19,9 +19,9 @@ const WIDEST_PIXEL_BYTES: u64 = 8;
 /// Room for what surrounds the pixels (colour profiles, text) in the smallest picture.
 const SMALLEST_BUDGET_BYTES: u64 = 16 << 20;
 
-/// Decodes a JPEG or PNG to RGB8. Grey, palette, 16-bit and CMYK pictures are converted, transparency is dropped
-/// and the EXIF orientation is applied. The size is read from the header and held against `max_pixels` before
-/// any pixel is decoded.
+/// Decodes a JPEG or PNG to RGB8. Grey, palette, 16-bit and CMYK pictures are converted, transparency is
+/// dropped and the EXIF orientation is applied. The size is read from the header and held against
+/// `max_pixels` before any pixel is decoded.
 ///
 /// # Errors
 /// [`Error::Frame`] naming `name`: not a JPEG or PNG, too large, damaged, or cut short.
@@ -132,7 +132,8 @@ pub(super) fn view(frame: &Frame) -> Result<TypedImageRef<'_, U8x3>> {
     })
 }
 
-/// Resizes `source` into `out`, RGB8 `[height, width, 3]`, with a kernel that widens when shrinking (as Pillow's).
+/// Resizes `source` into `out`, RGB8 `[height, width, 3]`, with a kernel that widens when shrinking (as
+/// Pillow's).
 pub(super) fn resize(
     resizer: &mut Resizer,
     source: &impl ImageView<Pixel = U8x3>,
@@ -165,7 +166,8 @@ pub(super) mod tests {
         let mut rgb = Vec::new();
         for y in 0..height {
             for x in 0..width {
-                rgb.extend([(x * 255 / width) as u8, (y * 255 / height) as u8, shade]);
+                let shares = [x * 255 / width, y * 255 / height].map(|share| u8::try_from(share).unwrap());
+                rgb.extend([shares[0], shares[1], shade]);
             }
         }
         Frame::new(width, height, rgb, "ramp").unwrap()
@@ -230,7 +232,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_cmyk_jpeg_becomes_rgb8() {
-        // 8x8, all (C, M, Y, K) = (255, 0, 0, 0) stored inverted with an Adobe marker, as Pillow writes it: cyan.
+        // 8x8, all (C, M, Y, K) = (255, 0, 0, 0) stored inverted with an Adobe marker, as Pillow writes it:
+        // cyan.
         let frame = decode(CMYK_JPEG, "cmyk", 64).unwrap();
         let [r, g, b] = [frame.rgb[0], frame.rgb[1], frame.rgb[2]];
         assert!(r < 8 && g > 247 && b > 247, "{r} {g} {b}");

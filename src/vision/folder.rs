@@ -16,9 +16,9 @@ struct Entry {
     split: Split,
 }
 
-/// JPEG and PNG files, in the order of their names. A class subfolder (`DIR/CLASS/picture.jpg`) gives the label;
-/// where the folder has both a `train` and a `test` subfolder these give the split and hold the class folders.
-/// Timestamps follow from the position and `raw_frame_rate`.
+/// JPEG and PNG files, in the order of their names. A class subfolder (`DIR/CLASS/picture.jpg`) gives the
+/// label; where the folder has both a `train` and a `test` subfolder these give the split and hold the class
+/// folders. Timestamps follow from the position and `raw_frame_rate`.
 #[derive(Debug)]
 pub struct ImageSource {
     uri: String,

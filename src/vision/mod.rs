@@ -1,5 +1,5 @@
-//! Frames and where they come from: sources by URI, decoding under limits, preprocessing for a backbone, seeded
-//! augmentation, thumbnails. Pixels are RGB, 8 bits a channel, everywhere in this module.
+//! Frames and where they come from: sources by URI, decoding under limits, preprocessing for a backbone,
+//! seeded augmentation, thumbnails. Pixels are RGB, 8 bits a channel, everywhere in this module.
 
 mod augment;
 mod avi;

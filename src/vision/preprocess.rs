@@ -6,9 +6,9 @@ use super::decode::{resize, view};
 use super::frame::Frame;
 use crate::error::{Error, Result};
 
-/// Bilinear resize to a square, then `(pixel - mean) / std` per channel. The whole frame is used: the aspect ratio is not
-/// kept. The resize is Pillow's `Image.resize(.., BILINEAR)` (a triangle kernel that widens when shrinking), so that
-/// features equal those of a Python pipeline.
+/// Bilinear resize to a square, then `(pixel - mean) / std` per channel. The whole frame is used: the aspect
+/// ratio is not kept. The resize is Pillow's `Image.resize(.., BILINEAR)` (a triangle kernel that widens when
+/// shrinking), so that features equal those of a Python pipeline.
 #[derive(Debug)]
 pub struct Preprocess {
     /// Side S of the output, in pixels.
@@ -25,7 +25,8 @@ impl Preprocess {
     /// A preprocessor to `[3, size, size]` with `mean` and `std` on the scale of pixels, 0..255.
     ///
     /// # Errors
-    /// [`Error::Config`] for a zero size, a mean that is not finite or a standard deviation that is not above 0.
+    /// [`Error::Config`] for a zero size, a mean that is not finite or a standard deviation that is not above
+    /// 0.
     pub fn new(size: u32, mean: [f32; 3], std: [f32; 3]) -> Result<Self> {
         let this = Self {
             size,
@@ -59,10 +60,12 @@ impl Preprocess {
         Ok(())
     }
 
-    /// Writes the frame to `out`, `[3, size, size]` row-major (planes R, G, B). Pixel buffers are kept between calls.
+    /// Writes the frame to `out`, `[3, size, size]` row-major (planes R, G, B). Pixel buffers are kept
+    /// between calls.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the frame is malformed or `out` has another length, [`Error::Config`] as in [`Self::new`].
+    /// [`Error::Shape`] if the frame is malformed or `out` has another length, [`Error::Config`] as in
+    /// [`Self::new`].
     pub fn run(&mut self, frame: &Frame, out: &mut [f32]) -> Result<()> {
         self.check()?;
         let side = self.size as usize;
@@ -142,7 +145,7 @@ mod tests {
         for y in 0..height {
             for x in 0..width {
                 for c in 0..3 {
-                    rgb.push(((x * x * 7 + y * 31 + x * y * 5 + c * 83) % 256) as u8);
+                    rgb.push(u8::try_from((x * x * 7 + y * 31 + x * y * 5 + c * 83) % 256).unwrap());
                 }
             }
         }

@@ -23,8 +23,8 @@ struct Row {
 }
 
 /// The frames of a recording in the order of its `labels.csv`, which has the columns
-/// `frame,timestamp_millis,label,split`: path relative to the folder, time, class name (empty: unlabelled), and
-/// `train` or `test`. The whole table is checked on opening.
+/// `frame,timestamp_millis,label,split`: path relative to the folder, time, class name (empty: unlabelled),
+/// and `train` or `test`. The whole table is checked on opening.
 #[derive(Debug)]
 pub struct RecordingSource {
     uri: String,
@@ -39,8 +39,8 @@ impl RecordingSource {
     /// Opens the recording in `folder`.
     ///
     /// # Errors
-    /// [`Error::Source`] if the folder or its `labels.csv` is missing, or the table is empty or has a wrong column or row (named by
-    /// its line number); [`Error::Io`] if it cannot be read.
+    /// [`Error::Source`] if the folder or its `labels.csv` is missing, or the table is empty or has a wrong
+    /// column or row (named by its line number); [`Error::Io`] if it cannot be read.
     pub fn open(folder: &Path, uri: &str, options: &SourceOptions) -> Result<Self> {
         let refuse = |reason: String| Error::Source {
             uri: uri.to_owned(),

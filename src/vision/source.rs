@@ -18,7 +18,8 @@ pub trait FrameSource: Send {
     /// The next frame, or `None` at the end.
     ///
     /// # Errors
-    /// [`Error::Frame`]: this one frame is bad, the next call gives the next one. Any other error ends the stream.
+    /// [`Error::Frame`]: this one frame is bad, the next call gives the next one. Any other error ends the
+    /// stream.
     fn next_frame(&mut self) -> Result<Option<Frame>>;
 
     /// How many frames the whole source has, if that is known beforehand.
@@ -30,8 +31,8 @@ pub trait FrameSource: Send {
     /// Whether frames arrive in real time, so that a slow reader must drop some.
     fn is_live(&self) -> bool;
 
-    /// A sentence on what was left out (files that are no pictures, the missing end of a clip), or `None`. May change
-    /// while frames are read: ask again at the end.
+    /// A sentence on what was left out (files that are no pictures, the missing end of a clip), or `None`.
+    /// May change while frames are read: ask again at the end.
     fn warning(&self) -> Option<String> {
         None
     }

@@ -87,8 +87,8 @@ fn ffmpeg(input_options: &str, input: &str, options: &SourceOptions) -> String {
     )
 }
 
-/// The GStreamer command that writes the frames of `pipeline` to a pipe. Rows of raw RGB are padded to 4 bytes
-/// there, so the width is rounded up to a multiple of 4.
+/// The GStreamer command that writes the frames of `pipeline` to a pipe. Rows of raw RGB are padded to 4
+/// bytes there, so the width is rounded up to a multiple of 4.
 fn gstreamer(pipeline: &str, options: &SourceOptions) -> String {
     let (width, height) = (options.raw_width.next_multiple_of(4), options.raw_height);
     let note = if width == options.raw_width {
