@@ -208,6 +208,12 @@ impl Device {
         &self.adapter
     }
 
+    /// The largest storage buffer that can be bound, in bytes.
+    #[must_use]
+    pub fn largest_buffer_bytes(&self) -> u64 {
+        self.raw.limits().max_storage_buffer_binding_size
+    }
+
     pub(crate) fn error(&self, reason: impl Into<String>) -> Error {
         Error::Device {
             adapter: self.adapter.to_string(),

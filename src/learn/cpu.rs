@@ -1,6 +1,7 @@
 //! The CPU engine: runs a [`Program`] by the definitions of `reference` and a blocked, multi-threaded product.
 //! In `f64` with plain products it is the oracle of both engines.
 
+pub(crate) mod constants;
 mod interpreter;
 mod parallel;
 mod product;

@@ -2,6 +2,9 @@
 
 use faer::traits::ComplexField;
 
+use super::constants::{
+    BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, COSINE_EPS, L2_EPS, LARS_EPS, LAYER_NORM_EPS, VARIANCE_EPS,
+};
 use super::{parallel, product};
 use crate::learn::engine::StepInput;
 use crate::learn::program::{Buf, Finish, NormShape, Op, Program, RateGroup, Role, Span, Update};
@@ -54,14 +57,6 @@ impl Scalars {
         }
     }
 }
-
-const BATCH_NORM_EPS: f64 = 1e-5;
-const BATCH_NORM_MOMENTUM: f64 = 0.1;
-const LAYER_NORM_EPS: f64 = 1e-5;
-const L2_EPS: f64 = 1e-12;
-const COSINE_EPS: f64 = 1e-8;
-const VARIANCE_EPS: f64 = 1e-4;
-const LARS_EPS: f64 = 1e-8;
 
 /// A program with its buffers in memory.
 #[derive(Debug)]

@@ -1,0 +1,36 @@
+//! What several test modules share: where the data is, and which machine parts must be there.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use kaizen_edge::gpu::Device;
+
+/// The repository's folder.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file or folder below `tests/data`.
+pub fn data(name: &str) -> PathBuf {
+    repository().join("tests/data").join(name)
+}
+
+/// Whether `KAIZEN_REQUIRE` (a comma-separated list) makes the absence of `part` a failure.
+pub fn required(part: &str) -> bool {
+    std::env::var("KAIZEN_REQUIRE").unwrap_or_default().split(',').any(|name| name == part)
+}
+
+/// The process's GPU device, software adapters welcome; says so and gives `None` where there is none and none is
+/// required.
+pub fn gpu() -> Option<Arc<Device>> {
+    static DEVICE: OnceLock<Option<Arc<Device>>> = OnceLock::new();
+    let device = DEVICE.get_or_init(|| match Device::open(true) {
+        Ok(device) => Some(Arc::new(device)),
+        Err(error) => {
+            assert!(!required("gpu"), "KAIZEN_REQUIRE names gpu: {error}");
+            println!("skipped on GPU: {error}");
+            None
+        }
+    });
+    device.clone()
+}
