@@ -16,6 +16,10 @@ pub(super) struct Runtime {
     /// e.g. `1.31.1`.
     pub(super) version: String,
     /// The 31 of it.
+    #[cfg_attr(
+        not(feature = "cuda"),
+        expect(dead_code, reason = "only CUDA's options depend on it")
+    )]
     pub(super) minor: u32,
 }
 

@@ -42,7 +42,10 @@ impl OrtBackbone {
         let session = builder(source)
             .and_then(|mut b| b.commit_from_memory(source.onnx))
             .map_err(|e| {
-                let reason = format!("not a readable ONNX file (cut short?), says ONNX Runtime: {e}");
+                let reason = format!(
+                    "ONNX Runtime cannot load it (cut short, or too new for {}?): {e}",
+                    source.runtime.describe()
+                );
                 Error::Model {
                     path: spec.path.clone(),
                     reason,
