@@ -1,0 +1,216 @@
+//! ONNX Runtime's CUDA and TensorRT providers: whether they can be there, and how they are registered.
+
+use std::path::{Path, PathBuf};
+
+use ort::ep::ExecutionProviderDispatch;
+
+use super::Provider;
+use super::library::Runtime;
+use super::onnxruntime::Source;
+use super::places::Places;
+
+/// What a session registers, and what helps to explain why that failed.
+pub(super) struct Registration {
+    /// In order of preference; each one's failure is an error.
+    pub(super) providers: Vec<ExecutionProviderDispatch>,
+    /// Appended to the runtime's own message.
+    pub(super) hints: String,
+    /// Where TensorRT keeps its engines.
+    pub(super) engine_cache: Option<PathBuf>,
+}
+
+/// Whether `provider` is compiled in and its part of the library is there; cheap, loads nothing.
+pub(super) fn check_library(provider: Provider, runtime: &Runtime) -> Result<(), String> {
+    let (name, compiled) = match provider {
+        Provider::TensorRt => ("tensorrt", cfg!(all(feature = "tensorrt", feature = "cuda"))),
+        _ => ("cuda", cfg!(feature = "cuda")),
+    };
+    if !compiled {
+        return Err(not_compiled_in(name));
+    }
+    if runtime.has_provider(name) {
+        return Ok(());
+    }
+    Err(format!(
+        "{} was built without it: no libonnxruntime_providers_{name}.so beside it",
+        runtime.describe()
+    ))
+}
+
+/// The sentence for a provider that this build leaves out.
+pub(super) fn not_compiled_in(feature: &str) -> String {
+    format!("not compiled in (feature `{feature}`)")
+}
+
+/// Registration of `provider` for the model of `source`, whose input is called `input`.
+pub(super) fn register(
+    provider: Provider,
+    source: &Source<'_>,
+    input: &str,
+    places: &Places,
+) -> Result<Registration, String> {
+    let hints = preload(&source.runtime.path);
+    let cuda = cuda(source.runtime)?;
+    if provider == Provider::Cuda {
+        return Ok(Registration {
+            providers: vec![cuda],
+            hints,
+            engine_cache: None,
+        });
+    }
+    let key = format!("{}-ort{}-trt", source.spec.sha256, source.runtime.version);
+    let cache = places
+        .tensorrt_cache(&key)
+        .ok_or("no folder for its engines: set HOME or XDG_CACHE_HOME")?;
+    std::fs::create_dir_all(&cache)
+        .map_err(|e| format!("no folder for its engines: {e}: {}", cache.display()))?;
+    let tensorrt = tensorrt(source, input, &cache)?;
+    Ok(Registration {
+        providers: vec![tensorrt, cuda],
+        hints,
+        engine_cache: Some(cache),
+    })
+}
+
+#[cfg(feature = "cuda")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "its twin for builds without the feature fails"
+)]
+fn cuda(runtime: &Runtime) -> Result<ExecutionProviderDispatch, String> {
+    let cuda = ort::ep::CUDA::default();
+    // TF32 rounds to 10 bits, so the features would not be those of the CPU; the switch is there since 1.18.
+    let cuda = if runtime.minor >= 18 {
+        cuda.with_tf32(false)
+    } else {
+        cuda
+    };
+    Ok(cuda.build().error_on_failure())
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: &Runtime) -> Result<ExecutionProviderDispatch, String> {
+    Err(not_compiled_in("cuda"))
+}
+
+#[cfg(feature = "tensorrt")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "its twin for builds without the feature fails"
+)]
+fn tensorrt(source: &Source<'_>, input: &str, cache: &Path) -> Result<ExecutionProviderDispatch, String> {
+    use super::onnxruntime::CHUNK;
+    use crate::backbone::manifest::Precision;
+    let side = source.spec.input_size;
+    // One engine serves every batch within the profile; without it each new batch size builds another.
+    let shape = |batch: usize| format!("{input}:{batch}x3x{side}x{side}");
+    Ok(ort::ep::TensorRT::default()
+        .with_engine_cache(true)
+        .with_engine_cache_path(cache.display())
+        .with_timing_cache(true)
+        .with_timing_cache_path(cache.display())
+        .with_profile_min_shapes(shape(1))
+        .with_profile_opt_shapes(shape(8))
+        .with_profile_max_shapes(shape(CHUNK))
+        .with_fp16(source.spec.precision == Precision::Fp16)
+        .with_int8(source.spec.precision == Precision::Int8)
+        .build()
+        .error_on_failure())
+}
+
+#[cfg(not(feature = "tensorrt"))]
+fn tensorrt(_: &Source<'_>, _: &str, _: &Path) -> Result<ExecutionProviderDispatch, String> {
+    Err(not_compiled_in("tensorrt"))
+}
+
+/// Loads the NVIDIA libraries that pip put beside an `onnxruntime-gpu` wheel: the system's loader does not look there.
+/// Returns what could not be loaded, as the end of a sentence.
+fn preload(library: &Path) -> String {
+    let failure = |path: PathBuf| {
+        let error = ort::util::preload_dylib(&path).err()?;
+        Some(format!("{}: {error}", path.display()))
+    };
+    let failures: Vec<String> = wheel_libraries(library).into_iter().filter_map(failure).collect();
+    if failures.is_empty() {
+        String::new()
+    } else {
+        format!("; also: {}", failures.join("; "))
+    }
+}
+
+/// Libraries of the wheels beside `library`, in the order in which they need each other.
+fn wheel_libraries(library: &Path) -> Vec<PathBuf> {
+    const ORDER: [&str; 10] = [
+        "libcudart.so.",
+        "libnvrtc.so.",
+        "libcublasLt.so.",
+        "libcublas.so.",
+        "libcurand.so.",
+        "libcufft.so.",
+        "libcudnn.so.",
+        "libnvinfer.so.",
+        "libnvinfer_plugin.so.",
+        "libnvonnxparser.so.",
+    ];
+    let wheel = library
+        .parent()
+        .filter(|folder| folder.ends_with("onnxruntime/capi"));
+    let Some(packages) = wheel.and_then(|folder| folder.ancestors().nth(2)) else {
+        return Vec::new();
+    };
+    let list = |folder: &Path| -> Vec<PathBuf> {
+        std::fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect()
+    };
+    let mut folders: Vec<PathBuf> = list(&packages.join("nvidia"))
+        .iter()
+        .map(|p| p.join("lib"))
+        .collect();
+    folders.push(packages.join("tensorrt_libs"));
+    folders.sort();
+    let files: Vec<PathBuf> = folders.iter().flat_map(|folder| list(folder)).collect();
+    let named = |file: &Path, start: &str| {
+        file.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(start))
+    };
+    ORDER
+        .iter()
+        .flat_map(|start| files.iter().filter(|file| named(file, start)).cloned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_of_the_wheels_come_in_order_and_only_for_a_wheel() {
+        let root = tempfile::tempdir().unwrap();
+        let put = |relative: &str| {
+            let path = root.path().join(relative);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "").unwrap();
+            path
+        };
+        let infer = put("tensorrt_libs/libnvinfer.so.10");
+        let cudnn = put("nvidia/cudnn/lib/libcudnn.so.9");
+        put("nvidia/cudnn/lib/libcudnn_ops.so.9");
+        let blas = put("nvidia/cu13/lib/libcublas.so.13");
+        let blas_lt = put("nvidia/cu13/lib/libcublasLt.so.13");
+        let runtime = put("nvidia/cu13/lib/libcudart.so.13");
+        let wheel = put("onnxruntime/capi/libonnxruntime.so.1.31.1");
+        assert_eq!(wheel_libraries(&wheel), [runtime, blas_lt, blas, cudnn, infer]);
+        assert_eq!(
+            wheel_libraries(&put("lib/x/libonnxruntime.so.1.31.1")),
+            Vec::<PathBuf>::new()
+        );
+        assert!(
+            preload(&wheel).contains("libcudart.so.13"),
+            "an empty file is no library"
+        );
+    }
+}

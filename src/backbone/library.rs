@@ -1,0 +1,245 @@
+//! Finding the ONNX Runtime library on this machine, and loading it once.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::places::Places;
+use super::provider::one_line;
+
+/// Oldest ONNX Runtime 1.x that serves.
+const OLDEST_MINOR: u32 = 17;
+
+/// The loaded library with its one environment.
+pub(super) struct Runtime {
+    pub(super) environment: ort::environment::Environment,
+    pub(super) path: PathBuf,
+    /// e.g. `1.31.1`.
+    pub(super) version: String,
+    /// The 31 of it.
+    #[cfg_attr(
+        not(feature = "cuda"),
+        expect(dead_code, reason = "only CUDA's options depend on it")
+    )]
+    pub(super) minor: u32,
+}
+
+impl Runtime {
+    /// Name, version and place, for people.
+    pub(super) fn describe(&self) -> String {
+        format!("ONNX Runtime {} at {}", self.version, self.path.display())
+    }
+
+    /// Whether `libonnxruntime_providers_<name>.so` lies beside the library: without it the provider cannot load.
+    pub(super) fn has_provider(&self, name: &str) -> bool {
+        self.path
+            .with_file_name(format!("libonnxruntime_providers_{name}.so"))
+            .exists()
+    }
+}
+
+/// The process has one ONNX Runtime environment, or the one reason why it has none.
+static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
+
+/// The runtime of this process: found and loaded at the first call, then kept. The error is a sentence.
+pub(super) fn runtime(explicit: Option<&Path>, places: &Places) -> Result<&'static Runtime, String> {
+    if let Some(kept) = RUNTIME.get() {
+        return kept_runtime(kept, explicit, places);
+    }
+    let found = search(explicit, places, &probe)?;
+    kept_runtime(RUNTIME.get_or_init(|| start(found)), explicit, places)
+}
+
+fn kept_runtime(
+    kept: &'static Result<Runtime, String>,
+    explicit: Option<&Path>,
+    places: &Places,
+) -> Result<&'static Runtime, String> {
+    let runtime = kept.as_ref().map_err(Clone::clone)?;
+    match explicit.map(|path| canonical(&places.current_dir.join(path))) {
+        Some(asked) if asked != runtime.path => Err(format!(
+            "this process has already loaded {}; start a new one for {}",
+            runtime.path.display(),
+            asked.display()
+        )),
+        _ => Ok(runtime),
+    }
+}
+
+fn start(found: Found) -> Result<Runtime, String> {
+    let failed = |what: &dyn std::fmt::Display| format!("{}: {what}", found.path.display());
+    let builder = ort::init_from(&found.path).map_err(|e| failed(&e))?;
+    let environment = builder
+        .with_name("kaizen-edge")
+        .with_telemetry(false)
+        .build()
+        .map_err(|e| failed(&e))?;
+    let version = version_of(&found);
+    Ok(Runtime {
+        environment,
+        path: found.path,
+        version,
+        minor: found.minor,
+    })
+}
+
+/// The full version is in the file name (`libonnxruntime.so.1.31.1`); the probe knows the minor one only.
+fn version_of(found: &Found) -> String {
+    let minor = format!("1.{}", found.minor);
+    let name = found.path.file_name().unwrap_or_default().to_string_lossy();
+    match name.split_once(".so.") {
+        Some((_, version)) if version == minor || version.starts_with(&format!("{minor}.")) => version.into(),
+        _ => minor,
+    }
+}
+
+/// A library that answers.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    path: PathBuf,
+    minor: u32,
+}
+
+/// The minor version of the ONNX Runtime library at a path, if it is one.
+fn probe(path: &Path) -> Option<u32> {
+    ort::util::probe(path)
+}
+
+/// The first library that answers. A path that was asked for, by option or variable, is not replaced by another.
+fn search(
+    explicit: Option<&Path>,
+    places: &Places,
+    probe: &dyn Fn(&Path) -> Option<u32>,
+) -> Result<Found, String> {
+    let asked = match (explicit, &places.ort_dylib_path) {
+        (Some(path), _) => Some(("--ort-lib", path)),
+        (None, Some(path)) => Some(("ORT_DYLIB_PATH", path.as_path())),
+        (None, None) => None,
+    };
+    let mut tried = Vec::new();
+    if let Some((by, path)) = asked {
+        let path = places.current_dir.join(path);
+        return match examine(&path, probe) {
+            Ok(found) => Ok(found),
+            Err(why) => Err(format!(
+                "no ONNX Runtime at {} (from {by}): {why}",
+                path.display()
+            )),
+        };
+    }
+    for folder in folders(places) {
+        let libraries = libraries_in(&folder);
+        if libraries.is_empty() {
+            tried.push(folder.display().to_string());
+        }
+        for library in libraries {
+            match examine(&library, probe) {
+                Ok(found) => return Ok(found),
+                Err(why) => tried.push(format!("{} ({why})", library.display())),
+            }
+        }
+    }
+    let command = install_command(places);
+    Err(one_line(&format!(
+        "no ONNX Runtime library found; looked in {}; {command}",
+        tried.join(", ")
+    )))
+}
+
+fn examine(path: &Path, probe: &dyn Fn(&Path) -> Option<u32>) -> Result<Found, String> {
+    if !path.is_file() {
+        return Err("there is no such file".into());
+    }
+    let path = canonical(path);
+    match probe(&path) {
+        None => Err("it is not a loadable ONNX Runtime 1.x library".into()),
+        Some(minor) if minor < OLDEST_MINOR => Err(format!(
+            "it is version 1.{minor}, needed is 1.{OLDEST_MINOR} or newer"
+        )),
+        Some(minor) => Ok(Found { path, minor }),
+    }
+}
+
+fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// The folders that are looked at when no path is given, in order.
+fn folders(places: &Places) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = places.data_dir.iter().cloned().collect();
+    let cache = places.current_dir.join(".cache/onnxruntime");
+    folders.push(cache.clone());
+    folders.push(cache.join("onnxruntime/capi"));
+    let system = |relative: &str| places.system_root.join(relative);
+    let environments = places
+        .virtual_env
+        .iter()
+        .cloned()
+        .chain([places.current_dir.join(".venv")]);
+    let prefixes = places
+        .user_prefix
+        .iter()
+        .cloned()
+        .chain([system("usr/local"), system("usr")]);
+    for prefix in environments.chain(prefixes) {
+        folders.extend(wheel_folders(&prefix.join("lib")));
+    }
+    let triple = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    folders.extend([system("usr/lib"), system(&triple), system("usr/local/lib")]);
+    folders
+}
+
+/// `lib/python3*/{site,dist}-packages/onnxruntime/capi` under a Python prefix, those that exist.
+fn wheel_folders(lib: &Path) -> Vec<PathBuf> {
+    let pythons = sorted_entries(lib, |name| name.starts_with("python3"));
+    let packages = pythons
+        .iter()
+        .flat_map(|python| ["site-packages", "dist-packages"].map(|p| python.join(p)));
+    packages
+        .map(|p| p.join("onnxruntime/capi"))
+        .filter(|folder| folder.is_dir())
+        .collect()
+}
+
+/// `libonnxruntime.so` and `libonnxruntime.so.*` of a folder: the plain name first, then from new to old.
+fn libraries_in(folder: &Path) -> Vec<PathBuf> {
+    let mut found = sorted_entries(folder, |name| {
+        name == "libonnxruntime.so" || name.starts_with("libonnxruntime.so.")
+    });
+    found.sort_by_key(|path| {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let numbers: Vec<u32> = name.split('.').filter_map(|part| part.parse().ok()).collect();
+        (!numbers.is_empty(), std::cmp::Reverse(numbers))
+    });
+    found
+}
+
+fn sorted_entries(folder: &Path, keep: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries
+        .filter(|entry| keep(&entry.file_name().to_string_lossy()))
+        .map(|entry| entry.path())
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// The one command that puts a library on this machine.
+fn install_command(places: &Places) -> String {
+    let x86 = std::env::consts::ARCH == "x86_64";
+    if places.is_jetson() {
+        "install NVIDIA's `onnxruntime-gpu` wheel for this JetPack (Jetson AI Lab's package index: `pip3 install \
+         onnxruntime-gpu --index-url <that index>`)"
+            .into()
+    } else if x86 && places.has_nvidia_driver() {
+        "run `pip install onnxruntime-gpu[cuda,cudnn]`".into()
+    } else {
+        "run `pip install onnxruntime`".into()
+    }
+}
+
+#[cfg(test)]
+mod tests;
