@@ -250,12 +250,12 @@ fn covariance_factor(pooled: &Pooled, shrinkage: f64) -> Result<(Llt<f64>, f64)>
         total
     };
     let trace = pooled.within.trace();
-    // Below this share of the spread of all rows, the trace is the rounding of zero.
-    let varies = trace > 1e-9 * pooled.total_trace.max(0.0) && trace > f64::MIN_POSITIVE;
-    let spread = pooled.total_trace / total / width;
-    let (scale, ridge) = match varies {
-        true => ((1.0 - shrinkage) / freedom, shrinkage * trace / freedom / width),
-        false => (0.0, if spread > 1e-12 { spread } else { 1.0 }),
+    let (scale, ridge) = if trace > pooled.rounding {
+        ((1.0 - shrinkage) / freedom, shrinkage * trace / freedom / width)
+    } else if pooled.total_trace > pooled.rounding {
+        (0.0, pooled.total_trace / total / width)
+    } else {
+        (0.0, 1.0)
     };
     let factor = pooled.within.factor(scale, ridge).ok_or_else(|| {
         Error::config(

@@ -39,6 +39,8 @@ pub(super) struct Pooled {
     pub(super) within: Gram,
     /// Trace of the scatter around `centre`.
     pub(super) total_trace: f64,
+    /// A trace up to this is the rounding of zero: a scatter is the small difference of large sums.
+    pub(super) rounding: f64,
 }
 
 impl Moments {
@@ -170,7 +172,9 @@ impl Moments {
         }
         let mut within = self.gram.clone();
         within.add_rows(&roots, -1.0);
-        let total_trace = self.gram.trace() - total * centre.iter().map(|value| value * value).sum::<f64>();
+        let raw_trace = self.gram.trace();
+        let rounding = (1e-13 * raw_trace).max(f64::MIN_POSITIVE);
+        let total_trace = raw_trace - total * centre.iter().map(|value| value * value).sum::<f64>();
         let classes = live.iter().map(|&slot| self.sums.classes[slot]).collect();
         Ok(Pooled {
             classes,
@@ -179,6 +183,7 @@ impl Moments {
             centre,
             within,
             total_trace,
+            rounding,
         })
     }
 }
