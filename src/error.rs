@@ -112,7 +112,7 @@ impl Error {
     }
 
     /// An [`Error::Config`] from anything printable.
-    pub fn config(field: &'static str, value: impl ToString, allowed: impl Into<String>) -> Self {
+    pub fn config(field: &'static str, value: impl std::fmt::Display, allowed: impl Into<String>) -> Self {
         Self::Config {
             field,
             value: value.to_string(),

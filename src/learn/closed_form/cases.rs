@@ -1,0 +1,458 @@
+//! Behaviour that all closed forms share, held against naive f64 computations.
+
+use super::*;
+use crate::ids::ClassId;
+use crate::rng::Rng;
+
+/// Rows h [N, D] around one mean a class, values of both signs, and their labels.
+pub(super) fn clusters(
+    seed: u64,
+    classes: u32,
+    each: usize,
+    dim: usize,
+    spread: f32,
+) -> (Vec<f32>, Vec<ClassId>) {
+    let mut rng = Rng::named(seed, "clusters");
+    let means: Vec<f32> = (0..classes as usize * dim).map(|_| rng.normal()).collect();
+    let (mut h, mut labels) = (Vec::new(), Vec::new());
+    for row in 0..classes as usize * each {
+        let class = row % classes as usize;
+        h.extend(
+            means[class * dim..][..dim]
+                .iter()
+                .map(|mean| mean + spread * rng.normal()),
+        );
+        labels.push(ClassId(u32::try_from(class).unwrap()));
+    }
+    (h, labels)
+}
+
+fn plain(dim: usize) -> FeatureMap {
+    FeatureMap::new(dim, FeatureTransform::None).unwrap()
+}
+
+fn lda_of(h: &[f32], labels: &[ClassId], map: FeatureMap) -> StreamingLda {
+    let mut lda = StreamingLda::new(map);
+    lda.add(h, Assignment::Labels(labels)).unwrap();
+    lda
+}
+
+/// Gauss-Jordan inverse of a small matrix [n, n].
+fn inverse(matrix: &[f64], n: usize) -> Vec<f64> {
+    let mut left = matrix.to_vec();
+    let mut right: Vec<f64> = (0..n * n)
+        .map(|at| f64::from(u8::from(at / n == at % n)))
+        .collect();
+    for pivot in 0..n {
+        let scale = left[pivot * n + pivot];
+        for j in 0..n {
+            left[pivot * n + j] /= scale;
+            right[pivot * n + j] /= scale;
+        }
+        for i in (0..n).filter(|&i| i != pivot) {
+            let factor = left[i * n + pivot];
+            for j in 0..n {
+                left[i * n + j] -= factor * left[pivot * n + j];
+                right[i * n + j] -= factor * right[pivot * n + j];
+            }
+        }
+    }
+    right
+}
+
+/// Means [C, D] and the inverse of the shrunk pooled covariance, straight from their definitions.
+fn naive_lda(
+    h: &[f32],
+    labels: &[ClassId],
+    classes: usize,
+    dim: usize,
+    shrinkage: f64,
+) -> (Vec<f64>, Vec<f64>) {
+    let rows = labels.len();
+    let (mut means, mut counts) = (vec![0.0; classes * dim], vec![0.0; classes]);
+    for (row, label) in labels.iter().enumerate() {
+        counts[label.0 as usize] += 1.0;
+        (0..dim).for_each(|j| means[label.0 as usize * dim + j] += f64::from(h[row * dim + j]));
+    }
+    (0..classes * dim).for_each(|at| means[at] /= counts[at / dim]);
+    let mut covariance = vec![0.0; dim * dim];
+    for (row, label) in labels.iter().enumerate() {
+        let offset = |j: usize| f64::from(h[row * dim + j]) - means[label.0 as usize * dim + j];
+        for at in 0..dim * dim {
+            covariance[at] += offset(at / dim) * offset(at % dim) / (rows - classes) as f64;
+        }
+    }
+    let trace: f64 = (0..dim).map(|j| covariance[j * dim + j]).sum();
+    for at in 0..dim * dim {
+        let target = if at / dim == at % dim {
+            trace / dim as f64
+        } else {
+            0.0
+        };
+        covariance[at] = (1.0 - shrinkage) * covariance[at] + shrinkage * target;
+    }
+    (means, inverse(&covariance, dim))
+}
+
+fn naive_distance(row: &[f32], mean: &[f64], precision: &[f64]) -> f64 {
+    let dim = row.len();
+    let offset = |j: usize| f64::from(row[j]) - mean[j];
+    (0..dim * dim)
+        .map(|at| offset(at / dim) * precision[at] * offset(at % dim))
+        .sum()
+}
+
+#[test]
+fn lda_agrees_with_its_definition() {
+    let (classes, dim) = (4, 6);
+    let (h, labels) = clusters(1, 4, 15, dim, 0.7);
+    let (test, _) = clusters(2, 4, 5, dim, 1.0);
+    let settings = LdaSettings {
+        shrinkage: 0.2,
+        priors: Priors::Equal,
+    };
+    let model = lda_of(&h, &labels, plain(dim)).fit(settings).unwrap();
+    let (means, precision) = naive_lda(&h, &labels, classes, dim, 0.2);
+    let (distances, novelty) = (model.distances(&test).unwrap(), model.novelty(&test).unwrap());
+    let probabilities = model.head.probabilities(&test).unwrap();
+    for (index, row) in test.chunks_exact(dim).enumerate() {
+        let wanted: Vec<f64> = means
+            .chunks_exact(dim)
+            .map(|mean| naive_distance(row, mean, &precision))
+            .collect();
+        let least = wanted.iter().copied().fold(f64::INFINITY, f64::min);
+        let total: f64 = wanted
+            .iter()
+            .map(|distance| (-0.5 * (distance - least)).exp())
+            .sum();
+        assert!((f64::from(novelty[index]) - least).abs() < 1e-4 * least);
+        for class in 0..classes {
+            let at = index * classes + class;
+            assert!((f64::from(distances[at]) - wanted[class]).abs() < 1e-4 * wanted[class]);
+            let share = (-0.5 * (wanted[class] - least)).exp() / total;
+            assert!((f64::from(probabilities[at]) - share).abs() < 1e-4);
+        }
+    }
+}
+
+#[test]
+fn count_priors_shift_the_logits_by_their_logarithms() {
+    let (mut h, mut labels) = clusters(3, 2, 10, 3, 0.5);
+    h.truncate(3 * 19);
+    labels.truncate(19);
+    let lda = lda_of(&h, &labels, plain(3));
+    let equal = lda.fit(LdaSettings::default()).unwrap().head.bias;
+    let counted = lda
+        .fit(LdaSettings {
+            priors: Priors::Counts,
+            ..LdaSettings::default()
+        })
+        .unwrap()
+        .head
+        .bias;
+    for (class, count) in [10.0_f32, 9.0].into_iter().enumerate() {
+        assert!((counted[class] - equal[class] - (count / 19.0).ln()).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn ridge_agrees_with_its_definition() {
+    let (classes, dim, lambda) = (3, 5, 2.5);
+    let (h, labels) = clusters(4, 3, 12, dim, 0.8);
+    let mut ridge = RidgeHead::new(plain(dim));
+    ridge.add(&h, Assignment::Labels(&labels)).unwrap();
+    let head = ridge.fit(lambda).unwrap();
+    let at = |row: usize, j: usize| f64::from(h[row * dim + j]);
+    let gram: Vec<f64> = (0..dim * dim)
+        .map(|k| {
+            let sum: f64 = (0..labels.len())
+                .map(|row| at(row, k / dim) * at(row, k % dim))
+                .sum();
+            sum + if k / dim == k % dim { lambda } else { 0.0 }
+        })
+        .collect();
+    let gram = inverse(&gram, dim);
+    for class in 0..classes {
+        for j in 0..dim {
+            let rows = (0..labels.len()).filter(|&row| labels[row].0 as usize == class);
+            let wanted: f64 = rows
+                .map(|row| (0..dim).map(|k| gram[j * dim + k] * at(row, k)).sum::<f64>())
+                .sum();
+            assert!((f64::from(head.weight[class * dim + j]) - wanted).abs() < 1e-5);
+        }
+    }
+    assert!(ridge.fit(0.0).is_err() && ridge.fit(f64::NAN).is_err());
+}
+
+#[test]
+fn ridge_picks_the_lambda_that_names_held_out_rows_best() {
+    let map = FeatureMap::random_relu(8, FeatureTransform::L2, 120, 3).unwrap();
+    let (h, labels) = clusters(5, 6, 40, 8, 1.0);
+    let (train, held) = h.split_at(8 * 60);
+    let mut ridge = RidgeHead::new(map);
+    ridge.add(train, Assignment::Labels(&labels[..60])).unwrap();
+    let grid = [1e-4, 1.0, 1e6];
+    let (head, scores) = ridge.fit_best(&grid, held, &labels[60..]).unwrap();
+    let best = scores.iter().map(|score| score.accuracy).fold(0.0, f64::max);
+    let named = head.predict(held).unwrap();
+    let right = named.iter().zip(&labels[60..]).filter(|(a, b)| a == b).count();
+    assert!((right as f64 / 180.0 - best).abs() < 1e-12);
+    assert!(
+        scores[0].accuracy < scores[1].accuracy,
+        "no regularisation at all must overfit: {scores:?}"
+    );
+    assert!(ridge.fit_best(&[], held, &labels[60..]).is_err());
+    assert!(ridge.fit_best(&grid, &[], &[]).is_err());
+}
+
+#[test]
+fn removed_rows_are_as_if_never_added() {
+    let (h, labels) = clusters(6, 5, 30, 7, 1.0);
+    let shares: Vec<f32> = (0..150 * 2).map(|at| (at % 7) as f32 / 7.0).collect();
+    let soft = Assignment::Soft {
+        classes: &[ClassId(1), ClassId(9)],
+        shares: &shares,
+    };
+    let map = FeatureMap::new(7, FeatureTransform::L2).unwrap();
+    let kept = lda_of(&h[..70 * 7], &labels[..70], map.clone());
+    let mut lda = lda_of(&h, &labels, map.clone());
+    lda.add(&h, soft).unwrap();
+    lda.remove(&h[70 * 7..], Assignment::Labels(&labels[70..]))
+        .unwrap();
+    lda.remove(&h, soft).unwrap();
+    assert_eq!(lda.moments().counts(), kept.moments().counts());
+    let (got, wanted) = (lda.moments().state(), kept.moments().state());
+    let pairs = got
+        .second
+        .iter()
+        .zip(&wanted.second)
+        .chain(got.sums.iter().zip(&wanted.sums));
+    for (got, wanted) in pairs {
+        assert!((got - wanted).abs() < 1e-9);
+    }
+    let weights = |lda: &StreamingLda| lda.fit(LdaSettings::default()).unwrap().head.weight;
+    for (got, wanted) in weights(&lda).iter().zip(weights(&kept)) {
+        assert!((got - wanted).abs() <= 1e-5 * wanted.abs().max(1.0));
+    }
+    let mut means = ClassMeans::new(map.clone(), MeanDistance::Standardised);
+    means.add(&h, Assignment::Labels(&labels)).unwrap();
+    means
+        .remove(&h[70 * 7..], Assignment::Labels(&labels[70..]))
+        .unwrap();
+    let mut never = ClassMeans::new(map, MeanDistance::Standardised);
+    never
+        .add(&h[..70 * 7], Assignment::Labels(&labels[..70]))
+        .unwrap();
+    for (got, wanted) in means
+        .fit()
+        .unwrap()
+        .weight
+        .iter()
+        .zip(never.fit().unwrap().weight)
+    {
+        assert!((got - wanted).abs() <= 1e-4 * wanted.abs().max(1.0));
+    }
+}
+
+#[test]
+fn more_rows_than_were_added_cannot_be_removed() {
+    let (h, labels) = clusters(7, 2, 3, 4, 1.0);
+    let mut lda = lda_of(&h, &labels, plain(4));
+    let before = lda.moments().state();
+    assert!(lda.remove(&h[..4], Assignment::Labels(&[ClassId(5)])).is_err());
+    assert!(
+        lda.remove(&h[..16], Assignment::Labels(&[ClassId(0); 4]))
+            .is_err()
+    );
+    assert_eq!(lda.moments().state(), before);
+}
+
+#[test]
+fn order_and_batches_do_not_matter_and_classes_grow() {
+    let (h, labels) = clusters(8, 6, 20, 5, 0.6);
+    let whole = lda_of(&h, &labels, plain(5)).fit(LdaSettings::default()).unwrap();
+    let mut lda = StreamingLda::new(plain(5));
+    for class in (0..6).rev() {
+        for (row, label) in h
+            .chunks_exact(5)
+            .zip(&labels)
+            .filter(|(_, label)| label.0 == class)
+        {
+            lda.add(row, Assignment::Labels(&[*label])).unwrap();
+        }
+        let model = lda.fit(LdaSettings::default()).unwrap();
+        assert_eq!(model.head.classes, (class..6).map(ClassId).collect::<Vec<_>>());
+        assert_eq!(model.head.weight.len(), (6 - class as usize) * 5);
+    }
+    let parts = lda.fit(LdaSettings::default()).unwrap();
+    for (got, wanted) in parts
+        .head
+        .logits(&h)
+        .unwrap()
+        .iter()
+        .zip(whole.head.logits(&h).unwrap())
+    {
+        assert!((got - wanted).abs() < 1e-3);
+    }
+}
+
+#[test]
+fn few_rows_of_any_rank_give_finite_heads() {
+    let settings = LdaSettings::default();
+    let (h, labels) = clusters(9, 3, 1, 12, 0.5);
+    let one_each = lda_of(&h, &labels, plain(12)).fit(settings).unwrap();
+    assert_eq!(one_each.head.predict(&h).unwrap(), labels);
+    let single = lda_of(&h[..12], &labels[..1], plain(12)).fit(settings).unwrap();
+    assert_eq!(single.head.probabilities(&h).unwrap(), [1.0; 3]);
+    assert!(single.novelty(&h[..12]).unwrap()[0] < 1e-6 && single.novelty(&h[12..]).unwrap()[0] > 1.0);
+    let zeros = lda_of(
+        &[0.0; 24],
+        &[ClassId(0), ClassId(1)],
+        FeatureMap::new(12, FeatureTransform::SqrtL2).unwrap(),
+    );
+    assert_eq!(
+        zeros
+            .fit(settings)
+            .unwrap()
+            .head
+            .probabilities(&[0.0; 12])
+            .unwrap(),
+        [0.5, 0.5]
+    );
+    let (h, labels) = clusters(10, 2, 3, 12, 0.5);
+    let deficient = lda_of(&h, &labels, plain(12));
+    assert_eq!(deficient.fit(settings).unwrap().head.predict(&h).unwrap(), labels);
+    let refused = deficient.fit(LdaSettings {
+        shrinkage: 0.0,
+        ..settings
+    });
+    assert!(refused.unwrap_err().to_string().contains("shrinkage"));
+    assert!(
+        deficient
+            .fit(LdaSettings {
+                shrinkage: 1.5,
+                ..settings
+            })
+            .is_err()
+    );
+    assert!(StreamingLda::new(plain(2)).fit(settings).is_err());
+}
+
+#[test]
+fn bad_rows_are_refused_and_change_nothing() {
+    let mut lda = StreamingLda::new(plain(2));
+    let one = [ClassId(0)];
+    assert!(lda.add(&[1.0, f32::NAN], Assignment::Labels(&one)).is_err());
+    assert!(lda.add(&[1.0, 2.0, 3.0], Assignment::Labels(&one)).is_err());
+    assert!(lda.add(&[1.0, 2.0, 3.0, 4.0], Assignment::Labels(&one)).is_err());
+    for (classes, shares) in [
+        (&[ClassId(0), ClassId(0)], [0.5, 0.5]),
+        (&[ClassId(0), ClassId(1)], [0.5, -0.5]),
+    ] {
+        assert!(
+            lda.add(
+                &[1.0, 2.0],
+                Assignment::Soft {
+                    classes,
+                    shares: &shares
+                }
+            )
+            .is_err()
+        );
+    }
+    assert!(lda.moments().counts().is_empty());
+    assert!(lda.moments().state().classes.is_empty());
+}
+
+#[test]
+fn stored_statistics_go_on_where_they_stopped() {
+    let (h, labels) = clusters(11, 3, 6, 4, 1.0);
+    let lda = lda_of(&h, &labels, plain(4));
+    let moments = Moments::from_state(4, lda.moments().state()).unwrap();
+    let copy = StreamingLda::from_moments(plain(4), moments.clone()).unwrap();
+    let fit = |lda: &StreamingLda| lda.fit(LdaSettings::default()).unwrap().head.weight;
+    assert_eq!(fit(&copy), fit(&lda));
+    assert!(StreamingLda::from_moments(plain(5), moments).is_err());
+    let mut twice = lda.moments().state();
+    twice.classes[1] = twice.classes[0];
+    assert!(Moments::from_state(4, twice).is_err());
+    let mut infinite = lda.moments().state();
+    infinite.sums[0] = f64::INFINITY;
+    assert!(Moments::from_state(4, infinite).is_err());
+}
+
+#[test]
+fn class_means_agree_with_their_distances() {
+    let (classes, dim) = (3, 4);
+    let (h, labels) = clusters(12, 3, 9, dim, 0.8);
+    let fit = |distance, transform| {
+        let mut means = ClassMeans::new(FeatureMap::new(dim, transform).unwrap(), distance);
+        means.add(&h, Assignment::Labels(&labels)).unwrap();
+        means.fit().unwrap()
+    };
+    let (means, _) = naive_lda(&h, &labels, classes, dim, 0.5);
+    let rows = labels.len() as f64;
+    let variance: Vec<f64> = (0..dim)
+        .map(|j| {
+            let column = h.iter().skip(j).step_by(dim).map(|&value| f64::from(value));
+            let mean = column.clone().sum::<f64>() / rows;
+            column.map(|value| (value - mean).powi(2)).sum::<f64>() / rows
+        })
+        .collect();
+    let logits = fit(MeanDistance::Standardised, FeatureTransform::None)
+        .logits(&h)
+        .unwrap();
+    for (index, row) in h.chunks_exact(dim).enumerate() {
+        let wanted = |class: usize| -> f64 {
+            (0..dim)
+                .map(|j| (f64::from(row[j]) - means[class * dim + j]).powi(2) / variance[j])
+                .sum::<f64>()
+                * -0.5
+        };
+        let offset = f64::from(logits[index * classes]) - wanted(0);
+        for class in 1..classes {
+            assert!((f64::from(logits[index * classes + class]) - wanted(class) - offset).abs() < 1e-4);
+        }
+    }
+    let cosines = fit(MeanDistance::Cosine, FeatureTransform::L2)
+        .logits(&h)
+        .unwrap();
+    assert!(cosines.iter().all(|cosine| cosine.abs() <= 1.0 + 1e-6));
+}
+
+#[test]
+fn features_that_never_vary_do_not_decide() {
+    let mut means = ClassMeans::new(plain(2), MeanDistance::Standardised);
+    let labels = [ClassId(0), ClassId(0), ClassId(1)];
+    means
+        .add(&[0.1, 1.0, 0.1, 2.0, 0.1, 5.0], Assignment::Labels(&labels))
+        .unwrap();
+    let head = means.fit().unwrap();
+    assert_eq!(head.weight[0], 0.0);
+    assert_eq!(
+        head.predict(&[1e6, 1.4, -1e6, 4.9]).unwrap(),
+        [ClassId(0), ClassId(1)]
+    );
+}
+
+#[test]
+fn soft_shares_of_one_and_labels_are_the_same() {
+    let (h, labels) = clusters(13, 2, 5, 3, 1.0);
+    let shares: Vec<f32> = labels
+        .iter()
+        .flat_map(|label| [f32::from(u8::from(label.0 == 0)), label.0 as f32])
+        .collect();
+    let mut soft = StreamingLda::new(plain(3));
+    soft.add(
+        &h,
+        Assignment::Soft {
+            classes: &[ClassId(0), ClassId(1)],
+            shares: &shares,
+        },
+    )
+    .unwrap();
+    assert_eq!(
+        soft.moments().state(),
+        lda_of(&h, &labels, plain(3)).moments().state()
+    );
+}

@@ -1,0 +1,133 @@
+//! Nearest class mean.
+
+use super::assignment::Assignment;
+use super::class_sums::ClassSums;
+use super::features::FeatureMap;
+use super::head::LinearHead;
+use crate::error::Result;
+use crate::ids::ClassId;
+
+/// How a row is held against a class mean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MeanDistance {
+    /// Logit μ_c·φ / ‖μ_c‖: the cosine, exactly so where the transform makes ‖φ‖ = 1.
+    Cosine,
+    /// Logit -½ Σ_j (φ_j - μ_cj)² / σ_j² up to a constant of the row, σ_j² the variance of feature j over all rows.
+    #[default]
+    Standardised,
+}
+
+/// Nearest-class-mean classifier over h [N, D] (Mensink et al., 2013): counts, sums and feature-wise squares.
+#[derive(Clone, Debug)]
+pub struct ClassMeans {
+    map: FeatureMap,
+    distance: MeanDistance,
+    sums: ClassSums,
+    squares: Vec<f64>,
+}
+
+impl ClassMeans {
+    /// No classes yet.
+    #[must_use]
+    pub fn new(map: FeatureMap, distance: MeanDistance) -> Self {
+        let width = map.width();
+        Self {
+            map,
+            distance,
+            sums: ClassSums::new(width),
+            squares: vec![0.0; width],
+        }
+    }
+
+    /// The classes that have rows, ascending, each with its count.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(ClassId, f64)> {
+        self.sums.live_counts()
+    }
+
+    /// Adds rows h [N, D].
+    ///
+    /// # Errors
+    /// As [`FeatureMap::apply`], or when the assignment does not fit; nothing is changed then.
+    pub fn add(&mut self, h: &[f32], assignment: Assignment<'_>) -> Result<()> {
+        self.update(h, assignment, 1.0)
+    }
+
+    /// Takes back rows h [N, D] that were added with the same assignment.
+    ///
+    /// # Errors
+    /// As [`ClassMeans::add`], and when a class would fall below zero rows; nothing is changed then.
+    pub fn remove(&mut self, h: &[f32], assignment: Assignment<'_>) -> Result<()> {
+        self.update(h, assignment, -1.0)
+    }
+
+    fn update(&mut self, h: &[f32], assignment: Assignment<'_>, sign: f64) -> Result<()> {
+        let mapped = self.map.apply(h)?;
+        let width = self.map.width();
+        self.sums
+            .add(&ClassSums::of_rows(width, &mapped, assignment)?, sign)?;
+        for (row, values) in mapped.chunks_exact(width).enumerate() {
+            let weight = sign * assignment.weight_of_row(row);
+            for (square, &value) in self.squares.iter_mut().zip(values) {
+                *square += weight * f64::from(value) * f64::from(value);
+            }
+        }
+        Ok(())
+    }
+
+    /// The head of the present means. A feature that never varied takes no part in the standardised distance; a
+    /// class whose mean is zero has the cosine 0 to everything.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] when no class has rows.
+    pub fn fit(&self) -> Result<LinearHead> {
+        let live = self.sums.live()?;
+        let scale = self.inverse_variance(&live);
+        let (mut weight, mut bias) = (Vec::new(), Vec::new());
+        for &slot in &live {
+            let mean = self
+                .sums
+                .sum(slot)
+                .iter()
+                .map(|value| value / self.sums.counts[slot]);
+            let mean: Vec<f64> = mean.collect();
+            match self.distance {
+                MeanDistance::Cosine => {
+                    let norm = mean.iter().map(|value| value * value).sum::<f64>().sqrt();
+                    weight.extend(
+                        mean.iter()
+                            .map(|value| if norm > 0.0 { value / norm } else { 0.0 }),
+                    );
+                    bias.push(0.0);
+                }
+                MeanDistance::Standardised => {
+                    weight.extend(mean.iter().zip(&scale).map(|(value, scale)| value * scale));
+                    bias.push(
+                        -0.5 * mean
+                            .iter()
+                            .zip(&scale)
+                            .map(|(value, scale)| value * value * scale)
+                            .sum::<f64>(),
+                    );
+                }
+            }
+        }
+        let classes = live.iter().map(|&slot| self.sums.classes[slot]).collect();
+        LinearHead::from_f64(&self.map, &weight, &bias, classes)
+    }
+
+    fn inverse_variance(&self, live: &[usize]) -> Vec<f64> {
+        let total: f64 = live.iter().map(|&slot| self.sums.counts[slot]).sum();
+        let of_feature = |(feature, square): (usize, &f64)| {
+            let mean = live.iter().map(|&slot| self.sums.sum(slot)[feature]).sum::<f64>() / total;
+            let (second, variance) = (square / total, square / total - mean * mean);
+            // Below this share of the second moment a variance is the rounding of a constant feature.
+            if variance > 1e-12 * second {
+                1.0 / variance
+            } else {
+                0.0
+            }
+        };
+        self.squares.iter().enumerate().map(of_feature).collect()
+    }
+}

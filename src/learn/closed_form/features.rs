@@ -1,0 +1,224 @@
+//! From backbone features h to the inputs of a closed-form head.
+
+use std::sync::Arc;
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, get_global_parallelism};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::rng::Rng;
+
+/// Row-wise transform of features h [N, D].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FeatureTransform {
+    /// h as it is.
+    None,
+    /// h / ‖h‖; a zero row stays zero.
+    L2,
+    /// sqrt(max(h, 0)), then L2: evens out the long tail of pooled activations (Hellinger map).
+    #[default]
+    SqrtL2,
+}
+
+impl FeatureTransform {
+    fn apply_row(self, row: &mut [f32]) {
+        if self == Self::None {
+            return;
+        }
+        if self == Self::SqrtL2 {
+            for value in row.iter_mut() {
+                *value = value.max(0.0).sqrt();
+            }
+        }
+        let norm = row
+            .iter()
+            .map(|&value| f64::from(value) * f64::from(value))
+            .sum::<f64>()
+            .sqrt();
+        if norm > 0.0 {
+            #[allow(clippy::cast_possible_truncation, reason = "rounding to f32 is intended")]
+            row.iter_mut()
+                .for_each(|value| *value = (f64::from(*value) / norm) as f32);
+        }
+    }
+}
+
+/// Fixed Gaussian projection for random ReLU features (RanPAC, McDonnell et al., 2023).
+#[derive(Debug)]
+struct Projection {
+    seed: u64,
+    /// [D, width]
+    weight: Vec<f32>,
+}
+
+/// Map from h [N, D] to head inputs φ [N, width]: a [`FeatureTransform`], then, if asked for, ReLU of a seeded
+/// Gaussian projection. Fully described by (features, transform, width, seed). Cloning shares the projection.
+#[derive(Clone, Debug)]
+pub struct FeatureMap {
+    features: usize,
+    width: usize,
+    transform: FeatureTransform,
+    projection: Option<Arc<Projection>>,
+}
+
+impl FeatureMap {
+    /// A map for rows of `features` values without projection (width = `features`).
+    ///
+    /// # Errors
+    /// [`Error::Config`] when `features` is 0.
+    pub fn new(features: usize, transform: FeatureTransform) -> Result<Self> {
+        if features == 0 {
+            return Err(Error::config("features", features, "1 or more"));
+        }
+        Ok(Self {
+            features,
+            width: features,
+            transform,
+            projection: None,
+        })
+    }
+
+    /// A map with `width` random ReLU features: φ = max(0, transform(h) W), W [D, width] standard normal from `seed`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when `features` or `width` is 0.
+    pub fn random_relu(
+        features: usize,
+        transform: FeatureTransform,
+        width: usize,
+        seed: u64,
+    ) -> Result<Self> {
+        if width == 0 {
+            return Err(Error::config("random_features", width, "1 or more"));
+        }
+        let plain = Self::new(features, transform)?;
+        let mut rng = Rng::named(seed, "closed-form random features");
+        let weight = (0..features * width).map(|_| rng.normal()).collect();
+        Ok(Self {
+            width,
+            projection: Some(Arc::new(Projection { seed, weight })),
+            ..plain
+        })
+    }
+
+    /// Length D of a row of h.
+    #[must_use]
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// Length of a row of φ.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The row-wise transform.
+    #[must_use]
+    pub fn transform(&self) -> FeatureTransform {
+        self.transform
+    }
+
+    /// Seed of the random projection, if there is one.
+    #[must_use]
+    pub fn seed(&self) -> Option<u64> {
+        self.projection.as_ref().map(|projection| projection.seed)
+    }
+
+    /// Number of rows in h [N, D].
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the length is no multiple of D.
+    pub fn count_rows(&self, h: &[f32]) -> Result<usize> {
+        if h.len().is_multiple_of(self.features) {
+            Ok(h.len() / self.features)
+        } else {
+            Err(Error::shape(
+                "features h [N, D]",
+                format!("[N, {}]", self.features),
+                [h.len()],
+            ))
+        }
+    }
+
+    /// φ [N, width] of h [N, D].
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the length is no multiple of D, [`Error::Frame`] naming the first row with a value
+    /// that is not finite.
+    pub fn apply(&self, h: &[f32]) -> Result<Vec<f32>> {
+        let rows = self.count_rows(h)?;
+        let mut mapped = h.to_vec();
+        for (index, row) in mapped.chunks_exact_mut(self.features).enumerate() {
+            if row.iter().any(|value| !value.is_finite()) {
+                let reason = "a feature is not finite; embed the frame again or leave it out".to_owned();
+                return Err(Error::Frame {
+                    name: format!("feature row {index}"),
+                    reason,
+                });
+            }
+            self.transform.apply_row(row);
+        }
+        let Some(projection) = &self.projection else {
+            return Ok(mapped);
+        };
+        let mut wide = vec![0.0_f32; rows * self.width];
+        matmul(
+            MatMut::from_row_major_slice_mut(&mut wide, rows, self.width),
+            Accum::Replace,
+            MatRef::from_row_major_slice(&mapped, rows, self.features),
+            MatRef::from_row_major_slice(&projection.weight, self.features, self.width),
+            1.0,
+            get_global_parallelism(),
+        );
+        wide.iter_mut().for_each(|value| *value = value.max(0.0));
+        Ok(wide)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transforms_match_hand_values() {
+        let apply = |transform| {
+            FeatureMap::new(2, transform)
+                .unwrap()
+                .apply(&[9.0, 16.0, -4.0, 0.0])
+                .unwrap()
+        };
+        assert_eq!(apply(FeatureTransform::None), [9.0, 16.0, -4.0, 0.0]);
+        assert_eq!(apply(FeatureTransform::SqrtL2), [0.6, 0.8, 0.0, 0.0]);
+        let l2 = apply(FeatureTransform::L2);
+        assert!((l2[0] - 9.0 / 337.0_f32.sqrt()).abs() < 1e-6);
+        assert_eq!(l2[2..], [-1.0, 0.0]);
+    }
+
+    #[test]
+    fn random_features_are_seeded_and_rectified() {
+        let map = |seed| FeatureMap::random_relu(3, FeatureTransform::L2, 40, seed).unwrap();
+        let h = [1.0, 2.0, 2.0];
+        let first = map(5).apply(&h).unwrap();
+        assert_eq!(first, map(5).apply(&h).unwrap());
+        assert_ne!(first, map(6).apply(&h).unwrap());
+        let weight = &map(5).projection.unwrap().weight;
+        for (column, value) in first.iter().enumerate() {
+            let wanted = (weight[column] + 2.0 * weight[40 + column] + 2.0 * weight[80 + column]) / 3.0;
+            assert!((value - wanted.max(0.0)).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn bad_rows_are_refused_by_name() {
+        let map = FeatureMap::new(2, FeatureTransform::None).unwrap();
+        assert!(map.apply(&[1.0, 2.0, 3.0]).is_err());
+        let error = map.apply(&[1.0, 2.0, f32::INFINITY, 0.0]).unwrap_err();
+        assert!(error.to_string().contains("feature row 1"));
+        assert!(map.apply(&[]).unwrap().is_empty());
+        assert!(FeatureMap::new(0, FeatureTransform::None).is_err());
+        assert!(FeatureMap::random_relu(2, FeatureTransform::None, 0, 1).is_err());
+    }
+}

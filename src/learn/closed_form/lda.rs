@@ -1,0 +1,268 @@
+//! Streaming linear discriminant analysis.
+
+use faer::linalg::solvers::Llt;
+use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
+use faer::prelude::Solve;
+use faer::{Mat, MatMut, MatRef, get_global_parallelism};
+
+use super::assignment::Assignment;
+use super::features::FeatureMap;
+use super::head::LinearHead;
+use super::moments::{Moments, Pooled};
+use crate::error::{Error, Result};
+
+/// How likely a class is before its features are seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priors {
+    /// All classes alike: right when what was taught says nothing about how often it will be met.
+    #[default]
+    Equal,
+    /// By the rows seen of each class.
+    Counts,
+}
+
+/// Settings of the LDA solution.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LdaSettings {
+    /// s in (1 - s) Σ + s (tr Σ / width) I, in 0..=1.
+    pub shrinkage: f64,
+    /// Class priors.
+    pub priors: Priors,
+}
+
+impl Default for LdaSettings {
+    fn default() -> Self {
+        Self {
+            shrinkage: 0.3,
+            priors: Priors::Equal,
+        }
+    }
+}
+
+/// Streaming LDA (Hayes and Kanan, 2020) with exact statistics: class counts, class sums and one second moment in
+/// f64, so the covariance is that of all rows at once, whatever the order in which they came.
+#[derive(Clone, Debug)]
+pub struct StreamingLda {
+    map: FeatureMap,
+    moments: Moments,
+}
+
+impl StreamingLda {
+    /// No classes yet.
+    #[must_use]
+    pub fn new(map: FeatureMap) -> Self {
+        let moments = Moments::new(map.width());
+        Self { map, moments }
+    }
+
+    /// Goes on from stored statistics.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the statistics have another width than the map.
+    pub fn from_moments(map: FeatureMap, moments: Moments) -> Result<Self> {
+        if moments.gram.width() != map.width() {
+            return Err(Error::shape(
+                "width of the class statistics",
+                map.width(),
+                moments.gram.width(),
+            ));
+        }
+        Ok(Self { map, moments })
+    }
+
+    /// The feature map.
+    #[must_use]
+    pub fn map(&self) -> &FeatureMap {
+        &self.map
+    }
+
+    /// The statistics.
+    #[must_use]
+    pub fn moments(&self) -> &Moments {
+        &self.moments
+    }
+
+    /// Adds rows h [N, D]; a class not seen before is new from here on.
+    ///
+    /// # Errors
+    /// As [`FeatureMap::apply`] and [`Moments::add`]; nothing is changed then.
+    pub fn add(&mut self, h: &[f32], assignment: Assignment<'_>) -> Result<()> {
+        self.moments.add(&self.map.apply(h)?, assignment)
+    }
+
+    /// Takes back rows h [N, D] that were added with the same assignment.
+    ///
+    /// # Errors
+    /// As [`FeatureMap::apply`] and [`Moments::remove`]; nothing is changed then.
+    pub fn remove(&mut self, h: &[f32], assignment: Assignment<'_>) -> Result<()> {
+        self.moments.remove(&self.map.apply(h)?, assignment)
+    }
+
+    /// Solves for the classifier of all classes that have rows.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when no class has rows, when the shrinkage is outside 0..=1, or when the covariance is
+    /// singular and the shrinkage too small to mend it.
+    pub fn fit(&self, settings: LdaSettings) -> Result<LdaModel> {
+        LdaModel::fit(&self.map, &self.moments, settings)
+    }
+}
+
+/// A solved LDA: the linear head and the Mahalanobis geometry behind it.
+#[derive(Clone, Debug)]
+pub struct LdaModel {
+    /// Logits log p(φ|c) + log p(c) up to a constant of the row: relative to the mean m over all rows,
+    /// W = (μ_c - m)ᵀ Σ⁻¹ and b = -½ (μ_c + m)ᵀ Σ⁻¹ (μ_c - m) + log prior.
+    pub head: LinearHead,
+    /// Rows of each class behind the head, [C].
+    pub counts: Vec<f64>,
+    /// What the outer product of one centred row weighs in the shrunk Σ: (1 - s) / degrees of freedom.
+    pub(super) outer_weight: f64,
+    /// L of the shrunk Σ = L Lᵀ.
+    factor: Mat<f32>,
+    /// m, [width].
+    centre: Vec<f32>,
+    /// L⁻¹ (μ_c - m), [C, width].
+    whitened: Vec<f32>,
+}
+
+impl LdaModel {
+    pub(super) fn fit(map: &FeatureMap, moments: &Moments, settings: LdaSettings) -> Result<Self> {
+        if !(0.0..=1.0).contains(&settings.shrinkage) {
+            return Err(Error::config("shrinkage", settings.shrinkage, "0..=1"));
+        }
+        let pooled = moments.pooled()?;
+        let (width, classes) = (map.width(), pooled.classes.len());
+        let (factor, outer_weight) = covariance_factor(&pooled, settings.shrinkage)?;
+        let centred: Vec<f64> = pooled
+            .means
+            .chunks_exact(width)
+            .flat_map(|mean| {
+                mean.iter()
+                    .zip(&pooled.centre)
+                    .map(|(mean, centre)| mean - centre)
+            })
+            .collect();
+        let offsets = MatRef::from_row_major_slice(&centred, classes, width).transpose();
+        let weight = factor.solve(offsets);
+        let total: f64 = pooled.counts.iter().sum();
+        let bias: Vec<f64> = (0..classes)
+            .map(|class| {
+                let middle = pooled.means[class * width..].iter().zip(&pooled.centre);
+                let half = middle
+                    .zip(weight.col(class).iter())
+                    .map(|((mean, centre), w)| (mean + centre) * w);
+                let prior = match settings.priors {
+                    Priors::Equal => 0.0,
+                    Priors::Counts => (pooled.counts[class] / total).ln(),
+                };
+                prior - 0.5 * half.sum::<f64>()
+            })
+            .collect();
+        let rows: Vec<f64> = (0..classes)
+            .flat_map(|class| weight.col(class).iter().copied())
+            .collect();
+        let head = LinearHead::from_f64(map, &rows, &bias, pooled.classes)?;
+        let mut whitened = offsets.to_owned();
+        solve_lower_triangular_in_place(factor.L(), whitened.as_mut(), get_global_parallelism());
+        let whitened: Vec<f32> = (0..classes)
+            .flat_map(|class| whitened.col(class).iter().map(|&value| narrow(value)))
+            .collect();
+        let centre = pooled.centre.iter().map(|&value| narrow(value)).collect();
+        let factor = Mat::from_fn(width, width, |i, j| narrow(factor.L()[(i, j)]));
+        Ok(Self {
+            head,
+            counts: pooled.counts,
+            outer_weight,
+            factor,
+            centre,
+            whitened,
+        })
+    }
+
+    /// Squared Mahalanobis distances (φ - μ_c)ᵀ Σ⁻¹ (φ - μ_c) of h [N, D] to every class, [N, C], with the shrunk Σ.
+    ///
+    /// # Errors
+    /// As [`FeatureMap::apply`].
+    pub fn distances(&self, h: &[f32]) -> Result<Vec<f32>> {
+        Ok(self.distances_of_mapped(&self.head.map.apply(h)?))
+    }
+
+    pub(super) fn distances_of_mapped(&self, mapped: &[f32]) -> Vec<f32> {
+        let width = self.centre.len();
+        let rows = mapped.len() / width;
+        let mut white: Vec<f32> = mapped
+            .chunks_exact(width)
+            .flat_map(|row| row.iter().zip(&self.centre).map(|(value, centre)| value - centre))
+            .collect();
+        solve_lower_triangular_in_place(
+            self.factor.as_ref(),
+            MatMut::from_column_major_slice_mut(&mut white, width, rows),
+            get_global_parallelism(),
+        );
+        let mut distances = Vec::with_capacity(rows * self.head.classes.len());
+        for row in white.chunks_exact(width) {
+            for mean in self.whitened.chunks_exact(width) {
+                distances.push(row.iter().zip(mean).map(|(a, b)| (a - b) * (a - b)).sum());
+            }
+        }
+        distances
+    }
+
+    /// Novelty of each row of h [N, D]: the squared Mahalanobis distance to the nearest class mean, [N]
+    /// (Lee et al., 2018). Around the width for rows like those learned from, more for anything else.
+    ///
+    /// # Errors
+    /// As [`FeatureMap::apply`].
+    pub fn novelty(&self, h: &[f32]) -> Result<Vec<f32>> {
+        Ok(row_minima(&self.distances(h)?, self.head.classes.len()))
+    }
+}
+
+/// Smallest value of each row of [N, `columns`].
+pub(super) fn row_minima(values: &[f32], columns: usize) -> Vec<f32> {
+    values
+        .chunks_exact(columns)
+        .map(|row| row.iter().copied().fold(f32::INFINITY, f32::min))
+        .collect()
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "what predicts is kept in f32")]
+fn narrow(value: f64) -> f32 {
+    value as f32
+}
+
+/// Cholesky factor of the shrunk pooled covariance (1 - s) Σ + s (tr Σ / width) I, Σ over n - C degrees of freedom
+/// (over n when every class has one row or less). Rows that do not vary within classes at all give no Σ: then the
+/// spread of all rows, or 1 without any, stands for its trace and every direction counts the same.
+///
+/// Also returns the weight (1 - s) / (degrees of freedom) of one outer product in it, 0 in the last case.
+fn covariance_factor(pooled: &Pooled, shrinkage: f64) -> Result<(Llt<f64>, f64)> {
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "class and feature counts are far below 2^52"
+    )]
+    let (classes, width) = (pooled.classes.len() as f64, pooled.within.width() as f64);
+    let total: f64 = pooled.counts.iter().sum();
+    let freedom = if total > classes + 0.5 {
+        total - classes
+    } else {
+        total
+    };
+    let trace = pooled.within.trace();
+    let (scale, ridge) = if trace > pooled.rounding {
+        ((1.0 - shrinkage) / freedom, shrinkage * trace / freedom / width)
+    } else if pooled.total_trace > pooled.rounding {
+        (0.0, pooled.total_trace / total / width)
+    } else {
+        (0.0, 1.0)
+    };
+    let factor = pooled.within.factor(scale, ridge).ok_or_else(|| {
+        Error::config(
+            "shrinkage",
+            shrinkage,
+            "larger: the covariance of so few rows cannot be inverted without it",
+        )
+    })?;
+    Ok((factor, scale))
+}

@@ -1,0 +1,27 @@
+//! Closed-form heads over frozen features h: no gradient step, no replay, no forgetting.
+//!
+//! Each keeps sufficient statistics that grow by a sum per row, so rows are added, and taken back, exactly and in
+//! any order; `fit` turns the statistics into a [`LinearHead`].
+
+mod assignment;
+mod class_means;
+mod class_sums;
+mod features;
+mod gram;
+mod head;
+mod lda;
+mod moments;
+mod ridge;
+mod semi;
+
+pub use assignment::Assignment;
+pub use class_means::{ClassMeans, MeanDistance};
+pub use features::{FeatureMap, FeatureTransform};
+pub use head::{LinearHead, argmax_rows, softmax_rows};
+pub use lda::{LdaModel, LdaSettings, Priors, StreamingLda};
+pub use moments::{Moments, MomentsState};
+pub use ridge::{LambdaScore, RidgeHead};
+pub use semi::{SemiLda, SemiOutcome, SemiSettings};
+
+#[cfg(test)]
+mod cases;

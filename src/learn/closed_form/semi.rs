@@ -1,0 +1,348 @@
+//! Semi-supervised LDA: expectation-maximisation over unlabelled rows.
+
+use super::assignment::Assignment;
+use super::class_sums::ClassSums;
+use super::features::FeatureMap;
+use super::head::softmax_rows;
+use super::lda::{LdaModel, LdaSettings, Priors, row_minima};
+use super::moments::Moments;
+use crate::error::{Error, Result};
+use crate::ids::ClassId;
+
+/// Settings of [`SemiLda`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SemiSettings {
+    /// Rounds of expectation and maximisation, 1 or more.
+    pub rounds: usize,
+    /// Shrinkage of the shared covariance while classes are being assigned, in 0..=1.
+    pub shrinkage: f64,
+    /// How far the mixing proportions follow the shares found, 0 (equal) ..= 1 (maximum likelihood).
+    pub proportions: f64,
+    /// An unlabelled row farther from every class than this quantile (0..=1) of the labelled rows from their own,
+    /// before any round, is a stranger and gets no share; `None` keeps every row.
+    pub stranger_quantile: Option<f64>,
+}
+
+impl Default for SemiSettings {
+    fn default() -> Self {
+        Self {
+            rounds: 4,
+            shrinkage: 0.6,
+            proportions: 1.0,
+            stranger_quantile: None,
+        }
+    }
+}
+
+/// What the unlabelled rows were found to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SemiOutcome {
+    /// The classes of the columns, ascending, [K].
+    pub classes: Vec<ClassId>,
+    /// Share of each unlabelled row in each class, [N, K]; a row sums to 1, or to 0 if it is a stranger.
+    pub shares: Vec<f32>,
+    /// Which rows are strangers, [N].
+    pub strangers: Vec<bool>,
+    /// Share of each class among labelled rows and kept unlabelled ones together, [K]; sums to 1.
+    pub proportions: Vec<f64>,
+}
+
+impl SemiOutcome {
+    /// The shares as an assignment, to add the rows to (or take them from) the statistics of any closed form.
+    #[must_use]
+    pub fn assignment(&self) -> Assignment<'_> {
+        Assignment::Soft {
+            classes: &self.classes,
+            shares: &self.shares,
+        }
+    }
+}
+
+/// EM for a mixture of Gaussians with one shared covariance, a component per class, the labelled rows fixed in
+/// their classes (Nigam et al., 2000, for this mixture). Finds out which of the taught classes unlabelled rows
+/// belong to; changes no statistics itself.
+#[derive(Clone, Debug)]
+pub struct SemiLda {
+    map: FeatureMap,
+    settings: SemiSettings,
+}
+
+impl SemiLda {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a setting is out of its range.
+    pub fn new(map: FeatureMap, settings: SemiSettings) -> Result<Self> {
+        if settings.rounds == 0 {
+            return Err(Error::config("semi rounds", settings.rounds, "1 or more"));
+        }
+        let quantile = settings.stranger_quantile.unwrap_or(1.0);
+        let fractions = [
+            ("semi shrinkage", settings.shrinkage),
+            ("semi proportions", settings.proportions),
+            ("stranger quantile", quantile),
+        ];
+        match fractions
+            .into_iter()
+            .find(|(_, value)| !(0.0..=1.0).contains(value))
+        {
+            Some((field, value)) => Err(Error::config(field, value, "0..=1")),
+            None => Ok(Self { map, settings }),
+        }
+    }
+
+    /// Assigns `unlabelled` [N, D] to the classes of the labelled rows `labelled` [M, D], `labels` [M].
+    ///
+    /// # Errors
+    /// As [`FeatureMap::apply`]; [`Error::Shape`] when rows and labels differ in number; [`Error::Config`] without
+    /// labelled rows or when the covariance cannot be inverted with this shrinkage.
+    pub fn assign(&self, labelled: &[f32], labels: &[ClassId], unlabelled: &[f32]) -> Result<SemiOutcome> {
+        let (known, open) = (self.map.apply(labelled)?, self.map.apply(unlabelled)?);
+        let width = self.map.width();
+        let mut base = Moments::new(width);
+        base.add(&known, Assignment::Labels(labels))?;
+        let settings = LdaSettings {
+            shrinkage: self.settings.shrinkage,
+            priors: Priors::Equal,
+        };
+        let mut model = LdaModel::fit(&self.map, &base, settings)?;
+        let strangers = self.strangers(&model, &known, labels, &open);
+        // Kept rows weigh 1 in every round, so the second moment is the same in all of them.
+        let kept: Vec<f64> = strangers
+            .iter()
+            .map(|&stranger| f64::from(u8::from(!stranger)))
+            .collect();
+        let mut gram = base.gram.clone();
+        gram.add(&open, &kept, 1.0);
+        let mut shares = self.shares(&model, &open, &strangers);
+        let mut moments = Moments { gram, ..base.clone() };
+        for round in 1..=self.settings.rounds {
+            moments.sums = base.sums.clone();
+            let soft = Assignment::Soft {
+                classes: &model.head.classes,
+                shares: &shares,
+            };
+            moments.sums.add(&ClassSums::of_rows(width, &open, soft)?, 1.0)?;
+            if round < self.settings.rounds {
+                model = LdaModel::fit(&self.map, &moments, settings)?;
+                shares = self.shares(&model, &open, &strangers);
+            }
+        }
+        let classes = model.head.classes;
+        let counts: Vec<f64> = moments.counts().into_iter().map(|(_, count)| count).collect();
+        let total: f64 = counts.iter().sum();
+        let proportions = counts.iter().map(|count| count / total).collect();
+        Ok(SemiOutcome {
+            classes,
+            shares,
+            strangers,
+            proportions,
+        })
+    }
+
+    /// Class probabilities of each row [N, K], zero for strangers.
+    #[allow(clippy::cast_possible_truncation, reason = "a log proportion fits f32")]
+    fn shares(&self, model: &LdaModel, open: &[f32], strangers: &[bool]) -> Vec<f32> {
+        let columns = model.head.classes.len();
+        let total: f64 = model.counts.iter().sum();
+        let log_proportion = |count: f64| (self.settings.proportions * (count / total).ln()) as f32;
+        let priors: Vec<f32> = model.counts.iter().map(|&count| log_proportion(count)).collect();
+        let mut shares = model.head.logits_of_mapped(open);
+        for row in shares.chunks_exact_mut(columns) {
+            row.iter_mut()
+                .zip(&priors)
+                .for_each(|(logit, prior)| *logit += prior);
+        }
+        softmax_rows(&mut shares, columns);
+        for (row, _) in shares
+            .chunks_exact_mut(columns)
+            .zip(strangers)
+            .filter(|(_, stranger)| **stranger)
+        {
+            row.fill(0.0);
+        }
+        shares
+    }
+
+    /// Rows farther from every class than the quantile of the labelled rows' distances to their own class. The
+    /// labelled rows shaped those means and that covariance, so their distances are taken as if each had been left
+    /// out: with d = φ - μ_c, q = dᵀΣ⁻¹d and a the weight of one outer product in Σ, that is
+    /// (n/(n-1))² q / (1 - a n/(n-1) q) by the Sherman-Morrison formula (freedom and shrinkage target held). A class
+    /// of one row says nothing of its spread; without any larger class no row is a stranger.
+    fn strangers(&self, model: &LdaModel, known: &[f32], labels: &[ClassId], open: &[f32]) -> Vec<bool> {
+        let columns = model.head.classes.len();
+        let none = vec![false; open.len() / self.map.width()];
+        let Some(quantile) = self.settings.stranger_quantile else {
+            return none;
+        };
+        let distances = model.distances_of_mapped(known);
+        let mut own: Vec<f64> = labels
+            .iter()
+            .zip(distances.chunks_exact(columns))
+            .filter_map(|(label, row)| {
+                let column = model.head.classes.binary_search(label).ok()?;
+                let count = model.counts[column];
+                let (growth, distance) = (count / (count - 1.0), f64::from(row[column]));
+                let left = 1.0 - model.outer_weight * growth * distance;
+                (count > 1.5 && left > 0.0).then(|| growth * growth * distance / left)
+            })
+            .collect();
+        if own.is_empty() {
+            return none;
+        }
+        own.sort_by(f64::total_cmp);
+        let rank = quantile_rank(own.len(), quantile);
+        let threshold = own[rank];
+        let nearest = row_minima(&model.distances_of_mapped(open), columns);
+        nearest
+            .into_iter()
+            .map(|distance| f64::from(distance) > threshold)
+            .collect()
+    }
+}
+
+/// Index of the `quantile` (0..=1) among `count` sorted values, rounded up; `count` is 1 or more.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "the result lies in 0..count"
+)]
+fn quantile_rank(count: usize, quantile: f64) -> usize {
+    ((count - 1) as f64 * quantile).ceil() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cases::clusters;
+    use super::*;
+    use crate::learn::closed_form::{FeatureTransform, StreamingLda};
+
+    const DIM: usize = 10;
+
+    fn semi(settings: SemiSettings) -> SemiLda {
+        SemiLda::new(FeatureMap::new(DIM, FeatureTransform::None).unwrap(), settings).unwrap()
+    }
+
+    fn right(named: &[ClassId], labels: &[ClassId]) -> usize {
+        named.iter().zip(labels).filter(|(a, b)| a == b).count()
+    }
+
+    #[test]
+    fn unlabelled_rows_improve_a_head_of_few_labels() {
+        let (h, labels) = clusters(21, 5, 80, DIM, 1.1);
+        let (known, rest) = h.split_at(10 * DIM);
+        let outcome = semi(SemiSettings {
+            shrinkage: 0.3,
+            ..SemiSettings::default()
+        })
+        .assign(known, &labels[..10], rest)
+        .unwrap();
+        let mut lda = StreamingLda::new(FeatureMap::new(DIM, FeatureTransform::None).unwrap());
+        lda.add(known, Assignment::Labels(&labels[..10])).unwrap();
+        let few = lda
+            .fit(LdaSettings::default())
+            .unwrap()
+            .head
+            .predict(rest)
+            .unwrap();
+        lda.add(rest, outcome.assignment()).unwrap();
+        let more = lda
+            .fit(LdaSettings::default())
+            .unwrap()
+            .head
+            .predict(rest)
+            .unwrap();
+        let (few, more) = (right(&few, &labels[10..]), right(&more, &labels[10..]));
+        assert!(more > few + 10, "{few} without, {more} with unlabelled rows");
+        assert!((outcome.proportions.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+        lda.remove(rest, outcome.assignment()).unwrap();
+        let counts: Vec<f64> = lda.moments().counts().iter().map(|(_, count)| *count).collect();
+        assert!(
+            counts.iter().all(|count| (count - 2.0).abs() < 1e-9),
+            "{counts:?}"
+        );
+    }
+
+    #[test]
+    fn strangers_get_no_share_and_the_others_keep_theirs() {
+        let (h, labels) = clusters(22, 4, 60, DIM, 0.3);
+        let (known, rest) = h.split_at(40 * DIM);
+        let far: Vec<f32> = clusters(99, 3, 10, DIM, 0.3).0;
+        let mixed = [rest, &far].concat();
+        let settings = SemiSettings {
+            stranger_quantile: Some(1.0),
+            ..SemiSettings::default()
+        };
+        let outcome = semi(settings).assign(known, &labels[..40], &mixed).unwrap();
+        let (own, strange) = outcome.strangers.split_at(200);
+        assert!(strange.iter().filter(|&&stranger| stranger).count() >= 29);
+        assert!(own.iter().filter(|&&stranger| stranger).count() <= 20);
+        for (row, stranger) in outcome.shares.chunks_exact(4).zip(&outcome.strangers) {
+            let total: f32 = row.iter().sum();
+            assert!((total - if *stranger { 0.0 } else { 1.0 }).abs() < 1e-5);
+        }
+        let blind = semi(SemiSettings::default())
+            .assign(known, &labels[..40], &mixed)
+            .unwrap();
+        assert!(!blind.strangers.contains(&true));
+    }
+
+    #[test]
+    fn proportions_follow_an_uneven_mix() {
+        let (h, labels) = clusters(23, 2, 100, DIM, 0.5);
+        let pick: Vec<usize> = (8..200)
+            .filter(|&row| labels[row].0 == 0 || row % 20 == 1)
+            .collect();
+        let rest: Vec<f32> = pick
+            .iter()
+            .flat_map(|&row| h[row * DIM..][..DIM].to_vec())
+            .collect();
+        let outcome = semi(SemiSettings::default())
+            .assign(&h[..8 * DIM], &labels[..8], &rest)
+            .unwrap();
+        let share = pick.iter().filter(|&&row| labels[row].0 == 1).count() as f64 + 4.0;
+        let wanted = share / (pick.len() + 8) as f64;
+        assert!(
+            (outcome.proportions[1] - wanted).abs() < 0.05,
+            "{:?}, wanted {wanted}",
+            outcome.proportions
+        );
+    }
+
+    #[test]
+    fn edges_are_handled_and_bad_settings_refused() {
+        let (h, labels) = clusters(24, 2, 2, DIM, 0.5);
+        let outcome = semi(SemiSettings::default()).assign(&h, &labels, &[]).unwrap();
+        assert!(outcome.shares.is_empty() && outcome.proportions == [0.5, 0.5]);
+        let one = semi(SemiSettings {
+            stranger_quantile: Some(0.9),
+            ..SemiSettings::default()
+        });
+        assert_eq!(
+            one.assign(&h[..DIM], &labels[..1], &h[..DIM]).unwrap().shares,
+            [1.0]
+        );
+        assert!(one.assign(&[], &[], &h).is_err());
+        assert!(one.assign(&h, &labels[..1], &h).is_err());
+        let map = FeatureMap::new(DIM, FeatureTransform::None).unwrap();
+        let good = SemiSettings::default();
+        for bad in [
+            SemiSettings { rounds: 0, ..good },
+            SemiSettings {
+                shrinkage: -0.1,
+                ..good
+            },
+            SemiSettings {
+                proportions: 2.0,
+                ..good
+            },
+            SemiSettings {
+                stranger_quantile: Some(f64::NAN),
+                ..good
+            },
+        ] {
+            assert!(SemiLda::new(map.clone(), bad).is_err());
+        }
+    }
+}
