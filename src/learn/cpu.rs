@@ -4,7 +4,7 @@
 pub(crate) mod constants;
 mod interpreter;
 mod parallel;
-mod product;
+pub(crate) mod product;
 
 use crate::heads::{Parameters, Tensor};
 use crate::learn::engine::{Engine, Problem, StepInput, Terms, complete};

@@ -5,6 +5,7 @@ pub mod closed_form;
 pub mod cpu;
 pub mod engine;
 pub mod gpu;
+pub mod inference;
 pub mod metrics;
 pub mod objective;
 pub mod program;

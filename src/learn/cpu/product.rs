@@ -8,7 +8,7 @@ use crate::reference::Real;
 use crate::reference::linear::{Epilogue, Layout};
 
 /// `y = epilogue(a · b)`, as `reference::linear::gemm`.
-pub(super) fn blocked<T: Real + faer::traits::ComplexField>(
+pub(crate) fn blocked<T: Real + faer::traits::ComplexField>(
     layout: Layout,
     [m, n, k]: [usize; 3],
     a: &[T],
