@@ -1,0 +1,92 @@
+//! Typed facts about a run, for whoever watches: the terminal, a report, metrics. An API, so names are stable.
+
+use serde::Serialize;
+
+/// Something that happened.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// A frame was seen: what the published head says of it.
+    Frame {
+        /// Frames so far, this one included.
+        number: usize,
+        /// File name or position.
+        name: String,
+        /// Class named, `None` for unknown or before anything was learned.
+        class: Option<String>,
+        /// Calibrated probability of the best class, 0..1.
+        probability: f32,
+        /// Novelty; above 1 the frame is unlike anything learned.
+        novelty: f32,
+        /// The label it came with.
+        label: Option<String>,
+        /// Frames per second so far.
+        frames_per_sec: f64,
+    },
+    /// A frame could not be used; the stream goes on.
+    FrameRejected {
+        /// File name or position.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// Learning of a task began.
+    TaskStarted {
+        /// Number of the task, from 0.
+        task: usize,
+        /// Names that are new in it.
+        classes: Vec<String>,
+        /// Labelled and unlabelled frames to learn from.
+        frames: [usize; 2],
+        /// Training steps to come.
+        steps: usize,
+    },
+    /// Training steps were taken.
+    Trained {
+        /// Steps so far in this task.
+        step: usize,
+        /// Weighted total of the losses.
+        total: f64,
+        /// Mean per-dimension deviation of unit projections (collapse watch).
+        deviation: f64,
+    },
+    /// Training of a candidate head failed; the others stand.
+    CandidateFailed {
+        /// Which head.
+        head: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// A consolidation was published or rolled back.
+    Consolidated {
+        /// Number of the task, from 0.
+        task: usize,
+        /// Whether the new heads serve.
+        published: bool,
+        /// Which head was chosen.
+        head: &'static str,
+        /// Held-out accuracy of each candidate, 0..1.
+        candidates: Vec<(&'static str, f64)>,
+        /// Held-out samples behind these figures.
+        held_out: usize,
+        /// Why, in a sentence.
+        reason: String,
+        /// Seconds it took.
+        learning_secs: f64,
+    },
+}
+
+/// Takes events as they happen. Must return quickly: the stream waits.
+pub trait EventSink {
+    /// Takes one event.
+    fn emit(&mut self, event: &Event);
+}
+
+/// Drops every event.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Discard;
+
+impl EventSink for Discard {
+    fn emit(&mut self, _event: &Event) {}
+}

@@ -1,0 +1,87 @@
+//! What a learner can be told, with its defaults.
+
+use serde::{Deserialize, Serialize};
+
+use crate::heads::{Adapter, Architecture, Mlp, Norm};
+use crate::learn::closed_form::{FeatureMap, FeatureTransform};
+use crate::learn::objective::{Objective, SslMethod};
+use crate::learn::trainer::Recipe;
+use crate::learn::update::Optimizer;
+use crate::Result;
+
+/// Settings of a learner.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LearnerSettings {
+    /// Seed of everything drawn. Default 1.
+    pub seed: u64,
+    /// Transform of h before any head. Default square root, then unit length.
+    pub transform: FeatureTransform,
+    /// Training of the heads.
+    pub recipe: Recipe,
+    /// Hidden width of the adapter. Default D/4.
+    pub bottleneck: Option<usize>,
+    /// Hidden width of the projector. Default 256.
+    pub projector_hidden: usize,
+    /// Width P of projections. Default 128.
+    pub projection: usize,
+    /// Labelled samples of each old class that are trained on again. Default 10.
+    pub replay_per_class: usize,
+    /// Covariance shrinkage of the discriminant head, 0..=1. Default 0.3.
+    pub shrinkage: f64,
+    /// Largest fall of the old classes' held-out accuracy (beyond one standard error) that is still published,
+    /// 0..=1. Default 0.15.
+    pub guard_margin: f64,
+}
+
+impl Default for LearnerSettings {
+    fn default() -> Self {
+        let recipe = Recipe {
+            objective: Objective::new(SslMethod::Simclr),
+            optimizer: Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 1e-4 },
+            current_rows: 24,
+            replay_rows: 8,
+            steps: 60,
+            warmup_steps: 6,
+            learning_rate: 3e-4,
+            classifier_rate: 2e-3,
+            momentum_decay: [0.99, 1.0],
+            steps_per_submit: 8,
+        };
+        Self {
+            seed: 1,
+            transform: FeatureTransform::SqrtL2,
+            recipe,
+            bottleneck: None,
+            projector_hidden: 256,
+            projection: 128,
+            replay_per_class: 10,
+            shrinkage: 0.3,
+            guard_margin: 0.15,
+        }
+    }
+}
+
+impl LearnerSettings {
+    /// The parts that learn, for features of width `features` and `classes` classes.
+    #[must_use]
+    pub fn architecture(&self, features: usize, classes: usize) -> Architecture {
+        let method = self.recipe.objective.method;
+        let (hidden, p) = (self.projector_hidden, self.projection);
+        Architecture {
+            features,
+            adapter: Adapter { bottleneck: self.bottleneck.unwrap_or(features / 4).max(1), layer_norm: true },
+            projector: method.projector(features, hidden, p),
+            predictor: method.has_predictor().then(|| Mlp::new(&[p, hidden, p], Norm::Batch)),
+            distill_predictor: Mlp::new(&[p, hidden, p], Norm::Batch),
+            classifier: Mlp::new(&[features, classes], Norm::None),
+        }
+    }
+
+    /// The map from h to the inputs of every head.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] for a width of 0.
+    pub fn map(&self, features: usize) -> Result<FeatureMap> {
+        FeatureMap::new(features, self.transform)
+    }
+}
