@@ -156,6 +156,36 @@ fn count_priors_shift_the_logits_by_their_logarithms() {
 }
 
 #[test]
+fn relative_novelty_is_the_distance_less_that_to_the_mean_of_all_rows() {
+    let (dim, classes) = (4, 3);
+    let (mut h, mut labels) = clusters(31, 3, 12, dim, 0.6);
+    h.truncate(34 * dim);
+    labels.truncate(34);
+    let (means, precision) = naive_lda(&h, &labels, classes, dim, 0.3);
+    let centre: Vec<f64> = (0..dim)
+        .map(|j| h.iter().skip(j).step_by(dim).map(|&v| f64::from(v)).sum::<f64>() / 34.0)
+        .collect();
+    for priors in [Priors::Equal, Priors::Counts] {
+        let model = lda_of(&h, &labels, plain(dim))
+            .fit(LdaSettings {
+                priors,
+                ..LdaSettings::default()
+            })
+            .unwrap();
+        for (row, got) in h.chunks_exact(dim).zip(model.relative_novelty(&h).unwrap()) {
+            let distances = means
+                .chunks_exact(dim)
+                .map(|mean| naive_distance(row, mean, &precision));
+            let wanted = distances.fold(f64::INFINITY, f64::min) - naive_distance(row, &centre, &precision);
+            assert!(
+                (f64::from(got) - wanted).abs() < 1e-3 * wanted.abs().max(1.0),
+                "{got} is not {wanted}"
+            );
+        }
+    }
+}
+
+#[test]
 fn ridge_agrees_with_its_definition() {
     let (classes, dim, lambda) = (3, 5, 2.5);
     let (h, labels) = clusters(4, 3, 12, dim, 0.8);
