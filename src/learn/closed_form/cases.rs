@@ -78,18 +78,18 @@ fn naive_lda(
     let mut covariance = vec![0.0; dim * dim];
     for (row, label) in labels.iter().enumerate() {
         let offset = |j: usize| f64::from(h[row * dim + j]) - means[label.0 as usize * dim + j];
-        for at in 0..dim * dim {
-            covariance[at] += offset(at / dim) * offset(at % dim) / (rows - classes) as f64;
+        for (at, cell) in covariance.iter_mut().enumerate() {
+            *cell += offset(at / dim) * offset(at % dim) / (rows - classes) as f64;
         }
     }
     let trace: f64 = (0..dim).map(|j| covariance[j * dim + j]).sum();
-    for at in 0..dim * dim {
+    for (at, cell) in covariance.iter_mut().enumerate() {
         let target = if at / dim == at % dim {
             trace / dim as f64
         } else {
             0.0
         };
-        covariance[at] = (1.0 - shrinkage) * covariance[at] + shrinkage * target;
+        *cell = (1.0 - shrinkage) * *cell + shrinkage * target;
     }
     (means, inverse(&covariance, dim))
 }
@@ -126,10 +126,10 @@ fn lda_agrees_with_its_definition() {
             .map(|distance| (-0.5 * (distance - least)).exp())
             .sum();
         assert!((f64::from(novelty[index]) - least).abs() < 1e-4 * least);
-        for class in 0..classes {
+        for (class, &distance) in wanted.iter().enumerate() {
             let at = index * classes + class;
-            assert!((f64::from(distances[at]) - wanted[class]).abs() < 1e-4 * wanted[class]);
-            let share = (-0.5 * (wanted[class] - least)).exp() / total;
+            assert!((f64::from(distances[at]) - distance).abs() < 1e-4 * distance);
+            let share = (-0.5 * (distance - least)).exp() / total;
             assert!((f64::from(probabilities[at]) - share).abs() < 1e-4);
         }
     }
