@@ -78,18 +78,18 @@ fn naive_lda(
     let mut covariance = vec![0.0; dim * dim];
     for (row, label) in labels.iter().enumerate() {
         let offset = |j: usize| f64::from(h[row * dim + j]) - means[label.0 as usize * dim + j];
-        for at in 0..dim * dim {
-            covariance[at] += offset(at / dim) * offset(at % dim) / (rows - classes) as f64;
+        for (at, cell) in covariance.iter_mut().enumerate() {
+            *cell += offset(at / dim) * offset(at % dim) / (rows - classes) as f64;
         }
     }
     let trace: f64 = (0..dim).map(|j| covariance[j * dim + j]).sum();
-    for at in 0..dim * dim {
+    for (at, cell) in covariance.iter_mut().enumerate() {
         let target = if at / dim == at % dim {
             trace / dim as f64
         } else {
             0.0
         };
-        covariance[at] = (1.0 - shrinkage) * covariance[at] + shrinkage * target;
+        *cell = (1.0 - shrinkage) * *cell + shrinkage * target;
     }
     (means, inverse(&covariance, dim))
 }
@@ -126,10 +126,10 @@ fn lda_agrees_with_its_definition() {
             .map(|distance| (-0.5 * (distance - least)).exp())
             .sum();
         assert!((f64::from(novelty[index]) - least).abs() < 1e-4 * least);
-        for class in 0..classes {
+        for (class, &distance) in wanted.iter().enumerate() {
             let at = index * classes + class;
-            assert!((f64::from(distances[at]) - wanted[class]).abs() < 1e-4 * wanted[class]);
-            let share = (-0.5 * (wanted[class] - least)).exp() / total;
+            assert!((f64::from(distances[at]) - distance).abs() < 1e-4 * distance);
+            let share = (-0.5 * (distance - least)).exp() / total;
             assert!((f64::from(probabilities[at]) - share).abs() < 1e-4);
         }
     }
@@ -152,6 +152,36 @@ fn count_priors_shift_the_logits_by_their_logarithms() {
         .bias;
     for (class, count) in [10.0_f32, 9.0].into_iter().enumerate() {
         assert!((counted[class] - equal[class] - (count / 19.0).ln()).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn relative_novelty_is_the_distance_less_that_to_the_mean_of_all_rows() {
+    let (dim, classes) = (4, 3);
+    let (mut h, mut labels) = clusters(31, 3, 12, dim, 0.6);
+    h.truncate(34 * dim);
+    labels.truncate(34);
+    let (means, precision) = naive_lda(&h, &labels, classes, dim, 0.3);
+    let centre: Vec<f64> = (0..dim)
+        .map(|j| h.iter().skip(j).step_by(dim).map(|&v| f64::from(v)).sum::<f64>() / 34.0)
+        .collect();
+    for priors in [Priors::Equal, Priors::Counts] {
+        let model = lda_of(&h, &labels, plain(dim))
+            .fit(LdaSettings {
+                priors,
+                ..LdaSettings::default()
+            })
+            .unwrap();
+        for (row, got) in h.chunks_exact(dim).zip(model.relative_novelty(&h).unwrap()) {
+            let distances = means
+                .chunks_exact(dim)
+                .map(|mean| naive_distance(row, mean, &precision));
+            let wanted = distances.fold(f64::INFINITY, f64::min) - naive_distance(row, &centre, &precision);
+            assert!(
+                (f64::from(got) - wanted).abs() < 1e-3 * wanted.abs().max(1.0),
+                "{got} is not {wanted}"
+            );
+        }
     }
 }
 

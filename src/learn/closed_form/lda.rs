@@ -116,6 +116,8 @@ pub struct LdaModel {
     pub head: LinearHead,
     /// Rows of each class behind the head, [C].
     pub counts: Vec<f64>,
+    /// Log prior of each class within the head's bias, [C]; zeros for equal priors.
+    log_priors: Vec<f32>,
     /// What the outer product of one centred row weighs in the shrunk Σ: (1 - s) / degrees of freedom.
     pub(super) outer_weight: f64,
     /// L of the shrunk Σ = L Lᵀ.
@@ -146,17 +148,18 @@ impl LdaModel {
         let offsets = MatRef::from_row_major_slice(&centred, classes, width).transpose();
         let weight = factor.solve(offsets);
         let total: f64 = pooled.counts.iter().sum();
+        let log_prior = |count: &f64| match settings.priors {
+            Priors::Equal => 0.0,
+            Priors::Counts => (count / total).ln(),
+        };
+        let priors: Vec<f64> = pooled.counts.iter().map(log_prior).collect();
         let bias: Vec<f64> = (0..classes)
             .map(|class| {
                 let middle = pooled.means[class * width..].iter().zip(&pooled.centre);
                 let half = middle
                     .zip(weight.col(class).iter())
                     .map(|((mean, centre), w)| (mean + centre) * w);
-                let prior = match settings.priors {
-                    Priors::Equal => 0.0,
-                    Priors::Counts => (pooled.counts[class] / total).ln(),
-                };
-                prior - 0.5 * half.sum::<f64>()
+                priors[class] - 0.5 * half.sum::<f64>()
             })
             .collect();
         let rows: Vec<f64> = (0..classes)
@@ -170,9 +173,11 @@ impl LdaModel {
             .collect();
         let centre = pooled.centre.iter().map(|&value| narrow(value)).collect();
         let factor = Mat::from_fn(width, width, |i, j| narrow(factor.L()[(i, j)]));
+        let log_priors = priors.iter().map(|&value| narrow(value)).collect();
         Ok(Self {
             head,
             counts: pooled.counts,
+            log_priors,
             outer_weight,
             factor,
             centre,
@@ -210,12 +215,29 @@ impl LdaModel {
     }
 
     /// Novelty of each row of h [N, D]: the squared Mahalanobis distance to the nearest class mean, [N]
-    /// (Lee et al., 2018). Around the width for rows like those learned from, more for anything else.
+    /// (Lee et al., 2018). Costs width² a row; around the width for rows like those learned from.
     ///
     /// # Errors
     /// As [`FeatureMap::apply`].
     pub fn novelty(&self, h: &[f32]) -> Result<Vec<f32>> {
         Ok(row_minima(&self.distances(h)?, self.head.classes.len()))
+    }
+
+    /// Relative novelty of each row of h [N, D]: the squared Mahalanobis distance to the nearest class mean less
+    /// that to the mean over all rows, [N] (after Ren et al., 2021, with the one Σ for both). What all classes share
+    /// cancels, and it follows from the logits alone: -2 max_c (logit_c - log prior_c).
+    ///
+    /// # Errors
+    /// As [`FeatureMap::apply`].
+    pub fn relative_novelty(&self, h: &[f32]) -> Result<Vec<f32>> {
+        let columns = self.head.classes.len();
+        let mut logits = self.head.logits(h)?;
+        for row in logits.chunks_exact_mut(columns) {
+            row.iter_mut()
+                .zip(&self.log_priors)
+                .for_each(|(logit, prior)| *logit = 2.0 * (prior - *logit));
+        }
+        Ok(row_minima(&logits, columns))
     }
 }
 
