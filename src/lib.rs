@@ -8,6 +8,8 @@ pub mod error;
 pub mod ids;
 pub mod rng;
 
+pub mod event;
+
 pub mod reference;
 pub mod vision;
 
@@ -21,5 +23,7 @@ pub mod memory;
 pub mod learn;
 
 pub mod report;
+
+pub mod session;
 
 pub use error::{Error, Result};

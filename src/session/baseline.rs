@@ -1,0 +1,93 @@
+//! What the same frames give without this program's care: a linear head that is only fine-tuned, a linear head on all
+//! frames at once, and streaming LDA alone.
+
+use super::predictor::Inputs;
+use super::settings::LearnerSettings;
+use crate::Result;
+use crate::heads::{Adapter, Architecture, Mlp, Norm, Parameters};
+use crate::ids::ClassId;
+use crate::learn::closed_form::{Assignment, LdaSettings, StreamingLda};
+use crate::learn::engine::Engine;
+use crate::learn::inference;
+use crate::learn::objective::Objective;
+use crate::learn::trainer::{Recipe, Samples, Trainer};
+
+/// A linear softmax head trained on labels alone, no replay, no distillation.
+#[derive(Clone, Debug)]
+pub(super) struct LinearProbe {
+    architecture: Architecture,
+    parameters: Parameters,
+    recipe: Recipe,
+    seed: u64,
+}
+
+impl LinearProbe {
+    pub(super) fn new(settings: &LearnerSettings, features: usize, classes: usize, steps: usize) -> Self {
+        let method = settings.recipe.objective.method;
+        let nothing = || Mlp::new(&[1, 1], Norm::None);
+        let architecture = Architecture {
+            features,
+            adapter: Adapter { bottleneck: 1, layer_norm: false },
+            projector: Mlp::new(&[features, 1], Norm::None),
+            predictor: method.has_predictor().then(nothing),
+            distill_predictor: nothing(),
+            classifier: Mlp::new(&[features, classes], Norm::None),
+        };
+        let objective = Objective {
+            ssl_weight: 0.0,
+            feature_distill_weight: 0.0,
+            classifier_distill_weight: 0.0,
+            ..Objective::new(method)
+        };
+        let recipe = Recipe {
+            objective,
+            current_rows: settings.recipe.current_rows + settings.recipe.replay_rows,
+            steps,
+            ..settings.recipe.clone()
+        };
+        let parameters = architecture.init(settings.seed);
+        Self { architecture, parameters, recipe, seed: settings.seed }
+    }
+
+    /// Fine-tunes on `samples`, whose labels are columns of the head; new columns are added as needed.
+    pub(super) fn train(&mut self, engine: &mut dyn Engine, samples: &Samples, classes: usize) -> Result<()> {
+        self.architecture.grow(&mut self.parameters, classes, self.seed)?;
+        self.parameters.drop_prefixed(&["optimizer."]);
+        let nothing = Samples::default();
+        let pair = [samples, &nothing];
+        let mut trainer =
+            Trainer::load(engine, &self.architecture, &self.recipe, &self.parameters, pair, self.seed)?;
+        trainer.run(engine, 0, self.recipe.steps)?;
+        self.parameters = engine.snapshot()?;
+        Ok(())
+    }
+
+    /// Columns named for mapped rows `[N, D]`.
+    pub(super) fn predict(&self, mapped: &[f32]) -> Result<Vec<usize>> {
+        let logits = inference::logits(&self.architecture, &self.parameters, mapped)?;
+        Ok(logits.chunks(self.architecture.classes()).map(super::learner::best_column).collect())
+    }
+}
+
+/// Streaming LDA on the labelled frames alone.
+#[derive(Clone, Debug)]
+pub(super) struct LdaBaseline {
+    lda: StreamingLda,
+    shrinkage: f64,
+}
+
+impl LdaBaseline {
+    pub(super) fn new(inputs: &Inputs, shrinkage: f64) -> Self {
+        Self { lda: StreamingLda::new(inputs.0.clone()), shrinkage }
+    }
+
+    pub(super) fn add(&mut self, h: &[f32], classes: &[ClassId]) -> Result<()> {
+        self.lda.add(h, Assignment::Labels(classes))
+    }
+
+    /// Classes named for rows h `[N, D]`.
+    pub(super) fn predict(&self, h: &[f32]) -> Result<Vec<ClassId>> {
+        let settings = LdaSettings { shrinkage: self.shrinkage, ..LdaSettings::default() };
+        self.lda.fit(settings)?.head.predict(h)
+    }
+}
