@@ -145,7 +145,6 @@ pub fn batch_norm_inference<T: Real>(
 
 /// Backward of [`batch_norm_forward`]; `mask` is its output y where it had a ReLU. `d_x` `[M, F]` and `d_affine`, the
 /// gradients of weight and bias over all groups, are overwritten. `scratch` `[2, F]` holds the sums of one group.
-#[allow(clippy::too_many_arguments, reason = "four inputs, two outputs, one scratch")]
 pub fn batch_norm_backward<T: Real>(
     shape: BatchShape,
     d_y: &[T],

@@ -251,7 +251,7 @@ mod tests {
             };
             let run = |momentum| {
                 worst("sgd_momentum", |_, _, g, w, s| {
-                    sgd(0.1, &settings(momentum), g, w, &mut s[0])
+                    sgd(0.1, &settings(momentum), g, w, &mut s[0]);
                 })
             };
             assert!(run(0.9) < 1e-9, "{:e}", run(0.9));

@@ -154,10 +154,6 @@ pub fn adamw(
 ///
 /// # Errors
 /// As [`sgd`].
-#[allow(
-    clippy::too_many_arguments,
-    reason = "an optimiser's settings, inputs and state"
-)]
 pub fn lars(
     recorder: &mut Recorder<'_>,
     len: usize,
@@ -231,7 +227,7 @@ mod tests {
         weight_decay: 0.0625,
     };
     const LARS: Lars<f32> = Lars {
-        trust: 0.03125,
+        trust: 0.125,
         momentum: 0.875,
         weight_decay: 0.0625,
         eps: 1e-8,
