@@ -187,26 +187,11 @@ mod tests {
         [0, 4, 5],
     ];
 
-    const HYPER: Hyper = Hyper {
-        index_start: 3,
-        queue_start: 2,
-        ..zeroed()
-    };
-
-    const fn zeroed() -> Hyper {
+    fn hyper() -> Hyper {
         Hyper {
-            step: 0,
-            index_start: 0,
-            term_start: 0,
-            queue_start: 0,
-            learning_rate: 0.0,
-            classifier_rate: 0.0,
-            momentum_decay: 0.0,
-            inverse_labelled: 0.0,
-            adam_correction1: 0.0,
-            adam_correction2: 0.0,
-            _pad0: 0,
-            _pad1: 0,
+            index_start: 3,
+            queue_start: 2,
+            ..Hyper::default()
         }
     }
 
@@ -241,7 +226,7 @@ mod tests {
             rows: &indices,
             offset: 2,
         };
-        testing::run(device, HYPER.as_ref(), |r| {
+        testing::run(device, hyper().as_ref(), |r| {
             gather_rows(r, [rows, columns, table_rows], &input, index_buffer, (&out, 2))
         });
         batch::gather_rows(columns, &table, &index[5..], &mut x[2..]);
@@ -271,6 +256,27 @@ mod tests {
     }
 
     #[test]
+    fn a_step_that_starts_past_the_index_reads_its_last_element() {
+        let Some(device) = testing::device() else { return };
+        let table = testing::values(1, 4);
+        let [input, indices] = [
+            Buffer::from_slice(device, "table", &table),
+            Buffer::from_slice(device, "index", &[0_u32, 0, 0, 0, 3]),
+        ];
+        let index = Index {
+            rows: &indices,
+            offset: 2,
+        };
+        let (x, labels) = (testing::output(device, 3), testing::output(device, 3));
+        testing::run(device, hyper().as_ref(), |r| {
+            gather_rows(r, [3, 1, 4], &input, index, (&x, 0))?;
+            gather_labels(r, [3, 4], &input, index, (&labels, 0))
+        });
+        assert_eq!(testing::read_guarded(device, &x), [table[3]; 3]);
+        assert_eq!(testing::read_guarded(device, &labels), [table[3]; 3]);
+    }
+
+    #[test]
     fn gather_labels_matches_the_reference() {
         let Some(device) = testing::device() else { return };
         for [rows, _, table_rows] in SHAPES {
@@ -284,7 +290,7 @@ mod tests {
                 rows: &indices,
                 offset: 0,
             };
-            testing::run(device, HYPER.as_ref(), |r| {
+            testing::run(device, hyper().as_ref(), |r| {
                 gather_labels(r, [rows, table_rows], &input, index_buffer, (&out, 1))
             });
             batch::gather_labels(&table, &index[3..], &mut want[1..=rows]);
@@ -311,7 +317,7 @@ mod tests {
             let mut queue = testing::values(2, 4 + queue_rows * columns);
             let input = Buffer::from_slice(device, "keys", &keys);
             let out = testing::in_place(device, &queue);
-            testing::run(device, HYPER.as_ref(), |r| {
+            testing::run(device, hyper().as_ref(), |r| {
                 enqueue(r, [rows, columns, queue_rows], (&input, 2), (&out, 4))
             });
             batch::enqueue(columns, 2, &keys[2 * columns..], &mut queue[4..]);

@@ -389,3 +389,17 @@ fn a_buffer_that_is_too_small_is_refused() {
     refused(l2_forward(r, [4, 2], EPS, l, l, s));
     refused(l2_backward(r, [4, 2], EPS, l, l, s, false, l));
 }
+
+#[test]
+fn more_than_65535_rows_fold() {
+    let Some(device) = testing::device() else { return };
+    let rows = 65_540;
+    let x: Vec<f32> = (0..rows).map(|i| (i % 7 + 1) as f32).collect();
+    let (y, norm) = (testing::output(device, rows), testing::output(device, rows));
+    let input = up(device, &x);
+    testing::run(device, &[], |r| {
+        l2_forward(r, [rows, 1], 1e-12, &input, &y, &norm)
+    });
+    assert!(testing::read_guarded(device, &y).iter().all(|v| *v == 1.0));
+    assert_eq!(testing::read_guarded(device, &norm), x);
+}
