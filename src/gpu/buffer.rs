@@ -110,10 +110,9 @@ impl ReadBack {
             slot.get_or_init(|| result.map_err(|e| e.to_string()));
         });
         device.wait()?;
-        match outcome.get() {
-            Some(Ok(())) => {}
-            Some(Err(reason)) => return Err(device.error(reason.clone())),
-            None => return Err(device.error("the read-back did not finish")),
+        // Another thread that polls the device may have taken this callback and be about to run it.
+        if let Err(reason) = outcome.wait() {
+            return Err(device.error(reason.clone()));
         }
         let view = self
             .raw

@@ -3,6 +3,7 @@
 
 pub mod buffer;
 pub mod device;
+pub mod hyper;
 pub mod kernels;
 pub mod plan;
 pub mod shader;
@@ -12,4 +13,5 @@ pub(crate) mod testing;
 
 pub use buffer::Buffer;
 pub use device::Device;
+pub use hyper::Hyper;
 pub use plan::{HYPER_STRIDE_BYTES, Plan, Recorder};

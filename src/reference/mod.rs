@@ -6,6 +6,8 @@ pub mod batch;
 pub mod classify;
 pub mod contrast;
 pub mod distill;
+#[cfg(test)]
+pub(crate) mod golden;
 pub mod linear;
 pub mod normalize;
 pub mod optim;

@@ -274,6 +274,17 @@ mod tests {
     }
 
     #[test]
+    fn params_have_the_layout_of_the_shaders() {
+        for (kernel, _) in SOURCES {
+            testing::assert_layout::<Params>(
+                kernel,
+                testing::fields!(Params: m, n, k, a_start, a_row, a_column, b_start, b_row, b_column, y_start, flags,
+                    alpha),
+            );
+        }
+    }
+
+    #[test]
     fn a_swapped_operand_is_seen() {
         let Some(device) = testing::device() else { return };
         let shape = [9, 9, 9];

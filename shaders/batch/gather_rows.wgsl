@@ -1,0 +1,46 @@
+// Rows of a table in the order of an index.
+//
+//   x[i, j] = table[index[hyper.index_start + index_offset + i], j]
+//
+//   0 params
+//   1 hyper
+//   2 table  [S, F]
+//   3 index  [index_len], u32
+//   4 x      [M, F] from x_start
+//
+// Dispatch: one thread of 64 per element of x.
+// Numerics: copies bits; positions and rows past the end read the last one, the host checks them before.
+
+//#include common/hyper.wgsl
+//#include common/index.wgsl
+
+struct Params {
+    rows: u32,
+    columns: u32,
+    table_rows: u32,
+    index_len: u32,
+    index_offset: u32,
+    x_start: u32,
+    _pad0: u32,
+    _pad1: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<uniform> hyper: Hyper;
+@group(0) @binding(2) var<storage, read> table: array<u32>;
+@group(0) @binding(3) var<storage, read> index: array<u32>;
+@group(0) @binding(4) var<storage, read_write> x: array<u32>;
+
+@compute @workgroup_size(64)
+fn batch_gather_rows(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let at = workgroup_number(workgroup, workgroups) * 64u + lane;
+    if (at < params.rows * params.columns) {
+        let position = hyper.index_start + params.index_offset + at / params.columns;
+        let row = min(index[min(position, params.index_len - 1u)], params.table_rows - 1u);
+        x[params.x_start + at] = table[row * params.columns + at % params.columns];
+    }
+}
