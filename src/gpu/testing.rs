@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use crate::Result;
-use crate::gpu::{Buffer, Device, Recorder};
+use crate::gpu::{Buffer, Device, Recorder, shader};
 
 /// Words past the end of an output that no kernel may touch.
 const GUARD_WORDS: usize = 8;
@@ -107,6 +107,53 @@ pub(crate) fn assert_close(what: &str, got: &[f32], want: &[f64], level: Level) 
     if let Some(line) = mismatch(what, got, want, level) {
         panic!("{line}");
     }
+}
+
+/// `("name", offset)` of the fields of a `Params` struct.
+macro_rules! fields {
+    ($params:ty: $($field:ident),+ $(,)?) => {
+        &[$((stringify!($field), std::mem::offset_of!($params, $field))),+]
+    };
+}
+pub(crate) use fields;
+
+/// Fails unless the uniform `params` of `kernel` is laid out as the host struct `P` with these fields.
+#[track_caller]
+pub(crate) fn assert_layout<P>(kernel: &str, fields: &[(&str, usize)]) {
+    if let Some(line) = layout_fault(kernel, "params", size_of::<P>(), fields) {
+        panic!("{line}");
+    }
+}
+
+/// Where the struct of the uniform `variable` in `kernel` differs from `span` bytes with these `(name, offset)` fields;
+/// members named `_pad…` need no field.
+pub(crate) fn layout_fault(
+    kernel: &str,
+    variable: &str,
+    span: usize,
+    fields: &[(&str, usize)],
+) -> Option<String> {
+    let module = shader::parse(kernel, &shader::compose(kernel).unwrap()).unwrap();
+    let mut variables = module.global_variables.iter();
+    let Some((_, uniform)) = variables.find(|(_, v)| v.name.as_deref() == Some(variable)) else {
+        return Some(format!("{kernel}: no uniform `{variable}`"));
+    };
+    let naga::TypeInner::Struct {
+        members,
+        span: shader_span,
+    } = &module.types[uniform.ty].inner
+    else {
+        return Some(format!("{kernel}: `{variable}` is no struct"));
+    };
+    let declared: Vec<_> = members
+        .iter()
+        .map(|member| (member.name.as_deref().unwrap_or_default(), member.offset as usize))
+        .filter(|(name, _)| !name.starts_with("_pad"))
+        .collect();
+    let whole = *shader_span as usize == span && span.is_multiple_of(16);
+    (declared != fields || !whole).then(|| {
+        format!("{kernel}: the shader has {declared:?} in {shader_span} bytes, the host {fields:?} in {span}")
+    })
 }
 
 /// Seeded values in -1..1.
