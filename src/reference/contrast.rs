@@ -503,4 +503,52 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn no_weight_means_no_gradient_and_the_same_loss() {
+        let (s, q) = (values(10, 16), values(11, 12));
+        let unweighted = NtXent {
+            weight: 0.0,
+            ..NT_XENT
+        };
+        let (loss, d_s) = pairs(2, &unweighted, &s);
+        assert_eq!(loss, pairs(2, &NT_XENT, &s).0);
+        assert!(d_s.iter().all(|d| *d == 0.0));
+        let (mut loss, mut d_q, mut d_s) = (vec![0.0; 4], vec![9.0; 12], values(12, 20));
+        let unweighted = InfoNce {
+            weight: 0.0,
+            ..INFO_NCE
+        };
+        info_nce(&unweighted, &q, &q, &mut loss, &mut d_q, &mut d_s);
+        assert!(loss.iter().all(|l| *l > 0.0) && d_q.iter().chain(&d_s).all(|d| *d == 0.0));
+        let unweighted = Variance {
+            weight: 0.0,
+            ..VARIANCE
+        };
+        let [_, loss, d_z] = spread(&unweighted, &values(13, 24));
+        assert!(loss.iter().any(|l| *l > 0.0) && d_z.iter().all(|d| *d == 0.0));
+        let (mut loss, mut c) = ([0.0; 4], s.clone());
+        correlation(
+            4,
+            &Correlation {
+                weight: 0.0,
+                ..CORRELATION
+            },
+            &mut loss,
+            &mut c,
+        );
+        assert!(loss.iter().all(|l| *l > 0.0) && c.iter().all(|d| *d == 0.0));
+    }
+
+    #[test]
+    fn swapped_views_give_swapped_losses() {
+        let s = values(14, 16);
+        let turned: Vec<_> = (0..16)
+            .map(|i| s[(i / 4 + 2) % 4 * 4 + (i % 4 + 2) % 4])
+            .collect();
+        let ((loss, _), (other, _)) = (pairs(2, &NT_XENT, &s), pairs(2, &NT_XENT, &turned));
+        for i in 0..4 {
+            assert!((loss[i] - other[(i + 2) % 4]).abs() < 1e-15);
+        }
+    }
 }

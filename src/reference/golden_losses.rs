@@ -254,6 +254,25 @@ fn teacher_contrast(student: [&Rows; 2], teacher: [&Rows; 2], temperature: f64) 
     (loss.iter().sum(), r.with(back(&d)).halves().to_vec())
 }
 
+/// VICReg's covariance term of the centred rows of one view; adds its gradient to `d`.
+fn redundancy(view: &[f64], columns: usize, weight: f64, d: &mut [f64]) -> f64 {
+    let rows = view.len() / columns;
+    let degrees = rows as f64 - 1.0;
+    let scalars = Correlation {
+        diagonal_target: 0.0,
+        diagonal_scale: 0.0,
+        off_scale: 1.0 / columns as f64,
+        weight,
+    };
+    let (mut c, mut loss) = (vec![0.0; columns * columns], vec![0.0; columns]);
+    let square = [columns, columns, rows];
+    product(Layout::Tn, square, view, view, 1.0 / degrees, &mut c, false);
+    correlation(columns, &scalars, &mut loss, &mut c);
+    let back = [rows, columns, columns];
+    product(Layout::Nn, back, view, &c, 2.0 / degrees, d, true);
+    loss.iter().sum()
+}
+
 /// `[MSE, variance sum, covariance sum]` and the gradient of their sum under `weights`.
 fn vicreg(z1: &Rows, z2: &Rows, weights: [f64; 3]) -> ([f64; 3], Vec<Rows>) {
     let z = z1.over(z2);
@@ -286,76 +305,45 @@ fn vicreg(z1: &Rows, z2: &Rows, weights: [f64; 3]) -> ([f64; 3], Vec<Rows>) {
         eps: 1e-4,
     };
     variance(&spread, &z.values, &mut centred, &mut hinges, &mut d);
-    let off = Correlation {
-        diagonal_target: 0.0,
-        diagonal_scale: 0.0,
-        off_scale: 1.0 / columns as f64,
-        weight: weights[2],
-    };
-    let degrees = half as f64 - 1.0;
-    let mut redundancy = 0.0;
-    for (view, d) in centred.chunks(half * columns).zip(d.chunks_mut(half * columns)) {
-        let (mut c, mut loss) = (vec![0.0; columns * columns], vec![0.0; columns]);
-        product(
-            Layout::Tn,
-            [columns, columns, half],
-            view,
-            view,
-            1.0 / degrees,
-            &mut c,
-            false,
-        );
-        correlation(columns, &off, &mut loss, &mut c);
-        redundancy += loss.iter().sum::<f64>();
-        product(
-            Layout::Nn,
-            [half, columns, columns],
-            view,
-            &c,
-            2.0 / degrees,
-            d,
-            true,
-        );
-    }
-    let losses = [pairs.iter().sum(), hinges.iter().sum(), redundancy];
+    let views = centred.chunks(half * columns).zip(d.chunks_mut(half * columns));
+    let covariance = views
+        .map(|(view, d)| redundancy(view, columns, weights[2], d))
+        .sum();
+    let losses = [pairs.iter().sum(), hinges.iter().sum(), covariance];
     (losses, z.with(d).halves().to_vec())
 }
 
-fn barlow(z1: &Rows, z2: &Rows, lambda: f64, scale: f64) -> Outcome {
-    let (rows, columns) = (z1.count(), z1.columns);
-    let standard = [z1, z2].map(|z| {
-        let column = |j: usize| z.values.iter().skip(j).step_by(columns);
-        let means: Vec<_> = (0..columns)
-            .map(|j| column(j).sum::<f64>() / rows as f64)
-            .collect();
-        let spread = |j: usize| column(j).map(|v| (v - means[j]).powi(2)).sum::<f64>() / rows as f64;
-        let deviations: Vec<_> = (0..columns).map(|j| (spread(j) + 1e-5).sqrt()).collect();
-        let unit = (0..z.values.len()).map(|i| (z.values[i] - means[i % columns]) / deviations[i % columns]);
-        (z.with(unit.collect()), deviations)
-    });
-    let back = |(unit, deviations): &(Rows, Vec<f64>), d: &[f64]| {
-        let of = |f: &dyn Fn(usize) -> f64| {
-            (0..columns)
-                .map(|j| (j..d.len()).step_by(columns).map(f).sum::<f64>() / rows as f64)
-                .collect()
-        };
-        let (mean, along): (Vec<_>, Vec<_>) = (of(&|i| d[i]), of(&|i| d[i] * unit.values[i]));
-        let raw = |i: usize| {
-            (d[i] - mean[i % columns] - unit.values[i] * along[i % columns]) / deviations[i % columns]
-        };
-        unit.with((0..d.len()).map(raw).collect())
+/// Columns with mean 0 and, but for 1e-5, biased variance 1, and the way back for a gradient.
+fn standardise(z: &Rows) -> (Rows, impl Fn(&[f64]) -> Rows + use<>) {
+    let (rows, columns) = (z.count() as f64, z.columns);
+    let means = move |of: &dyn Fn(usize) -> f64, len: usize| -> Vec<f64> {
+        let mean = |j: usize| (j..len).step_by(columns).map(of).sum::<f64>() / rows;
+        (0..columns).map(mean).collect()
     };
-    let [a, b] = [&standard[0].0.values, &standard[1].0.values];
-    let (mut c, mut loss) = (vec![0.0; columns * columns], vec![0.0; columns]);
-    product(
-        Layout::Tn,
-        [columns, columns, rows],
-        a,
-        b,
-        1.0 / rows as f64,
-        &mut c,
-        false,
+    let len = z.values.len();
+    let mean = means(&|i| z.values[i], len);
+    let spread = means(&|i| (z.values[i] - mean[i % columns]).powi(2), len);
+    let deviation = move |i: usize| (spread[i % columns] + 1e-5).sqrt();
+    let unit = z.with(
+        (0..len)
+            .map(|i| (z.values[i] - mean[i % columns]) / deviation(i))
+            .collect(),
     );
+    let kept = unit.clone();
+    let back = move |d: &[f64]| {
+        let (level, along) = (means(&|i| d[i], len), means(&|i| d[i] * kept.values[i], len));
+        let raw = |i: usize| (d[i] - level[i % columns] - kept.values[i] * along[i % columns]) / deviation(i);
+        kept.with((0..len).map(raw).collect())
+    };
+    (unit, back)
+}
+
+fn barlow(z1: &Rows, z2: &Rows, lambda: f64, scale: f64) -> Outcome {
+    let (rows, columns, per_row) = (z1.count(), z1.columns, 1.0 / z1.count() as f64);
+    let ((a, back1), (b, back2)) = (standardise(z1), standardise(z2));
+    let (mut c, mut loss) = (vec![0.0; columns * columns], vec![0.0; columns]);
+    let square = [columns, columns, rows];
+    product(Layout::Tn, square, &a.values, &b.values, per_row, &mut c, false);
     let scalars = Correlation {
         diagonal_target: 1.0,
         diagonal_scale: scale,
@@ -363,29 +351,10 @@ fn barlow(z1: &Rows, z2: &Rows, lambda: f64, scale: f64) -> Outcome {
         weight: 1.0,
     };
     correlation(columns, &scalars, &mut loss, &mut c);
-    let (mut d1, mut d2) = (z1.zeros(), z2.zeros());
-    product(
-        Layout::Nt,
-        [rows, columns, columns],
-        b,
-        &c,
-        1.0 / rows as f64,
-        &mut d1,
-        false,
-    );
-    product(
-        Layout::Nn,
-        [rows, columns, columns],
-        a,
-        &c,
-        1.0 / rows as f64,
-        &mut d2,
-        false,
-    );
-    (
-        loss.iter().sum(),
-        vec![back(&standard[0], &d1), back(&standard[1], &d2)],
-    )
+    let (mut d1, mut d2, back) = (z1.zeros(), z2.zeros(), [rows, columns, columns]);
+    product(Layout::Nt, back, &b.values, &c, per_row, &mut d1, false);
+    product(Layout::Nn, back, &a.values, &c, per_row, &mut d2, false);
+    (loss.iter().sum(), vec![back1(&d1), back2(&d2)])
 }
 
 fn hard_labels(logits: &Rows, labels: &[i32]) -> Outcome {
@@ -493,6 +462,7 @@ fn outcome(
             vec!["logits"],
         ),
         "cross_entropy" => {
+            #[expect(clippy::cast_possible_truncation, reason = "labels are small integers")]
             let labels: Vec<_> = input("labels").values.iter().map(|label| *label as i32).collect();
             (hard_labels(&input("logits"), &labels), vec!["logits"])
         }
@@ -556,8 +526,10 @@ fn losses_and_gradients_meet_the_golden_vectors() {
     assert_eq!(met.len(), 10, "{met:?}");
 }
 
+type Wave = fn(f64) -> f64;
+
 /// `wave(start + step i + j)` for `rows` rows of `columns`.
-fn waves(wave: fn(f64) -> f64, start: f64, step: f64, [rows, columns]: [usize; 2]) -> Rows {
+fn waves(wave: Wave, start: f64, step: f64, [rows, columns]: [usize; 2]) -> Rows {
     let at = |i: usize| start + step * (i / columns) as f64 + (i % columns) as f64;
     Rows {
         columns,
@@ -565,82 +537,88 @@ fn waves(wave: fn(f64) -> f64, start: f64, step: f64, [rows, columns]: [usize; 2
     }
 }
 
-#[test]
-fn losses_of_small_waves_have_their_known_values() {
-    let view = |wave: fn(f64) -> f64, start: f64| waves(wave, start, 3.0, [4, 3]);
-    let [z1, z2, p1, p2] = [1.0, 1.3, 0.7, 0.9].map(|start| view(f64::sin, start));
-    let [f1, f2] = [0.5, 0.8].map(|start| view(f64::cos, start));
-    // The queue is written as 3 x 5 with unit columns; here its five rows are the columns.
-    let across = waves(f64::sin, 2.0, 5.0, [3, 5]);
-    let queue = Rows {
-        columns: 3,
-        values: (0..15).map(|i| across.values[i % 3 * 5 + i / 3]).collect(),
+/// z1, z2, p1, p2, f1, f2.
+fn small_waves() -> [Rows; 6] {
+    let view = |wave: Wave, start: f64| waves(wave, start, 3.0, [4, 3]);
+    let (sin, cos): (Wave, Wave) = (f64::sin, f64::cos);
+    [
+        (sin, 1.0),
+        (sin, 1.3),
+        (sin, 0.7),
+        (sin, 0.9),
+        (cos, 0.5),
+        (cos, 0.8),
+    ]
+    .map(|(wave, start)| view(wave, start))
+}
+
+#[track_caller]
+fn assert_known(known: &[(&str, f64, f64)]) {
+    for (what, got, want) in known {
+        assert!((got - want).abs() < 1e-6, "{what}: {got} for {want}");
     }
-    .unit()
-    .0;
-    let logits = |wave: fn(f64) -> f64, start: f64| waves(wave, start, 4.0, [4, 4]);
-    let [l1, l2] = [1.0, 1.3].map(|start| logits(f64::sin, start));
-    let [o1, o2] = [1.0, 1.3].map(|start| logits(f64::cos, start));
-    let sum = |a: Outcome, b: Outcome| a.0 + b.0;
-    let byol = [2.0, -2.0, 0.25];
-    let simsiam = [0.0, -1.0, 0.125];
-    let ([pairs, spread, redundancy], _) = vicreg(&z1, &z2, [25.0, 25.0, 1.0]);
-    let some = [0, -1, 2, -1];
-    let known = [
-        ("byol", sum(line(&p1, &z2, byol), line(&p2, &z1, byol)), 0.328_633),
-        (
-            "simsiam",
-            sum(line(&p1, &z2, simsiam), line(&p2, &z1, simsiam)),
-            -0.917_842,
-        ),
+}
+
+fn sum(a: &Outcome, b: &Outcome) -> f64 {
+    a.0 + b.0
+}
+
+#[test]
+fn contrastive_and_predictive_losses_of_small_waves_are_known() {
+    let [z1, z2, p1, p2, f1, f2] = small_waves();
+    // The queue is written as 3 x 5 with unit columns; here its rows are those columns.
+    let across = waves(f64::sin, 2.0, 5.0, [3, 5]).values;
+    let queue = z1
+        .with((0..15).map(|i| across[i % 3 * 5 + i / 3]).collect())
+        .unit()
+        .0;
+    let byol = |p: &Rows, z: &Rows| line(p, z, [2.0, -2.0, 0.25]);
+    let simsiam = |p: &Rows, z: &Rows| line(p, z, [0.0, -1.0, 0.125]);
+    let moco = |q: &Rows, key: &Rows| queue_contrast(q, key, &queue, 0.2);
+    let contrastive = teacher_contrast([&p1, &p2], [&f1, &f2], 0.2).0;
+    assert_known(&[
+        ("byol", sum(&byol(&p1, &z2), &byol(&p2, &z1)), 0.328_633),
+        ("simsiam", sum(&simsiam(&p1, &z2), &simsiam(&p2, &z1)), -0.917_842),
         (
             "predictive",
-            sum(line(&p1, &f1, byol), line(&p2, &f2, byol)) / 2.0,
+            sum(&byol(&p1, &f1), &byol(&p2, &f2)) / 2.0,
             1.689_988,
         ),
         ("nt_xent 0.1", views_contrast(&z1, &z2, 0.1).0, 1.066_184),
         ("nt_xent 0.2", views_contrast(&z1, &z2, 0.2).0, 1.066_285),
-        (
-            "contrastive",
-            teacher_contrast([&p1, &p2], [&f1, &f2], 0.2).0,
-            2.234_392,
-        ),
-        (
-            "info_nce",
-            sum(
-                queue_contrast(&p1, &z2, &queue, 0.2),
-                queue_contrast(&p2, &z1, &queue, 0.2),
-            ) / 2.0,
-            0.847_030,
-        ),
+        ("contrastive", contrastive, 2.234_392),
+        ("info_nce", sum(&moco(&p1, &z2), &moco(&p2, &z1)) / 2.0, 0.847_030),
+    ]);
+}
+
+#[test]
+fn decorrelating_and_classifier_losses_of_small_waves_are_known() {
+    let [z1, z2, p1, p2, f1, f2] = small_waves();
+    let ([pairs, spread, covariance], _) = vicreg(&z1, &z2, [25.0, 25.0, 1.0]);
+    let twins = |a: &Rows, b: &Rows| barlow(a, b, 5e-3, 0.1);
+    let logits = |wave: Wave, start: f64| waves(wave, start, 4.0, [4, 4]);
+    let [l1, l2] = [1.0, 1.3].map(|start| logits(f64::sin, start));
+    let [o1, o2] = [1.0, 1.3].map(|start| logits(f64::cos, start));
+    let hard = |labels: &[i32]| sum(&hard_labels(&l1, labels), &hard_labels(&l2, labels));
+    let soft = sum(&teacher_labels(&l1, &o1), &teacher_labels(&l2, &o2)) / 2.0;
+    assert_known(&[
         ("vicreg mse", pairs, 0.042_901),
         ("vicreg variance", spread, 0.530_454),
-        ("vicreg covariance", redundancy, 1.393_666),
-        ("vicreg", 25.0 * (pairs + spread) + redundancy, 15.727_533),
-        ("mse", sum(squares(&p1, &f1), squares(&p2, &f2)) / 2.0, 0.846_308),
-        ("barlow", barlow(&z1, &z2, 5e-3, 0.1).0, 0.013_022),
+        ("vicreg covariance", covariance, 1.393_666),
+        ("vicreg", 25.0 * (pairs + spread) + covariance, 15.727_533),
+        (
+            "mse",
+            sum(&squares(&p1, &f1), &squares(&p2, &f2)) / 2.0,
+            0.846_308,
+        ),
+        ("barlow", twins(&z1, &z2).0, 0.013_022),
         (
             "decorrelative",
-            sum(barlow(&p1, &f1, 5e-3, 0.1), barlow(&p2, &f2, 5e-3, 0.1)) / 2.0,
+            sum(&twins(&p1, &f1), &twins(&p2, &f2)) / 2.0,
             0.438_530,
         ),
-        (
-            "cross-entropy",
-            sum(hard_labels(&l1, &[0, 1, 2, 3]), hard_labels(&l2, &[0, 1, 2, 3])),
-            3.611_380,
-        ),
-        (
-            "cross-entropy, two labelled",
-            sum(hard_labels(&l1, &some), hard_labels(&l2, &some)),
-            2.961_203,
-        ),
-        (
-            "soft labels",
-            sum(teacher_labels(&l1, &o1), teacher_labels(&l2, &o2)) / 2.0,
-            1.517_214,
-        ),
-    ];
-    for (what, got, want) in known {
-        assert!((got - want).abs() < 1e-6, "{what}: {got} for {want}");
-    }
+        ("cross-entropy", hard(&[0, 1, 2, 3]), 3.611_380),
+        ("cross-entropy, two labelled", hard(&[0, -1, 2, -1]), 2.961_203),
+        ("soft labels", soft, 1.517_214),
+    ]);
 }
