@@ -1,1 +1,165 @@
-//! Definitions of the `classify` family.
+//! Definitions of the `classify` family: softmax and cross-entropy with hard labels.
+
+use super::Real;
+
+/// The largest value, -inf of none. NaN is passed over here and comes back through the sum of exponentials.
+pub(super) fn largest<T: Real>(values: &[T]) -> T {
+    let mut largest = T::neg_infinity();
+    for &value in values {
+        if value > largest {
+            largest = value;
+        }
+    }
+    largest
+}
+
+/// `sum_j exp(values[j] - shift)`.
+pub(super) fn exponentials<T: Real>(values: &[T], shift: T) -> T {
+    let mut sum = T::zero();
+    for &value in values {
+        sum += (value - shift).exp();
+    }
+    sum
+}
+
+/// Scalars of [`cross_entropy`].
+#[derive(Clone, Copy, Debug)]
+pub struct CrossEntropy<T> {
+    /// Factor of each row's loss: 1 / labelled rows of one view sums the views' means.
+    pub inverse_labelled: T,
+    /// Weight of the term in the gradient only.
+    pub weight: T,
+}
+
+/// Cross-entropy of logits `[rows, classes]` with `labels[rows]`, and its gradient:
+/// `loss[i] = s (lse(logits[i]) - logits[i, label])`, `d_logits[i] = weight s (softmax - onehot)` with
+/// `s = inverse_labelled`. Rows whose label is negative or not below `classes` get 0 in both. Both are overwritten.
+pub fn cross_entropy<T: Real>(
+    [rows, classes]: [usize; 2],
+    scalars: &CrossEntropy<T>,
+    logits: &[T],
+    labels: &[i32],
+    loss: &mut [T],
+    d_logits: &mut [T],
+) {
+    let scale = scalars.weight * scalars.inverse_labelled;
+    for i in 0..rows {
+        let row = &logits[i * classes..(i + 1) * classes];
+        let d_row = &mut d_logits[i * classes..(i + 1) * classes];
+        let Some(label) = usize::try_from(labels[i]).ok().filter(|label| *label < classes) else {
+            d_row.fill(T::zero());
+            loss[i] = T::zero();
+            continue;
+        };
+        let shift = largest(row);
+        let mut sum = T::zero();
+        for (d, &value) in d_row.iter_mut().zip(row) {
+            *d = (value - shift).exp();
+            sum += *d;
+        }
+        for d in d_row.iter_mut() {
+            *d = scale * (*d / sum);
+        }
+        d_row[label] = scale * ((row[label] - shift).exp() / sum - T::one());
+        loss[i] = scalars.inverse_labelled * (sum.ln() + (shift - row[label]));
+    }
+}
+
+/// `probabilities[i] = softmax(logits[i] / temperature)`, both `[rows, classes]`.
+pub fn softmax<T: Real>([rows, classes]: [usize; 2], temperature: T, logits: &[T], probabilities: &mut [T]) {
+    for i in 0..rows {
+        let row = &logits[i * classes..(i + 1) * classes];
+        let out = &mut probabilities[i * classes..(i + 1) * classes];
+        let shift = largest(row);
+        let mut sum = T::zero();
+        for (p, &value) in out.iter_mut().zip(row) {
+            *p = ((value - shift) / temperature).exp();
+            sum += *p;
+        }
+        for p in out {
+            *p = *p / sum;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::gradient::{check, disagreement, values};
+
+    const SCALARS: CrossEntropy<f64> = CrossEntropy {
+        inverse_labelled: 0.25,
+        weight: 1.5,
+    };
+
+    fn run(shape: [usize; 2], logits: &[f64], labels: &[i32]) -> (Vec<f64>, Vec<f64>) {
+        let (mut loss, mut d_logits) = (vec![9.0; shape[0]], vec![9.0; shape[0] * shape[1]]);
+        cross_entropy(shape, &SCALARS, logits, labels, &mut loss, &mut d_logits);
+        (loss, d_logits)
+    }
+
+    #[test]
+    fn cross_entropy_gradient_agrees_with_differences() {
+        let logits = values(1, 20);
+        let labels = [0, 4, -1, 7];
+        let objective = |x: &[f64]| 1.5 * run([4, 5], x, &labels).0.iter().sum::<f64>();
+        let (loss, d_logits) = run([4, 5], &logits, &labels);
+        check("d_logits", &logits, &d_logits, objective);
+        let flipped: Vec<_> = d_logits.iter().map(|d| -d).collect();
+        assert!(disagreement(&logits, &flipped, objective).is_some());
+        assert!(loss[..2].iter().all(|l| *l > 0.0) && loss[2..] == [0.0, 0.0]);
+        assert!(d_logits[10..].iter().all(|d| *d == 0.0));
+        for row in d_logits.chunks(5) {
+            assert!(row.iter().sum::<f64>().abs() < 1e-15);
+        }
+    }
+
+    #[test]
+    fn equal_logits_give_the_logarithm_of_the_class_count() {
+        let (loss, d_logits) = run([1, 4], &[80.0; 4], &[2]);
+        assert!((loss[0] - 0.25 * 4.0_f64.ln()).abs() < 1e-15);
+        assert!((d_logits[2] + 1.5 * 0.25 * 0.75).abs() < 1e-15);
+        let (loss, d_logits) = run([1, 1], &[-3.0], &[0]);
+        assert_eq!((loss[0], d_logits[0]), (0.0, 0.0));
+    }
+
+    #[test]
+    fn permuted_rows_give_permuted_results() {
+        let logits = values(2, 12);
+        let (loss, d_logits) = run([3, 4], &logits, &[0, 1, 2]);
+        let turned: Vec<_> = logits[4..].iter().chain(&logits[..4]).copied().collect();
+        let (turned_loss, turned_d) = run([3, 4], &turned, &[1, 2, 0]);
+        assert_eq!(turned_loss, [loss[1], loss[2], loss[0]]);
+        assert_eq!(turned_d[..8], d_logits[4..]);
+    }
+
+    #[test]
+    fn extreme_logits_are_exact_and_poison_is_never_quiet() {
+        let (loss, d_logits) = run([1, 3], &[80.0, -80.0, 80.0], &[1]);
+        assert!((loss[0] - 0.25 * (160.0 + 2.0_f64.ln())).abs() < 1e-12);
+        assert!(d_logits.iter().all(|d| d.is_finite()));
+        for bad in [f64::NAN, f64::INFINITY] {
+            let (loss, d_logits) = run([1, 3], &[0.0, bad, 1.0], &[0]);
+            assert!(!loss[0].is_finite() && d_logits.iter().any(|d| !d.is_finite()));
+        }
+        let (loss, _) = run([1, 3], &[f64::NEG_INFINITY; 3], &[0]);
+        assert!(!loss[0].is_finite());
+        let (loss, d_logits) = run([1, 3], &[f64::NEG_INFINITY, 0.0, 0.0], &[1]);
+        assert!((loss[0] - 0.25 * 2.0_f64.ln()).abs() < 1e-15 && d_logits[0] == 0.0);
+        let denormal = f64::MIN_POSITIVE / 4.0;
+        assert!((run([1, 2], &[denormal, 0.0], &[0]).0[0] - 0.25 * 2.0_f64.ln()).abs() < 1e-15);
+    }
+
+    #[test]
+    fn softmax_rows_sum_to_one_and_flatten_with_temperature() {
+        let logits = [80.0, -80.0, 1.0, 1.0, 1.0, 1.0];
+        let mut p = [0.0; 6];
+        softmax([2, 3], 1.0, &logits, &mut p);
+        assert!((p[..3].iter().sum::<f64>() - 1.0).abs() < 1e-15 && p[0] > 0.999);
+        assert!(p[3..].iter().all(|v| (v - 1.0 / 3.0).abs() < 1e-15));
+        softmax([2, 3], 1e4, &logits, &mut p);
+        assert!(p.iter().all(|v| (v - 1.0 / 3.0).abs() < 0.01));
+        softmax([1, 3], 1.0, &[0.0, f64::NAN, 0.0], &mut p);
+        assert!(p[..3].iter().all(|v| v.is_nan()));
+    }
+}

@@ -57,6 +57,9 @@ pub(crate) fn count<T: Real>(n: usize) -> T {
 }
 
 #[cfg(test)]
+mod golden_losses;
+
+#[cfg(test)]
 pub(crate) mod gradient {
     //! Central differences in `f64` against the hand-derived backward passes.
 
