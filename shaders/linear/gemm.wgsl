@@ -75,10 +75,10 @@ fn store(i: u32, j: u32, product: f32) {
             value = value + residual[at];
         }
         if ((params.flags & 4u) != 0u) {
-            value = max(value, 0.0);
+            value = select(value, 0.0, value < 0.0); // max() may drop a NaN
         }
         if ((params.flags & 8u) != 0u) {
-            value = select(0.0, value, mask[at] > 0.0);
+            value = select(value, 0.0, mask[at] <= 0.0);
         }
         if ((params.flags & 16u) != 0u) {
             value = value + y[params.y_start + at];

@@ -1,11 +1,11 @@
 // One term of the loss from its values per row.
 //
-//   terms[hyper.term_start + slot] = scale * sum_i rows[start + i]
+//   terms[hyper.term_start + slot] += scale * sum_i rows[start + i]
 //
 //   0 params
 //   1 hyper
 //   2 rows   from start, len of them
-//   3 terms  the step's row starts at hyper.term_start
+//   3 terms  the step's row starts at hyper.term_start; the host zeroes it before the step
 //
 // Dispatch: one workgroup of 64. Numerics: each lane every 64th value in ascending order, then a fixed tree.
 
@@ -33,6 +33,6 @@ fn reduce_term_sum(@builtin(local_invocation_index) lane: u32) {
     sum = reduce_sum(lane, sum);
     let at = hyper.term_start + params.slot;
     if (lane == 0u && at < arrayLength(&terms)) {
-        terms[at] = params.scale * sum;
+        terms[at] = terms[at] + params.scale * sum;
     }
 }

@@ -31,8 +31,15 @@ impl CpuEngine {
     /// An engine with `threads` threads; 0 takes all cores.
     #[must_use]
     pub fn new(threads: usize) -> Self {
-        let threads = if threads == 0 { rayon::current_num_threads() } else { threads };
-        Self { threads, loaded: None }
+        let threads = if threads == 0 {
+            rayon::current_num_threads()
+        } else {
+            threads
+        };
+        Self {
+            threads,
+            loaded: None,
+        }
     }
 }
 
@@ -55,12 +62,18 @@ impl Engine for CpuEngine {
         for (name, tensor) in state.iter() {
             interpreter.set(&Role::State(name.to_owned()), &tensor.data);
         }
-        self.loaded = Some(Loaded { problem: problem.clone_without_table(), interpreter, state });
+        self.loaded = Some(Loaded {
+            problem: problem.clone_without_table(),
+            interpreter,
+            state,
+        });
         Ok(())
     }
 
     fn step(&mut self, inputs: &[StepInput]) -> Result<Vec<Terms>> {
-        let Loaded { problem, interpreter, .. } = self.loaded.as_mut().ok_or_else(not_loaded)?;
+        let Loaded {
+            problem, interpreter, ..
+        } = self.loaded.as_mut().ok_or_else(not_loaded)?;
         let mut all = Vec::with_capacity(inputs.len());
         for input in inputs {
             problem.check_input(input)?;
@@ -72,12 +85,20 @@ impl Engine for CpuEngine {
     }
 
     fn snapshot(&mut self) -> Result<Parameters> {
-        let Loaded { interpreter, state, .. } = self.loaded.as_mut().ok_or_else(not_loaded)?;
+        let Loaded {
+            interpreter, state, ..
+        } = self.loaded.as_mut().ok_or_else(not_loaded)?;
         let mut snapshot = Parameters::default();
         for (name, tensor) in state.iter() {
             let values = interpreter.get(&Role::State(name.to_owned()));
             let data = values.map_or_else(|| tensor.data.clone(), <[f32]>::to_vec);
-            snapshot.insert(name, Tensor { shape: tensor.shape.clone(), data });
+            snapshot.insert(
+                name,
+                Tensor {
+                    shape: tensor.shape.clone(),
+                    data,
+                },
+            );
         }
         Ok(snapshot)
     }

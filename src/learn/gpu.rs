@@ -77,7 +77,11 @@ impl Engine for GpuEngine {
         for (name, tensor) in state.iter() {
             run.set(&self.device, &Role::State(name.to_owned()), &tensor.data);
         }
-        self.loaded = Some(Loaded { problem: problem.clone_without_table(), state, run });
+        self.loaded = Some(Loaded {
+            problem: problem.clone_without_table(),
+            state,
+            run,
+        });
         Ok(())
     }
 
@@ -106,7 +110,13 @@ impl Engine for GpuEngine {
         for (name, tensor) in state.iter() {
             let values = run.get(&self.device, &Role::State(name.to_owned()))?;
             let data = values.unwrap_or_else(|| tensor.data.clone());
-            snapshot.insert(name, Tensor { shape: tensor.shape.clone(), data });
+            snapshot.insert(
+                name,
+                Tensor {
+                    shape: tensor.shape.clone(),
+                    data,
+                },
+            );
         }
         Ok(snapshot)
     }
@@ -120,12 +130,18 @@ impl Run {
     pub fn new(device: &Device, program: Program, labels: &[i32], slots: usize) -> Result<Self> {
         let limit = usize::try_from(device.largest_buffer_bytes()).unwrap_or(usize::MAX) / 4;
         if let Some(spec) = program.buffers.iter().find(|spec| spec.len > limit) {
-            return Err(Error::shape(format!("GPU buffer of {:?}", spec.role), limit, spec.len));
+            return Err(Error::shape(
+                format!("GPU buffer of {:?}", spec.role),
+                limit,
+                spec.len,
+            ));
         }
         let slots = slots.max(1);
         let buffers: Vec<_> = (program.buffers.iter())
             .map(|spec| match spec.role {
-                Role::Constant(value) => Buffer::from_slice(device, "constant", &vec![f32::of(value); spec.len]),
+                Role::Constant(value) => {
+                    Buffer::from_slice(device, "constant", &vec![f32::of(value); spec.len])
+                }
                 _ => Buffer::zeroed(device, "program", spec.len),
             })
             .collect();
@@ -141,12 +157,23 @@ impl Run {
         let plan = recorder.finish();
         let read_back = ReadBack::new(device, terms.len());
         let zeros = vec![0.0; terms.len()];
-        Ok(Self { program, buffers, index, label_table, terms, read_back, plan, zeros })
+        Ok(Self {
+            program,
+            buffers,
+            index,
+            label_table,
+            terms,
+            read_back,
+            plan,
+            zeros,
+        })
     }
 
     /// Sets the buffer of that role, if the program has one; gives whether it has.
     pub fn set(&self, device: &Device, role: &Role, values: &[f32]) -> bool {
-        let Some(buf) = self.program.find(role) else { return false };
+        let Some(buf) = self.program.find(role) else {
+            return false;
+        };
         self.buffers[buf.0].write(device, 0, values);
         true
     }
@@ -156,7 +183,10 @@ impl Run {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub fn get(&self, device: &Device, role: &Role) -> Result<Option<Vec<f32>>> {
-        self.program.find(role).map(|buf| self.buffers[buf.0].read(device)).transpose()
+        self.program
+            .find(role)
+            .map(|buf| self.buffers[buf.0].read(device))
+            .transpose()
     }
 
     /// Runs steps, given as table rows and scalars (at most two submits' worth); gives their rows of loss terms.

@@ -38,7 +38,12 @@ pub struct StreamSettings {
 
 impl Default for StreamSettings {
     fn default() -> Self {
-        Self { learner: LearnerSettings::default(), views: 2, task_min_frames: 10, batch: 8 }
+        Self {
+            learner: LearnerSettings::default(),
+            views: 2,
+            task_min_frames: 10,
+            batch: 8,
+        }
     }
 }
 
@@ -180,13 +185,28 @@ impl Stream<'_> {
                 self.classes.push((label.clone(), self.snapshots.len()));
             }
             self.since_boundary += 1;
-            let column = self.classes.iter().position(|(name, _)| name == label).unwrap_or(0);
+            let column = self
+                .classes
+                .iter()
+                .position(|(name, _)| name == label)
+                .unwrap_or(0);
             self.pending.push((frame.features.clone(), column));
         }
-        let Embedded { frame, features, views } = frame;
+        let Embedded {
+            frame,
+            features,
+            views,
+        } = frame;
         let timestamp_millis = i64::try_from(frame.timestamp_millis).unwrap_or(i64::MAX);
         let (thumbnail, name, label) = (frame.thumbnail, frame.name, frame.label);
-        self.learner.observe(&Observation { features, views, thumbnail, name, timestamp_millis, label })?;
+        self.learner.observe(&Observation {
+            features,
+            views,
+            thumbnail,
+            name,
+            timestamp_millis,
+            label,
+        })?;
         Ok(())
     }
 
@@ -200,7 +220,10 @@ impl Stream<'_> {
         self.events.emit(&Event::Frame {
             number: self.seen,
             name: frame.frame.name.clone(),
-            class: answer.as_ref().filter(|a| !a.is_unknown()).map(|a| a.name.clone()),
+            class: answer
+                .as_ref()
+                .filter(|a| !a.is_unknown())
+                .map(|a| a.name.clone()),
             probability: answer.as_ref().map_or(0.0, |a| a.probability),
             novelty: answer.as_ref().map_or(f32::INFINITY, |a| a.novelty),
             label: frame.frame.label.clone(),
@@ -246,8 +269,11 @@ impl Stream<'_> {
             .map(|(_, label)| self.classes.iter().position(|(name, _)| name == label))
             .collect();
         if tasks > 0 {
-            let heads: Vec<(&str, Vec<Vec<Option<usize>>>)> =
-                vec![("kaizen", self.each(Self::kaizen)?), ("naive", self.each(Self::naive)?), ("slda", self.each(Self::slda)?)];
+            let heads: Vec<(&str, Vec<Vec<Option<usize>>>)> = vec![
+                ("kaizen", self.each(Self::kaizen)?),
+                ("naive", self.each(Self::naive)?),
+                ("slda", self.each(Self::slda)?),
+            ];
             for (name, predictions) in heads {
                 methods.insert(name.to_owned(), self.outcome(&predictions, &truth)?);
             }
@@ -256,7 +282,10 @@ impl Stream<'_> {
         }
         #[allow(clippy::cast_precision_loss, reason = "a count of frames")]
         let frames_per_sec = self.seen as f64 / self.embed_secs.max(1e-9);
-        let kinds = self.snapshots.iter().map(|s| s.kaizen.as_ref().map_or("none", |p| p.kind().name()));
+        let kinds = self
+            .snapshots
+            .iter()
+            .map(|s| s.kaizen.as_ref().map_or("none", |p| p.kind().name()));
         Ok(StreamOutcome {
             frames: self.seen,
             rejected: self.rejected,
@@ -269,24 +298,50 @@ impl Stream<'_> {
     }
 
     /// Columns named for every test frame after each task.
-    fn each(&self, answer: impl Fn(&Self, &Snapshot, &[f32]) -> Result<Vec<Option<usize>>>) -> Result<Vec<Vec<Option<usize>>>> {
-        let rows: Vec<f32> = self.tests.iter().flat_map(|(features, _)| features.iter().copied()).collect();
-        self.snapshots.iter().map(|snapshot| answer(self, snapshot, &rows)).collect()
+    fn each(
+        &self,
+        answer: impl Fn(&Self, &Snapshot, &[f32]) -> Result<Vec<Option<usize>>>,
+    ) -> Result<Vec<Vec<Option<usize>>>> {
+        let rows: Vec<f32> = self
+            .tests
+            .iter()
+            .flat_map(|(features, _)| features.iter().copied())
+            .collect();
+        self.snapshots
+            .iter()
+            .map(|snapshot| answer(self, snapshot, &rows))
+            .collect()
     }
 
     fn kaizen(&self, snapshot: &Snapshot, rows: &[f32]) -> Result<Vec<Option<usize>>> {
-        let Some(predictor) = &snapshot.kaizen else { return Ok(vec![None; self.tests.len()]) };
+        let Some(predictor) = &snapshot.kaizen else {
+            return Ok(vec![None; self.tests.len()]);
+        };
         let column = |name: &str| self.classes.iter().position(|(known, _)| known == name);
-        Ok(predictor.predict(rows)?.iter().map(|answer| column(&answer.name)).collect())
+        Ok(predictor
+            .predict(rows)?
+            .iter()
+            .map(|answer| column(&answer.name))
+            .collect())
     }
 
     fn naive(&self, snapshot: &Snapshot, rows: &[f32]) -> Result<Vec<Option<usize>>> {
-        Ok(snapshot.naive.predict(&self.inputs.apply(rows)?)?.into_iter().map(Some).collect())
+        Ok(snapshot
+            .naive
+            .predict(&self.inputs.apply(rows)?)?
+            .into_iter()
+            .map(Some)
+            .collect())
     }
 
     fn slda(&self, snapshot: &Snapshot, rows: &[f32]) -> Result<Vec<Option<usize>>> {
         let _ = self;
-        Ok(snapshot.lda.predict(rows)?.into_iter().map(|class| Some(class.0 as usize)).collect())
+        Ok(snapshot
+            .lda
+            .predict(rows)?
+            .into_iter()
+            .map(|class| Some(class.0 as usize))
+            .collect())
     }
 
     /// A linear head on all labelled frames at once: what remembering everything would give.
@@ -295,8 +350,16 @@ impl Stream<'_> {
         let steps = self.settings.learner.recipe.steps * 2 * self.snapshots.len().max(1);
         let mut probe = LinearProbe::new(&self.settings.learner, width, classes, steps);
         probe.train(self.learner.engine(), &self.everything, classes)?;
-        let rows: Vec<f32> = self.tests.iter().flat_map(|(features, _)| features.iter().copied()).collect();
-        Ok(probe.predict(&self.inputs.apply(&rows)?)?.into_iter().map(Some).collect())
+        let rows: Vec<f32> = self
+            .tests
+            .iter()
+            .flat_map(|(features, _)| features.iter().copied())
+            .collect();
+        Ok(probe
+            .predict(&self.inputs.apply(&rows)?)?
+            .into_iter()
+            .map(Some)
+            .collect())
     }
 
     fn outcome(&self, predictions: &[Vec<Option<usize>>], truth: &[Option<usize>]) -> Result<MethodOutcome> {

@@ -17,7 +17,10 @@ pub fn data(name: &str) -> PathBuf {
 
 /// Whether `KAIZEN_REQUIRE` (a comma-separated list) makes the absence of `part` a failure.
 pub fn required(part: &str) -> bool {
-    std::env::var("KAIZEN_REQUIRE").unwrap_or_default().split(',').any(|name| name == part)
+    std::env::var("KAIZEN_REQUIRE")
+        .unwrap_or_default()
+        .split(',')
+        .any(|name| name == part)
 }
 
 /// The process's GPU device, software adapters welcome; says so and gives `None` where there is none and none is

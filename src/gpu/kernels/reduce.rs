@@ -132,7 +132,7 @@ pub fn column_deviation(
     )
 }
 
-/// Records `terms[hyper.term_start + slot] = scale * Σ rows[start..start + len]`.
+/// Records `terms[hyper.term_start + slot] += scale * Σ rows[start..start + len]`.
 ///
 /// # Errors
 /// As [`column_sum`].
@@ -335,7 +335,7 @@ mod tests {
                 reduce::square_sum(&wide[..len]),
                 9.0,
                 9.0,
-                reduce::term_sum(0.25, &wide[3..]),
+                9.0 + reduce::term_sum(0.25, &wide[3..]),
                 reduce::total(&wide[..len.min(700)]),
             ];
             let got = testing::read_guarded(device, &out);

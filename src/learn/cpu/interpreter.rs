@@ -75,8 +75,18 @@ impl<T: Real + ComplexField> Interpreter<T> {
     #[must_use]
     pub fn new(program: Program, product: Product) -> Self {
         let zero = <T as num_traits::Zero>::zero();
-        let filled = |role: &Role| if let Role::Constant(value) = role { T::of(*value) } else { zero };
-        let buffers = program.buffers.iter().map(|spec| vec![filled(&spec.role); spec.len]).collect();
+        let filled = |role: &Role| {
+            if let Role::Constant(value) = role {
+                T::of(*value)
+            } else {
+                zero
+            }
+        };
+        let buffers = program
+            .buffers
+            .iter()
+            .map(|spec| vec![filled(&spec.role); spec.len])
+            .collect();
         let widest = program.ops.iter().map(|op| match op {
             Op::BatchNormBackward { shape, .. } => 2 * shape.columns,
             Op::ColumnDeviation { columns, .. } => *columns,
@@ -84,7 +94,15 @@ impl<T: Real + ComplexField> Interpreter<T> {
         });
         let work = vec![zero; widest.max().unwrap_or(0)];
         let labels = vec![-1; program.index_rows];
-        Self { product, buffers, label_table: Vec::new(), labels, terms: vec![zero; Program::TERMS], work, program }
+        Self {
+            product,
+            buffers,
+            label_table: Vec::new(),
+            labels,
+            terms: vec![zero; Program::TERMS],
+            work,
+            program,
+        }
     }
 
     /// Sets the labels of the table's rows.
@@ -94,8 +112,13 @@ impl<T: Real + ComplexField> Interpreter<T> {
 
     /// Sets the buffer of that role, if the program has one; gives whether it has.
     pub fn set(&mut self, role: &Role, values: &[f32]) -> bool {
-        let Some(Buf(buf)) = self.program.find(role) else { return false };
-        self.buffers[buf].iter_mut().zip(values).for_each(|(to, &from)| *to = T::of(f64::from(from)));
+        let Some(Buf(buf)) = self.program.find(role) else {
+            return false;
+        };
+        self.buffers[buf]
+            .iter_mut()
+            .zip(values)
+            .for_each(|(to, &from)| *to = T::of(f64::from(from)));
         true
     }
 
@@ -121,7 +144,9 @@ impl<T: Real + ComplexField> Interpreter<T> {
     }
 
     fn put<const N: usize>(&mut self, bufs: [Buf; N], values: [Vec<T>; N]) {
-        bufs.into_iter().zip(values).for_each(|(buf, values)| self.buffers[buf.0] = values);
+        bufs.into_iter()
+            .zip(values)
+            .for_each(|(buf, values)| self.buffers[buf.0] = values);
     }
 
     fn at(&self, buf: Buf) -> &[T] {
@@ -130,7 +155,9 @@ impl<T: Real + ComplexField> Interpreter<T> {
 
     fn op(&mut self, op: &Op, index: &[u32], scalars: &Scalars) {
         match *op {
-            Op::GatherRows { table, x, columns, .. } => {
+            Op::GatherRows {
+                table, x, columns, ..
+            } => {
                 let [mut out] = self.take([x]);
                 parallel::rows(&mut out, columns, |first, rows| {
                     batch::gather_rows(columns, self.at(table), &index[first..], rows);
@@ -138,33 +165,73 @@ impl<T: Real + ComplexField> Interpreter<T> {
                 self.put([x], [out]);
             }
             Op::GatherLabels { .. } => batch::gather_labels(&self.label_table, index, &mut self.labels),
-            Op::Gemm { layout, shape, a, b, y, alpha, finish } => self.gemm(layout, shape, [a, b, y], alpha, finish),
-            Op::TermSum { rows, len, slot, scale } => {
+            Op::Gemm {
+                layout,
+                shape,
+                a,
+                b,
+                y,
+                alpha,
+                finish,
+            } => self.gemm(layout, shape, [a, b, y], alpha, finish),
+            Op::TermSum {
+                rows,
+                len,
+                slot,
+                scale,
+            } => {
                 self.terms[slot] += reduce::term_sum(T::of(scale), &self.at(rows)[..len]);
             }
             Op::NonFinite { x, len, slot } => {
                 self.terms[slot] += crate::reference::count(reduce::nonfinite(&self.at(x)[..len]));
             }
-            Op::ColumnSum { g, out, rows, columns } => {
+            Op::ColumnSum {
+                g,
+                out,
+                rows,
+                columns,
+            } => {
                 let [mut sum] = self.take([out]);
                 reduce::column_sum(columns, false, &self.at(g)[..rows * columns], &mut sum);
                 self.put([out], [sum]);
             }
-            Op::ColumnDeviation { z, deviation, columns, .. } => {
+            Op::ColumnDeviation {
+                z,
+                deviation,
+                columns,
+                ..
+            } => {
                 let ([mut out], mut work) = (self.take([deviation]), std::mem::take(&mut self.work));
                 reduce::column_deviation(self.at(z), &mut work[..columns], &mut out);
                 self.put([deviation], [out]);
                 self.work = work;
             }
-            Op::SquareSum { x, len, out, slot } => self.buffers[out.0][slot] = reduce::square_sum(&self.at(x)[..len]),
-            Op::Update { rule, group, grad, weight, .. } => self.update(rule, group, [grad, weight], scalars),
+            Op::SquareSum { x, len, out, slot } => {
+                self.buffers[out.0][slot] = reduce::square_sum(&self.at(x)[..len])
+            }
+            Op::Update {
+                rule,
+                group,
+                grad,
+                weight,
+                ..
+            } => self.update(rule, group, [grad, weight], scalars),
             Op::Ema { online, copy, .. } => {
                 let [mut out] = self.take([copy]);
                 let decay = T::of(scalars.momentum_decay);
-                parallel::rows(&mut out, 1, |first, piece| optim::ema(decay, &self.at(online)[first..], piece));
+                parallel::rows(&mut out, 1, |first, piece| {
+                    optim::ema(decay, &self.at(online)[first..], piece)
+                });
                 self.put([copy], [out]);
             }
-            Op::Enqueue { keys, first_row, rows, columns, queue, .. } => {
+            Op::Enqueue {
+                keys,
+                first_row,
+                rows,
+                columns,
+                queue,
+                ..
+            } => {
                 let [mut out] = self.take([queue]);
                 let keys = &self.at(keys)[first_row * columns..(first_row + rows) * columns];
                 batch::enqueue(columns, scalars.queue_start, keys, &mut out);
@@ -178,7 +245,12 @@ impl<T: Real + ComplexField> Interpreter<T> {
         let [mut out] = self.take([y.buf]);
         let optional = |buf: Option<Buf>| buf.map(|buf| self.at(buf));
         let epilogue = match finish {
-            Finish::Replace { bias, residual, relu, mask } => Epilogue {
+            Finish::Replace {
+                bias,
+                residual,
+                relu,
+                mask,
+            } => Epilogue {
                 alpha: T::of(alpha),
                 bias: optional(bias),
                 residual: optional(residual),
@@ -186,13 +258,19 @@ impl<T: Real + ComplexField> Interpreter<T> {
                 mask: optional(mask),
                 accumulate: false,
             },
-            Finish::Add => Epilogue { alpha: T::of(alpha), accumulate: true, ..Epilogue::none() },
+            Finish::Add => Epilogue {
+                alpha: T::of(alpha),
+                accumulate: true,
+                ..Epilogue::none()
+            },
         };
         let (left, right) = (&self.at(a.buf)[a.start..], &self.at(b.buf)[b.start..]);
         let target = &mut out[y.start..];
         match self.product {
             Product::Plain => gemm(layout, shape, left, right, target, &epilogue),
-            Product::Blocked(threads) => product::blocked(layout, shape, left, right, target, &epilogue, threads),
+            Product::Blocked(threads) => {
+                product::blocked(layout, shape, left, right, target, &epilogue, threads)
+            }
         }
         self.put([y.buf], [out]);
     }
@@ -203,15 +281,28 @@ impl<T: Real + ComplexField> Interpreter<T> {
             RateGroup::Classifier => scalars.classifier_rate,
         });
         match rule {
-            Update::Sgd { velocity, momentum, decay } => {
+            Update::Sgd {
+                velocity,
+                momentum,
+                decay,
+            } => {
                 let [mut w, mut v] = self.take([weight, velocity]);
-                let settings = optim::Sgd { momentum: T::of(momentum), weight_decay: T::of(decay) };
+                let settings = optim::Sgd {
+                    momentum: T::of(momentum),
+                    weight_decay: T::of(decay),
+                };
                 parallel::rows2((&mut w, 1), (&mut v, 1), |first, w, v| {
                     optim::sgd(rate, &settings, &self.at(grad)[first..], w, v);
                 });
                 self.put([weight, velocity], [w, v]);
             }
-            Update::Lars { velocity, norms, momentum, decay, trust } => {
+            Update::Lars {
+                velocity,
+                norms,
+                momentum,
+                decay,
+                trust,
+            } => {
                 let [mut w, mut v] = self.take([weight, velocity]);
                 let settings = optim::Lars {
                     trust: T::of(trust),
@@ -226,7 +317,14 @@ impl<T: Real + ComplexField> Interpreter<T> {
                 });
                 self.put([weight, velocity], [w, v]);
             }
-            Update::AdamW { moment1, moment2, beta1, beta2, eps, decay } => {
+            Update::AdamW {
+                moment1,
+                moment2,
+                beta1,
+                beta2,
+                eps,
+                decay,
+            } => {
                 let [mut w, mut m, mut s] = self.take([weight, moment1, moment2]);
                 let settings = optim::AdamW {
                     beta1: T::of(beta1),
@@ -245,36 +343,104 @@ impl<T: Real + ComplexField> Interpreter<T> {
 
     fn normalization_or_loss(&mut self, op: &Op, scalars: &Scalars) {
         match *op {
-            Op::BatchNormForward { x, weight, bias, y, stats, running, shape } => {
+            Op::BatchNormForward {
+                x,
+                weight,
+                bias,
+                y,
+                stats,
+                running,
+                shape,
+            } => {
                 self.batch_norm_forward([x, weight, bias, y, stats], running, shape);
             }
-            Op::BatchNormInference { x, weight, bias, running, y, shape } => {
+            Op::BatchNormInference {
+                x,
+                weight,
+                bias,
+                running,
+                y,
+                shape,
+            } => {
                 let [mut out] = self.take([y]);
                 let (affine, running) = ([self.at(weight), self.at(bias)], running.map(|buf| self.at(buf)));
-                normalize::batch_norm_inference(shape.columns, &batch_norm(shape), self.at(x), affine, running, &mut out);
+                normalize::batch_norm_inference(
+                    shape.columns,
+                    &batch_norm(shape),
+                    self.at(x),
+                    affine,
+                    running,
+                    &mut out,
+                );
                 self.put([y], [out]);
             }
-            Op::BatchNormBackward { d_y, x, y, weight, stats, d_x, d_weight, d_bias, shape } => {
+            Op::BatchNormBackward {
+                d_y,
+                x,
+                y,
+                weight,
+                stats,
+                d_x,
+                d_weight,
+                d_bias,
+                shape,
+            } => {
                 self.batch_norm_backward([d_y, x, y, weight, stats], [d_x, d_weight, d_bias], shape);
             }
-            Op::LayerNormForward { x, weight, bias, y, stats, shape } => {
+            Op::LayerNormForward {
+                x,
+                weight,
+                bias,
+                y,
+                stats,
+                shape,
+            } => {
                 let [mut out, mut saved] = self.take([y, stats]);
-                let settings = normalize::LayerNorm { eps: T::of(LAYER_NORM_EPS), relu: shape.relu };
+                let settings = normalize::LayerNorm {
+                    eps: T::of(LAYER_NORM_EPS),
+                    relu: shape.relu,
+                };
                 let affine = [self.at(weight), self.at(bias)];
-                normalize::layer_norm_forward(shape.columns, &settings, self.at(x), affine, &mut out, &mut saved);
+                normalize::layer_norm_forward(
+                    shape.columns,
+                    &settings,
+                    self.at(x),
+                    affine,
+                    &mut out,
+                    &mut saved,
+                );
                 self.put([y, stats], [out, saved]);
             }
-            Op::LayerNormBackward { d_y, x, y, weight, stats, d_x, d_weight, d_bias, shape } => {
+            Op::LayerNormBackward {
+                d_y,
+                x,
+                y,
+                weight,
+                stats,
+                d_x,
+                d_weight,
+                d_bias,
+                shape,
+            } => {
                 self.layer_norm_backward([d_y, x, y, weight, stats], d_x, [d_weight, d_bias], shape);
             }
-            Op::L2Forward { x, y, norm, columns, .. } => {
+            Op::L2Forward {
+                x, y, norm, columns, ..
+            } => {
                 let [mut out, mut norms] = self.take([y, norm]);
                 parallel::rows2((&mut out, columns), (&mut norms, 1), |first, y, norm| {
                     normalize::l2_forward(columns, T::of(L2_EPS), &self.at(x)[first * columns..], y, norm);
                 });
                 self.put([y, norm], [out, norms]);
             }
-            Op::L2Backward { d_y, y, norm, d_x, columns, .. } => {
+            Op::L2Backward {
+                d_y,
+                y,
+                norm,
+                d_x,
+                columns,
+                ..
+            } => {
                 let [mut out] = self.take([d_x]);
                 parallel::rows(&mut out, columns, |first, d_x| {
                     let from = |buf: Buf| &self.at(buf)[first * columns..];
@@ -287,17 +453,35 @@ impl<T: Real + ComplexField> Interpreter<T> {
         }
     }
 
-    fn batch_norm_forward(&mut self, [x, weight, bias, y, stats]: [Buf; 5], running: [Buf; 2], shape: NormShape) {
+    fn batch_norm_forward(
+        &mut self,
+        [x, weight, bias, y, stats]: [Buf; 5],
+        running: [Buf; 2],
+        shape: NormShape,
+    ) {
         let [mut out, mut saved, mut mean, mut var] = self.take([y, stats, running[0], running[1]]);
         if let Ok(sizes) = normalize::BatchShape::new(shape.rows, shape.columns, shape.groups) {
             let affine = [self.at(weight), self.at(bias)];
             let running = [&mut mean[..], &mut var[..]];
-            normalize::batch_norm_forward(sizes, &batch_norm(shape), self.at(x), affine, &mut out, &mut saved, running);
+            normalize::batch_norm_forward(
+                sizes,
+                &batch_norm(shape),
+                self.at(x),
+                affine,
+                &mut out,
+                &mut saved,
+                running,
+            );
         }
         self.put([y, stats, running[0], running[1]], [out, saved, mean, var]);
     }
 
-    fn batch_norm_backward(&mut self, [d_y, x, y, weight, stats]: [Buf; 5], outputs: [Buf; 3], shape: NormShape) {
+    fn batch_norm_backward(
+        &mut self,
+        [d_y, x, y, weight, stats]: [Buf; 5],
+        outputs: [Buf; 3],
+        shape: NormShape,
+    ) {
         let [mut d_x, mut d_weight, mut d_bias] = self.take(outputs);
         let mut work = std::mem::take(&mut self.work);
         if let Ok(sizes) = normalize::BatchShape::new(shape.rows, shape.columns, shape.groups) {
@@ -310,7 +494,13 @@ impl<T: Real + ComplexField> Interpreter<T> {
         self.put(outputs, [d_x, d_weight, d_bias]);
     }
 
-    fn layer_norm_backward(&mut self, [d_y, x, y, weight, stats]: [Buf; 5], d_x: Option<Buf>, affine: [Buf; 2], shape: NormShape) {
+    fn layer_norm_backward(
+        &mut self,
+        [d_y, x, y, weight, stats]: [Buf; 5],
+        d_x: Option<Buf>,
+        affine: [Buf; 2],
+        shape: NormShape,
+    ) {
         let columns = shape.columns;
         if let Some(d_x) = d_x {
             let [mut out] = self.take([d_x]);
@@ -329,22 +519,62 @@ impl<T: Real + ComplexField> Interpreter<T> {
     fn loss(&mut self, op: &Op, scalars: &Scalars) {
         let of = T::of;
         match *op {
-            Op::CrossEntropy { logits, loss, d_logits, rows, classes, weight } => {
+            Op::CrossEntropy {
+                logits,
+                loss,
+                d_logits,
+                rows,
+                classes,
+                weight,
+            } => {
                 let [mut losses, mut d] = self.take([loss, d_logits]);
-                let settings = classify::CrossEntropy { inverse_labelled: of(scalars.inverse_labelled), weight: of(weight) };
+                let settings = classify::CrossEntropy {
+                    inverse_labelled: of(scalars.inverse_labelled),
+                    weight: of(weight),
+                };
                 let (logits, labels) = (self.at(logits), &self.labels);
                 classify::cross_entropy([rows, classes], &settings, logits, labels, &mut losses, &mut d);
                 self.put([loss, d_logits], [losses, d]);
             }
-            Op::SoftLabel { logits, teacher, loss, d_logits, rows, classes, teacher_classes, known, loss_scale, weight } => {
+            Op::SoftLabel {
+                logits,
+                teacher,
+                loss,
+                d_logits,
+                rows,
+                classes,
+                teacher_classes,
+                known,
+                loss_scale,
+                weight,
+            } => {
                 let [mut losses, mut d] = self.take([loss, d_logits]);
                 let (loss_scale, weight) = (of(loss_scale), of(weight));
-                let settings =
-                    distill::SoftLabel { rows, classes, teacher_classes, known, loss_scale, weight, overwrite: false };
+                let settings = distill::SoftLabel {
+                    rows,
+                    classes,
+                    teacher_classes,
+                    known,
+                    loss_scale,
+                    weight,
+                    overwrite: false,
+                };
                 distill::soft_label(&settings, self.at(logits), self.at(teacher), &mut losses, &mut d);
                 self.put([loss, d_logits], [losses, d]);
             }
-            Op::Cosine { p, z, loss, d_p, rows, columns, row_shift, loss_scale, slope, offset, weight } => {
+            Op::Cosine {
+                p,
+                z,
+                loss,
+                d_p,
+                rows,
+                columns,
+                row_shift,
+                loss_scale,
+                slope,
+                offset,
+                weight,
+            } => {
                 let [mut losses, mut d] = self.take([loss, d_p]);
                 let settings = distill::Cosine {
                     row_shift,
@@ -355,14 +585,46 @@ impl<T: Real + ComplexField> Interpreter<T> {
                     eps: of(COSINE_EPS),
                     accumulate: false,
                 };
-                distill::cosine([rows, columns], &settings, self.at(p), self.at(z), &mut losses, &mut d);
+                distill::cosine(
+                    [rows, columns],
+                    &settings,
+                    self.at(p),
+                    self.at(z),
+                    &mut losses,
+                    &mut d,
+                );
                 self.put([loss, d_p], [losses, d]);
             }
-            Op::Mse { r, o, loss, d_r, rows, columns, row_shift, loss_scale, gradient_scale, weight, accumulate } => {
+            Op::Mse {
+                r,
+                o,
+                loss,
+                d_r,
+                rows,
+                columns,
+                row_shift,
+                loss_scale,
+                gradient_scale,
+                weight,
+                accumulate,
+            } => {
                 let [mut losses, mut d] = self.take([loss, d_r]);
                 let (loss_scale, gradient_scale, weight) = (of(loss_scale), of(gradient_scale), of(weight));
-                let settings = distill::Mse { row_shift, loss_scale, gradient_scale, weight, accumulate };
-                distill::mse([rows, columns], &settings, self.at(r), self.at(o), &mut losses, &mut d);
+                let settings = distill::Mse {
+                    row_shift,
+                    loss_scale,
+                    gradient_scale,
+                    weight,
+                    accumulate,
+                };
+                distill::mse(
+                    [rows, columns],
+                    &settings,
+                    self.at(r),
+                    self.at(o),
+                    &mut losses,
+                    &mut d,
+                );
                 self.put([loss, d_r], [losses, d]);
             }
             _ => self.contrastive(op),
@@ -372,38 +634,100 @@ impl<T: Real + ComplexField> Interpreter<T> {
     fn contrastive(&mut self, op: &Op) {
         let of = T::of;
         match *op {
-            Op::NtXent { similarity, loss, rows, scale, weight, decoupled } => {
+            Op::NtXent {
+                similarity,
+                loss,
+                rows,
+                scale,
+                weight,
+                decoupled,
+            } => {
                 let [mut s, mut losses] = self.take([similarity, loss]);
-                let settings = contrast::NtXent { decoupled, scale: of(scale), weight: of(weight) };
+                let settings = contrast::NtXent {
+                    decoupled,
+                    scale: of(scale),
+                    weight: of(weight),
+                };
                 contrast::nt_xent(rows / 2, &settings, &mut losses, &mut s);
                 self.put([similarity, loss], [s, losses]);
             }
             Op::InfoNce { .. } => self.info_nce(op),
-            Op::RowLse { s, lse, rows, columns } => {
+            Op::RowLse {
+                s,
+                lse,
+                rows,
+                columns,
+            } => {
                 let [mut out] = self.take([lse]);
                 contrast::row_lse([rows, columns], self.at(s), &mut out);
                 self.put([lse], [out]);
             }
-            Op::ColumnLse { s, lse, rows, columns } => {
+            Op::ColumnLse {
+                s,
+                lse,
+                rows,
+                columns,
+            } => {
                 let [mut out] = self.take([lse]);
                 contrast::column_lse([rows, columns], self.at(s), &mut out);
                 self.put([lse], [out]);
             }
-            Op::Symmetric { s, row_lse, column_lse, loss, rows, scale, weight } => {
+            Op::Symmetric {
+                s,
+                row_lse,
+                column_lse,
+                loss,
+                rows,
+                scale,
+                weight,
+            } => {
                 let [mut out, mut losses] = self.take([s, loss]);
                 let (row_lse, column_lse) = (self.at(row_lse), self.at(column_lse));
-                contrast::symmetric(rows, [of(scale), of(weight)], row_lse, column_lse, &mut losses, &mut out);
+                contrast::symmetric(
+                    rows,
+                    [of(scale), of(weight)],
+                    row_lse,
+                    column_lse,
+                    &mut losses,
+                    &mut out,
+                );
                 self.put([s, loss], [out, losses]);
             }
-            Op::Variance { z, centred, loss, d_z, rows, columns, groups, loss_scale, weight } => {
+            Op::Variance {
+                z,
+                centred,
+                loss,
+                d_z,
+                rows,
+                columns,
+                groups,
+                loss_scale,
+                weight,
+            } => {
                 let [mut c, mut losses, mut d] = self.take([centred, loss, d_z]);
                 let (loss_scale, weight) = (of(loss_scale), of(weight));
                 let (target_std, eps) = (of(1.0), of(VARIANCE_EPS));
-                let settings = contrast::Variance { rows, columns, groups, loss_scale, weight, target_std, eps };
+                let settings = contrast::Variance {
+                    rows,
+                    columns,
+                    groups,
+                    loss_scale,
+                    weight,
+                    target_std,
+                    eps,
+                };
                 contrast::variance(&settings, self.at(z), &mut c, &mut losses, &mut d);
                 self.put([centred, loss, d_z], [c, losses, d]);
             }
-            Op::Correlation { c, loss, width, diagonal_target, diagonal_scale, off_scale, weight } => {
+            Op::Correlation {
+                c,
+                loss,
+                width,
+                diagonal_target,
+                diagonal_scale,
+                off_scale,
+                weight,
+            } => {
                 let [mut out, mut losses] = self.take([c, loss]);
                 let settings = contrast::Correlation {
                     diagonal_target: of(diagonal_target),
@@ -420,12 +744,29 @@ impl<T: Real + ComplexField> Interpreter<T> {
 
     /// The keys of one half of the rows are the other half's, so each half is contiguous.
     fn info_nce(&mut self, op: &Op) {
-        let Op::InfoNce { q, k, similarity, d_q, loss, rows, columns, queue, row_shift, inverse_temperature, scale, weight } = *op
+        let Op::InfoNce {
+            q,
+            k,
+            similarity,
+            d_q,
+            loss,
+            rows,
+            columns,
+            queue,
+            row_shift,
+            inverse_temperature,
+            scale,
+            weight,
+        } = *op
         else {
             return;
         };
         let [mut s, mut d, mut losses] = self.take([similarity, d_q, loss]);
-        let halves = if row_shift * 2 == rows && row_shift > 0 { 2 } else { 1 };
+        let halves = if row_shift * 2 == rows && row_shift > 0 {
+            2
+        } else {
+            1
+        };
         let half = rows / halves;
         let shift = if halves == 2 { 0 } else { row_shift };
         let settings = contrast::InfoNce {
@@ -437,12 +778,19 @@ impl<T: Real + ComplexField> Interpreter<T> {
             scale: T::of(scale),
             weight: T::of(weight),
         };
-        let pieces = s.chunks_mut((half * queue).max(1)).zip(d.chunks_mut(half * columns)).zip(losses.chunks_mut(half));
+        let pieces = s
+            .chunks_mut((half * queue).max(1))
+            .zip(d.chunks_mut(half * columns))
+            .zip(losses.chunks_mut(half));
         let (q, k) = (self.at(q), self.at(k));
         rayon::scope(|scope| {
             for (h, ((s, d), losses)) in pieces.enumerate() {
                 let (mine, theirs) = (h * half * columns, ((h + halves - 1) % halves) * half * columns);
-                let (q, k, settings) = (&q[mine..][..half * columns], &k[theirs..][..half * columns], &settings);
+                let (q, k, settings) = (
+                    &q[mine..][..half * columns],
+                    &k[theirs..][..half * columns],
+                    &settings,
+                );
                 scope.spawn(move |_| contrast::info_nce(settings, q, k, losses, d, s));
             }
         });
@@ -451,5 +799,9 @@ impl<T: Real + ComplexField> Interpreter<T> {
 }
 
 fn batch_norm<T: Real>(shape: NormShape) -> normalize::BatchNorm<T> {
-    normalize::BatchNorm { eps: T::of(BATCH_NORM_EPS), momentum: T::of(BATCH_NORM_MOMENTUM), relu: shape.relu }
+    normalize::BatchNorm {
+        eps: T::of(BATCH_NORM_EPS),
+        momentum: T::of(BATCH_NORM_MOMENTUM),
+        relu: shape.relu,
+    }
 }

@@ -13,43 +13,67 @@ impl File {
     pub fn read(path: &Path) -> Self {
         let bytes = std::fs::read(path).unwrap();
         let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
-        let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+        let metadata = header
+            .metadata()
+            .clone()
+            .unwrap_or_default()
+            .into_iter()
+            .collect();
         let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         let tensors = file.iter().map(|(name, view)| {
             let data = view.data();
             let values = match view.dtype() {
-                safetensors::Dtype::F32 => {
-                    data.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect()
-                }
-                safetensors::Dtype::F64 => {
-                    data.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect()
-                }
-                safetensors::Dtype::I64 => {
-                    data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f64).collect()
-                }
+                safetensors::Dtype::F32 => data
+                    .chunks_exact(4)
+                    .map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap())))
+                    .collect(),
+                safetensors::Dtype::F64 => data
+                    .chunks_exact(8)
+                    .map(|b| f64::from_le_bytes(b.try_into().unwrap()))
+                    .collect(),
+                safetensors::Dtype::I64 => data
+                    .chunks_exact(8)
+                    .map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f64)
+                    .collect(),
                 other => panic!("{}: {name} is {other:?}", path.display()),
             };
             (name.to_owned(), (view.shape().to_vec(), values))
         });
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        Self { name, metadata, tensors: tensors.collect() }
+        Self {
+            name,
+            metadata,
+            tensors: tensors.collect(),
+        }
     }
 
     pub fn with_op(op: &str) -> Self {
         let metadata = BTreeMap::from([("op".to_owned(), op.to_owned())]);
-        Self { name: op.to_owned(), metadata, tensors: BTreeMap::new() }
+        Self {
+            name: op.to_owned(),
+            metadata,
+            tensors: BTreeMap::new(),
+        }
     }
 
     pub fn meta(&self, key: &str) -> &str {
-        self.metadata.get(key).unwrap_or_else(|| panic!("{}: no metadata `{key}`", self.name))
+        self.metadata
+            .get(key)
+            .unwrap_or_else(|| panic!("{}: no metadata `{key}`", self.name))
     }
 
     pub fn number(&self, key: &str) -> f64 {
-        self.meta(key).parse().unwrap_or_else(|_| panic!("{}: `{key}` is no number", self.name))
+        self.meta(key)
+            .parse()
+            .unwrap_or_else(|_| panic!("{}: `{key}` is no number", self.name))
     }
 
     pub fn tensor(&self, key: &str) -> &[f64] {
-        &self.tensors.get(key).unwrap_or_else(|| panic!("{}: no tensor `{key}`", self.name)).1
+        &self
+            .tensors
+            .get(key)
+            .unwrap_or_else(|| panic!("{}: no tensor `{key}`", self.name))
+            .1
     }
 
     pub fn narrow(&self, key: &str) -> Vec<f32> {
@@ -73,6 +97,9 @@ impl File {
 
     /// Names that start with `prefix`, without it.
     pub fn names(&self, prefix: &str) -> Vec<&str> {
-        self.tensors.keys().filter_map(|name| name.strip_prefix(prefix)).collect()
+        self.tensors
+            .keys()
+            .filter_map(|name| name.strip_prefix(prefix))
+            .collect()
     }
 }

@@ -76,10 +76,17 @@ impl Runner {
 }
 
 fn states_of(case: &Case, step: usize) -> &[(Role, Vec<f32>)] {
-    if step == 0 { &case.states } else { &case.later[step - 1] }
+    if step == 0 {
+        &case.states
+    } else {
+        &case.later[step - 1]
+    }
 }
 
-fn interpret<T: kaizen_edge::reference::Real + faer::traits::ComplexField>(case: &Case, product: Product) -> Vec<Comparison> {
+fn interpret<T: kaizen_edge::reference::Real + faer::traits::ComplexField>(
+    case: &Case,
+    product: Product,
+) -> Vec<Comparison> {
     let mut interpreter = Interpreter::<T>::new(case.program.clone(), product);
     interpreter.set_labels(&case.labels);
     let mut out = Vec::new();
@@ -87,13 +94,20 @@ fn interpret<T: kaizen_edge::reference::Real + faer::traits::ComplexField>(case:
         for (role, values) in states_of(case, step) {
             assert!(interpreter.set(role, values), "{}: no buffer {role:?}", case.name);
         }
-        let terms: Vec<f64> = interpreter.run(&case.index(), scalars).iter().map(|t| t.wide()).collect();
+        let terms: Vec<f64> = interpreter
+            .run(&case.index(), scalars)
+            .iter()
+            .map(|t| t.wide())
+            .collect();
         for (_, expect, what, want) in case.expected.iter().filter(|e| e.0 == step) {
             let got = match expect {
                 Expect::Term(slot) => vec![terms[*slot as usize]],
-                Expect::Buffer(role) => {
-                    interpreter.get(role).unwrap_or_else(|| panic!("no {role:?}")).iter().map(|v| v.wide()).collect()
-                }
+                Expect::Buffer(role) => interpreter
+                    .get(role)
+                    .unwrap_or_else(|| panic!("no {role:?}"))
+                    .iter()
+                    .map(|v| v.wide())
+                    .collect(),
             };
             out.push((what.clone(), got, want.clone()));
         }
@@ -115,7 +129,11 @@ fn on_gpu(case: &Case, device: &Device) -> Vec<Comparison> {
                 Expect::Term(slot) => vec![terms[*slot as usize]],
                 Expect::Buffer(role) => run.get(device, role).unwrap().unwrap(),
             };
-            out.push((what.clone(), got.iter().map(|&v| f64::from(v)).collect(), want.clone()));
+            out.push((
+                what.clone(),
+                got.iter().map(|&v| f64::from(v)).collect(),
+                want.clone(),
+            ));
         }
     }
     out

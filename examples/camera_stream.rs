@@ -1,0 +1,125 @@
+//! A camera (here: a recording, a folder, or raw frames piped in) that learns new classes as they come and keeps
+//! the old ones.
+//!
+//! ```text
+//! cargo run --release --example camera_stream
+//! ffmpeg -i clip.mp4 -f rawvideo -pix_fmt rgb24 -s 640x480 - | camera_stream --source -
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Parser;
+use kaizen_edge::backbone::{self, BackboneOptions, Provider};
+use kaizen_edge::event::EventSink;
+use kaizen_edge::learn::engine::{self, EngineChoice};
+use kaizen_edge::memory::Memory;
+use kaizen_edge::session::{self, Learner, StreamSettings};
+use kaizen_edge::vision::{self, SourceOptions};
+
+#[path = "camera_stream/screen.rs"]
+mod screen;
+#[path = "camera_stream/summary.rs"]
+mod summary;
+
+#[derive(Parser)]
+#[command(about = "Learns from a camera stream on the device, beside a naive fine-tune of the same frames")]
+struct Arguments {
+    /// recording://DIR, a folder of images, file://clip.avi, or - for raw RGB frames [default: a recording of garments]
+    #[arg(long)]
+    source: Option<String>,
+    /// Name in models/manifest.toml, or an ONNX file listed in a manifest beside it
+    #[arg(long)]
+    model: Option<String>,
+    /// Folder with manifest.toml and the ONNX files
+    #[arg(long)]
+    models_dir: Option<PathBuf>,
+    /// auto, tensorrt, cuda, cpu (ONNX Runtime) or tract
+    #[arg(long, default_value = "auto")]
+    provider: Provider,
+    /// ONNX Runtime's shared library
+    #[arg(long)]
+    ort_lib: Option<PathBuf>,
+    /// auto, gpu or cpu
+    #[arg(long, default_value = "auto")]
+    engine: EngineChoice,
+    /// State file to go on from and to keep what is learned in; in memory without
+    #[arg(long)]
+    state: Option<PathBuf>,
+    /// Folder for an HTML report
+    #[arg(long)]
+    report: Option<PathBuf>,
+    /// File for the figures as JSON
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Width and height of raw frames on standard input
+    #[arg(long, num_args = 2, value_names = ["WIDTH", "HEIGHT"], default_values_t = [640, 480])]
+    raw_size: Vec<u32>,
+    /// Seed of everything drawn
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Threads for inference, 0 for all cores
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// No line per frame, no progress bars
+    #[arg(long)]
+    quiet: bool,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    summary::check_outputs(arguments.report.as_deref(), arguments.json.as_deref())?;
+    let options = SourceOptions {
+        raw_width: arguments.raw_size[0],
+        raw_height: arguments.raw_size[1],
+        ..SourceOptions::default()
+    };
+    let uri = arguments.source.clone().unwrap_or_else(default_recording);
+    let source = vision::open(&uri, &options)?;
+    let mut backbone = backbone::load(&BackboneOptions {
+        model: arguments.model.clone(),
+        models_dir: arguments.models_dir.clone(),
+        provider: arguments.provider,
+        ort_lib: arguments.ort_lib.clone(),
+        threads: arguments.threads,
+    })?;
+    let (engine, engine_line) = engine::open(arguments.engine)?;
+    let mut screen = screen::Screen::new(arguments.quiet, source.frames_hint());
+    screen.line(&format!("source: {uri}"));
+    screen.line(&format!("model: {} ({} features)", backbone.spec().name, backbone.spec().feature_width));
+    screen.line(&backbone.provider().line());
+    screen.line(&engine_line);
+
+    let mut settings = StreamSettings::default();
+    settings.learner.seed = arguments.seed;
+    let facts = summary::Facts {
+        engine: engine.name(),
+        adapter: engine.device(),
+        provider: backbone.provider().got.to_string(),
+        runtime: backbone.provider().runtime.clone(),
+        model: backbone.spec().name.clone(),
+        source: uri,
+    };
+    let identity = session::identity(backbone.as_ref());
+    let memory = Memory::open(arguments.state.as_deref(), &identity)?;
+    let learner = Learner::new(settings.learner.clone(), memory, engine)?;
+    let outcome = session::run_stream(source, backbone.as_mut(), learner, &settings, &mut screen as &mut dyn EventSink)?;
+    screen.finish();
+
+    println!("{}", summary::text(&outcome));
+    if let Some(file) = &arguments.json {
+        summary::write_json(file, &facts, &outcome)?;
+    }
+    if let Some(folder) = &arguments.report {
+        let page = summary::write_report(folder, &facts, &outcome, screen.curves())?;
+        println!("report: {}", page.display());
+    }
+    Ok(())
+}
+
+/// The recording that comes with the repository.
+fn default_recording() -> String {
+    let beside = Path::new("tests/data/recording-fashion");
+    let path = if beside.is_dir() { beside.to_owned() } else { Path::new(env!("CARGO_MANIFEST_DIR")).join(beside) };
+    format!("recording://{}", path.display())
+}
