@@ -1,0 +1,138 @@
+//! Tables of the state file, their versions and the steps from one version to the next.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::fault::{Fault, Outcome};
+
+/// `PRAGMA application_id` of a state file: "KZEN".
+const APPLICATION_ID: i32 = 0x4b5a_454e;
+
+/// Step n takes a file from `user_version` n to n + 1. Steps are added, never changed.
+pub(super) const MIGRATIONS: &[&str] = &[FIRST];
+
+const FIRST: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL, checksum INTEGER NOT NULL);
+CREATE TABLE classes (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_millis INTEGER NOT NULL, checksum INTEGER NOT NULL);
+CREATE TABLE samples (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL, timestamp_millis INTEGER NOT NULL,
+    held_out INTEGER NOT NULL CHECK (held_out IN (0, 1)),
+    state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 3),
+    features_sum INTEGER NOT NULL, thumbnail_sum INTEGER, created_millis INTEGER NOT NULL,
+    class_id INTEGER REFERENCES classes (id), label_id INTEGER REFERENCES labels (label_id),
+    checksum INTEGER NOT NULL,
+    features BLOB, thumbnail BLOB);
+CREATE INDEX samples_by_class ON samples (class_id, state);
+CREATE INDEX samples_by_features ON samples (features_sum);
+CREATE INDEX samples_by_label ON samples (label_id);
+CREATE TABLE views (
+    sample_id INTEGER NOT NULL REFERENCES samples (id) ON DELETE CASCADE, number INTEGER NOT NULL,
+    features BLOB NOT NULL, checksum INTEGER NOT NULL, PRIMARY KEY (sample_id, number));
+CREATE TABLE labels (
+    label_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    sample_id INTEGER REFERENCES samples (id), class_id INTEGER NOT NULL REFERENCES classes (id),
+    kind TEXT NOT NULL CHECK (kind IN ('teach', 'undo', 'forget')),
+    undone INTEGER REFERENCES labels (label_id) CHECK ((kind = 'undo') = (undone IS NOT NULL)),
+    created_millis INTEGER NOT NULL, checksum INTEGER NOT NULL);
+CREATE INDEX labels_by_sample ON labels (sample_id);
+CREATE INDEX labels_by_class ON labels (class_id);
+CREATE INDEX labels_by_undone ON labels (undone);
+CREATE TRIGGER labels_append_only BEFORE UPDATE ON labels
+    BEGIN SELECT RAISE(ABORT, 'the label log is append-only'); END;
+CREATE TABLE versions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, parent INTEGER REFERENCES versions (id),
+    status TEXT NOT NULL CHECK (status IN ('published', 'rolled_back')), head_kind TEXT NOT NULL,
+    sha256 TEXT NOT NULL, figures TEXT NOT NULL, created_millis INTEGER NOT NULL, checksum INTEGER NOT NULL,
+    heads BLOB);
+CREATE INDEX versions_by_parent ON versions (parent);
+CREATE TABLE training (
+    id INTEGER PRIMARY KEY CHECK (id = 0), state BLOB NOT NULL, checksum INTEGER NOT NULL);
+";
+
+/// Settings of a connection that may write: nothing acknowledged is lost to a crash.
+pub(super) fn make_durable(connection: &Connection, in_file: bool) -> Outcome<()> {
+    if in_file {
+        let mode: String =
+            connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(Fault::Refused(format!(
+                "the file system cannot hold a write-ahead log (journal mode `{mode}`): use a local disk"
+            )));
+        }
+    }
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "fullfsync", true)?;
+    connection.pragma_update(None, "checkpoint_fullfsync", true)?;
+    Ok(())
+}
+
+/// Settings of every connection: foreign keys hold, and a damaged file is met with errors.
+pub(super) fn make_careful(connection: &Connection) -> Outcome<()> {
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    Ok(())
+}
+
+/// Turns an empty database into a state file of the newest version.
+pub(super) fn create(connection: &mut Connection) -> Outcome<()> {
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    migrate(connection, MIGRATIONS)
+}
+
+/// Runs the steps that the file has not seen, each in one transaction.
+pub(super) fn migrate(connection: &mut Connection, steps: &[&str]) -> Outcome<()> {
+    for (number, step) in steps.iter().enumerate().skip(version(connection, steps.len())?) {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "user_version", i64::try_from(number + 1).unwrap_or(i64::MAX))?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// Schema version of the file; refused if it is newer than `known`.
+fn version(connection: &Connection, known: usize) -> Outcome<usize> {
+    let stored: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    match usize::try_from(stored) {
+        Ok(version) if version <= known => Ok(version),
+        _ => Err(Fault::Refused(format!(
+            "it has schema version {stored}, and this program knows versions up to {known}: use a newer kaizen"
+        ))),
+    }
+}
+
+/// Checks that an opened file is a state file; a writer brings it to the newest version.
+pub(super) fn adopt(connection: &mut Connection, writable: bool) -> Outcome<()> {
+    let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if id != APPLICATION_ID {
+        return Err(Fault::Refused("the SQLite file was not made by kaizen: name another file".to_owned()));
+    }
+    let version = version(connection, MIGRATIONS.len())?;
+    if version == 0 {
+        return Err(Fault::Refused("the file is damaged (no schema version): put back a copy".to_owned()));
+    }
+    if version < MIGRATIONS.len() && !writable {
+        return Err(Fault::Refused(format!(
+            "it has the older schema version {version}: open it once for writing, which brings it up to date"
+        )));
+    }
+    migrate(connection, MIGRATIONS)?;
+    let mut fresh = Connection::open_in_memory()?;
+    create(&mut fresh)?;
+    if shape(connection)? != shape(&fresh)? {
+        return Err(Fault::Refused("its tables are not those of a state file: put back a copy".to_owned()));
+    }
+    Ok(())
+}
+
+/// Every table, index and trigger with its definition.
+fn shape(connection: &Connection) -> Outcome<Vec<(String, String, String, Option<String>)>> {
+    let mut statement =
+        connection.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name, type")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}

@@ -1,0 +1,201 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::super::{LabelId, LabelKind, Memory};
+use super::*;
+use crate::Error;
+use crate::ids::{ClassId, SampleId};
+
+fn class_of(memory: &Memory, sample: SampleId) -> Option<ClassId> {
+    [Rows::Training, Rows::HeldOut]
+        .into_iter()
+        .flat_map(|rows| memory.samples(rows).unwrap())
+        .find(|stored| stored.id == sample)
+        .and_then(|stored| stored.class)
+}
+
+#[test]
+fn undo_gives_the_earlier_label_back() {
+    let mut memory = Memory::open(None, &identity()).unwrap();
+    let stored = add(&mut memory, &mut Rng::new(1, 0), Some("cup"));
+    let cup = memory.class_id("cup").unwrap();
+    let wrong = memory.label(stored.sample, "key").unwrap();
+    assert_eq!(class_of(&memory, stored.sample), Some(memory.class_id("key").unwrap()));
+    assert_eq!(memory.undo(wrong).unwrap(), Some(cup));
+    assert_eq!(class_of(&memory, stored.sample), Some(cup));
+    assert_eq!(memory.classes().unwrap(), [(cup, "cup".to_owned())]);
+    assert!(matches!(memory.undo(wrong), Err(Error::Config { .. })), "twice");
+    assert_eq!(memory.undo(stored.label.unwrap()).unwrap(), None);
+    assert_eq!(memory.samples(Rows::Unlabelled).unwrap().len(), 1);
+    let kinds: Vec<LabelKind> = memory.history().unwrap().labels.iter().map(|entry| entry.kind).collect();
+    assert_eq!(kinds, [LabelKind::Teach, LabelKind::Teach, LabelKind::Undo, LabelKind::Undo]);
+    assert!(matches!(memory.undo(LabelId(3)), Err(Error::Config { .. })), "an undo is no label");
+}
+
+#[test]
+fn forget_removes_the_class_and_its_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let mut memory = Memory::open(Some(&path), &identity()).unwrap();
+    let mut rng = Rng::new(2, 0);
+    let secret = b"a face that must not stay in the file";
+    for round in 0..150 {
+        let mine = features(&mut rng, WIDTH);
+        let new = NewSample { thumbnail: Some(secret), ..sample(&mine, Some("face")) };
+        memory.add_sample(new).unwrap();
+        if round % 10 == 0 {
+            add(&mut memory, &mut rng, Some("cup"));
+        }
+    }
+    let holds = |memory: &Memory| {
+        let bytes = std::fs::read(memory.path()).unwrap();
+        bytes.windows(secret.len()).any(|window| window == secret)
+    };
+    memory.checkpoint().unwrap();
+    assert!(holds(&memory));
+    assert_eq!(memory.forget("face").unwrap(), 150);
+    assert!(!holds(&memory));
+    assert_eq!(std::fs::metadata(super::super::lock::beside(&path, "-wal")).unwrap().len(), 0);
+    assert_eq!(memory.classes().unwrap().len(), 1);
+    let counts = memory.counts().unwrap();
+    assert_eq!((counts.forgotten, counts.training + counts.held_out, counts.classes), (150, 15, 1));
+    assert_eq!(memory.forget("face").unwrap(), 0);
+    assert!(matches!(memory.forget("nobody"), Err(Error::Config { .. })));
+    let gone = memory.history().unwrap().labels[0].sample.unwrap();
+    assert!(memory.label(gone, "cup").is_err());
+    assert!(memory.check().unwrap().is_sound());
+    add(&mut memory, &mut rng, Some("face"));
+    assert_eq!(memory.classes().unwrap()[0], (ClassId(0), "face".to_owned()), "the same name is the same class");
+}
+
+#[test]
+fn log_is_append_only() {
+    let mut memory = Memory::open(None, &identity()).unwrap();
+    add(&mut memory, &mut Rng::new(1, 0), Some("cup"));
+    let changed = memory.connection.execute("UPDATE labels SET class_id=0", []);
+    assert!(changed.unwrap_err().to_string().contains("append-only"));
+}
+
+#[test]
+fn names_that_cannot_be_shown_are_refused() {
+    let mut memory = Memory::open(None, &identity()).unwrap();
+    for name in ["", "  ", "a\nb", "\0"] {
+        assert!(matches!(memory.class_id(name), Err(Error::Config { .. })), "{name:?}");
+    }
+    assert!(memory.classes().unwrap().is_empty());
+}
+
+#[derive(Clone, Debug)]
+enum Action {
+    Add(Option<u8>),
+    Label(usize, u8),
+    Undo(usize),
+    Forget(u8),
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        3 => prop::option::of(0..4_u8).prop_map(Action::Add),
+        4 => (0..12_usize, 0..4_u8).prop_map(|(sample, class)| Action::Label(sample, class)),
+        4 => (0..24_usize).prop_map(Action::Undo),
+        1 => (0..4_u8).prop_map(Action::Forget),
+    ]
+}
+
+/// The label log as plain lists: per sample its labels, newest last.
+#[derive(Default)]
+struct Model {
+    samples: BTreeMap<i64, Vec<(i64, u8)>>,
+    forgotten: Vec<i64>,
+}
+
+impl Model {
+    fn forget(&mut self, class: u8) -> usize {
+        let of_class = |labels: &Vec<(i64, u8)>| labels.last().is_some_and(|label| label.1 == class);
+        let gone: Vec<i64> =
+            self.samples.iter().filter(|(_, labels)| of_class(labels)).map(|(id, _)| *id).collect();
+        for id in &gone {
+            self.samples.remove(id);
+        }
+        for labels in self.samples.values_mut() {
+            labels.retain(|label| label.1 != class);
+        }
+        self.forgotten.extend(&gone);
+        gone.len()
+    }
+
+    fn undo(&mut self, label: i64) -> bool {
+        let mut found = false;
+        for labels in self.samples.values_mut() {
+            labels.retain(|entry| {
+                found |= entry.0 == label;
+                entry.0 != label
+            });
+        }
+        found
+    }
+}
+
+fn agree(memory: &mut Memory, model: &Model) {
+    let names: BTreeMap<u32, String> =
+        memory.classes().unwrap().into_iter().map(|(id, name)| (id.0, name)).collect();
+    let mut seen = BTreeMap::new();
+    for rows in [Rows::Training, Rows::HeldOut, Rows::Unlabelled] {
+        for stored in memory.samples(rows).unwrap() {
+            seen.insert(stored.id.0, stored.class.map(|class| names[&class.0].clone()));
+        }
+    }
+    let expected: BTreeMap<i64, Option<String>> = model
+        .samples
+        .iter()
+        .map(|(id, labels)| (*id, labels.last().map(|label| format!("class {}", label.1))))
+        .collect();
+    assert_eq!(seen, expected);
+    let live: Vec<i64> =
+        memory.history().unwrap().labels.iter().filter(|entry| entry.live).map(|entry| entry.label_id.0).collect();
+    let mut newest: Vec<i64> =
+        model.samples.values().filter_map(|labels| labels.last()).map(|label| label.0).collect();
+    newest.sort_unstable();
+    assert_eq!(live, newest);
+    assert!(memory.check().unwrap().is_sound());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn derived_labels_equal_a_plain_model(actions in prop::collection::vec(action(), 1..60)) {
+        let mut memory = Memory::open(None, &identity()).unwrap();
+        let mut model = Model::default();
+        let mut rng = Rng::new(9, 0);
+        for action in actions {
+            match action {
+                Action::Add(class) => {
+                    let name = class.map(|class| format!("class {class}"));
+                    let stored = add(&mut memory, &mut rng, name.as_deref());
+                    let labels = stored.label.map(|label| (label.0, class.unwrap())).into_iter().collect();
+                    model.samples.insert(stored.sample.0, labels);
+                }
+                Action::Label(sample, class) => {
+                    let id = SampleId(sample as i64);
+                    let labelled = memory.label(id, &format!("class {class}"));
+                    let labels = model.samples.get_mut(&id.0);
+                    prop_assert_eq!(labelled.is_ok(), labels.is_some());
+                    if let (Ok(label), Some(labels)) = (labelled, labels) {
+                        labels.push((label.0, class));
+                    }
+                }
+                Action::Undo(label) => {
+                    let done = memory.undo(LabelId(label as i64)).is_ok();
+                    prop_assert_eq!(done, model.undo(label as i64));
+                }
+                Action::Forget(class) => {
+                    if let Ok(count) = memory.forget(&format!("class {class}")) {
+                        prop_assert_eq!(count, model.forget(class));
+                    }
+                }
+            }
+        }
+        agree(&mut memory, &model);
+    }
+}

@@ -1,0 +1,98 @@
+//! Tests of the state file, by what they try to break.
+
+mod corruption;
+mod durability;
+mod labels;
+mod quota;
+mod samples;
+mod versions;
+
+use std::path::{Path, PathBuf};
+
+use super::{FeatureIdentity, Memory, NewSample, Rows, Stored};
+use crate::rng::Rng;
+
+pub(super) const WIDTH: usize = 16;
+
+pub(super) fn identity() -> FeatureIdentity {
+    FeatureIdentity {
+        backbone_name: "tiny".to_owned(),
+        backbone_sha256: "ab".repeat(32),
+        feature_width: WIDTH,
+        feature_class: "fp32".to_owned(),
+        preprocessing: "224 bilinear".to_owned(),
+    }
+}
+
+pub(super) fn features(rng: &mut Rng, width: usize) -> Vec<f32> {
+    (0..width).map(|_| rng.normal()).collect()
+}
+
+pub(super) fn sample<'a>(features: &'a [f32], label: Option<&'a str>) -> NewSample<'a> {
+    NewSample { features, views: &[], thumbnail: None, name: "frame", timestamp_millis: 7, label }
+}
+
+pub(super) fn add(memory: &mut Memory, rng: &mut Rng, label: Option<&str>) -> Stored {
+    let width = memory.identity().feature_width;
+    memory.add_sample(sample(&features(rng, width), label)).unwrap()
+}
+
+/// A state with every kind of row in it.
+pub(super) fn fill(memory: &mut Memory) {
+    let mut rng = Rng::new(3, 0);
+    let mut first = None;
+    for round in 0..30 {
+        let label = ["cup", "key", "none"][round % 3];
+        let views = [features(&mut rng, WIDTH), features(&mut rng, WIDTH)];
+        let thumbnail = vec![round as u8; 600];
+        let new = NewSample {
+            features: &features(&mut rng, WIDTH),
+            views: &views,
+            thumbnail: Some(&thumbnail),
+            name: &format!("image-{round}"),
+            timestamp_millis: round as i64,
+            label: (label != "none").then_some(label),
+        };
+        first = first.or(Some(memory.add_sample(new).unwrap()));
+    }
+    let first = first.unwrap();
+    let wrong = memory.label(first.sample, "key").unwrap();
+    memory.undo(wrong).unwrap();
+    let gone = add(memory, &mut rng, Some("gone"));
+    memory.label(gone.sample, "gone").unwrap();
+    memory.forget("gone").unwrap();
+    for heads in [[1_u8; 900], [2; 900]] {
+        let figures = serde_json::json!({"accuracy": 0.5});
+        let new = super::NewVersion { heads: &heads, head_kind: "kaizen", figures: &figures };
+        memory.publish(new).unwrap();
+    }
+    memory.save_training(&[9; 700]).unwrap();
+}
+
+/// Everything a caller can read, as text; an error if any of it cannot be read.
+pub(super) fn dump(memory: &Memory) -> crate::Result<String> {
+    let mut text = format!("{:?}{:?}", memory.identity(), memory.classes()?);
+    for rows in [Rows::Training, Rows::HeldOut, Rows::Unlabelled] {
+        for stored in memory.samples(rows)? {
+            text += &format!("{rows:?}{stored:?}{:?}{:?}", memory.views(stored.id)?, memory.thumbnail(stored.id)?);
+        }
+    }
+    text += &format!("{:?}{:?}{:?}", memory.history()?, memory.published()?, memory.load_training()?);
+    Ok(text)
+}
+
+/// A filled state in `folder`, closed.
+pub(super) fn filled(folder: &Path) -> (PathBuf, String) {
+    let path = folder.join("state.db");
+    let mut memory = Memory::open(Some(&path), &identity()).unwrap();
+    fill(&mut memory);
+    let text = dump(&memory).unwrap();
+    (path, text)
+}
+
+pub(super) fn reason(result: crate::Result<Memory>) -> String {
+    match result {
+        Err(crate::Error::State { reason, .. }) => reason,
+        other => panic!("expected a refusal of the state, got {other:?}"),
+    }
+}
