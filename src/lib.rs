@@ -26,4 +26,6 @@ pub mod report;
 
 pub mod session;
 
+pub mod app;
+
 pub use error::{Error, Result};

@@ -78,6 +78,11 @@ impl Parameters {
         self.0.contains_key(name)
     }
 
+    /// The tensors, in name order.
+    pub fn into_tensors(self) -> impl Iterator<Item = (String, Tensor)> {
+        self.0.into_iter()
+    }
+
     /// Names in order.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {

@@ -6,8 +6,8 @@ mod interpreter;
 mod parallel;
 pub(crate) mod product;
 
-use crate::heads::{Parameters, Tensor};
-use crate::learn::engine::{Engine, Problem, StepInput, Terms, complete};
+use crate::heads::Parameters;
+use crate::learn::engine::{Engine, Holding, Problem, StepInput, Terms, complete};
 use crate::learn::program::Role;
 use crate::{Error, Result};
 
@@ -24,7 +24,7 @@ pub struct CpuEngine {
 struct Loaded {
     problem: Problem,
     interpreter: Interpreter<f32>,
-    state: Parameters,
+    holding: Holding,
 }
 
 impl CpuEngine {
@@ -52,21 +52,18 @@ impl Engine for CpuEngine {
         format!("{} threads", self.threads)
     }
 
-    fn load(&mut self, problem: &Problem, state: &Parameters) -> Result<()> {
+    fn load(&mut self, mut problem: Problem, state: &Parameters) -> Result<()> {
+        self.loaded = None;
         let program = problem.program(state)?;
         let mut state = state.clone();
         complete(&mut state, &program, problem.architecture.projector.outputs(), 0)?;
-        let mut interpreter = Interpreter::new(program, Product::Blocked(self.threads));
+        let mut interpreter = Interpreter::new(program.clone(), Product::Blocked(self.threads));
         interpreter.set_labels(&problem.labels);
-        interpreter.set(&Role::Table, &problem.table);
-        for (name, tensor) in state.iter() {
-            interpreter.set(&Role::State(name.to_owned()), &tensor.data);
-        }
-        self.loaded = Some(Loaded {
-            problem: problem.clone_without_table(),
-            interpreter,
-            state,
+        interpreter.adopt(&Role::Table, std::mem::take(&mut problem.table));
+        let holding = Holding::hand_over(state, &program, |role, values| {
+            interpreter.adopt(role, values);
         });
+        self.loaded = Some(Loaded { problem, interpreter, holding });
         Ok(())
     }
 
@@ -85,22 +82,8 @@ impl Engine for CpuEngine {
     }
 
     fn snapshot(&mut self) -> Result<Parameters> {
-        let Loaded {
-            interpreter, state, ..
-        } = self.loaded.as_mut().ok_or_else(not_loaded)?;
-        let mut snapshot = Parameters::default();
-        for (name, tensor) in state.iter() {
-            let values = interpreter.get(&Role::State(name.to_owned()));
-            let data = values.map_or_else(|| tensor.data.clone(), <[f32]>::to_vec);
-            snapshot.insert(
-                name,
-                Tensor {
-                    shape: tensor.shape.clone(),
-                    data,
-                },
-            );
-        }
-        Ok(snapshot)
+        let Loaded { interpreter, holding, .. } = self.loaded.as_mut().ok_or_else(not_loaded)?;
+        holding.snapshot(|role| interpreter.get(role).map(<[f32]>::to_vec).ok_or_else(not_loaded))
     }
 }
 

@@ -119,7 +119,7 @@ pub trait Engine: Send {
     ///
     /// # Errors
     /// [`Error::Config`] or [`Error::Shape`] for a problem that does not fit together, [`Error::Device`] from a GPU.
-    fn load(&mut self, problem: &Problem, state: &Parameters) -> Result<()>;
+    fn load(&mut self, problem: Problem, state: &Parameters) -> Result<()>;
 
     /// Runs steps in order (in submits of at most `steps_per_submit`) and gives their losses.
     ///
@@ -172,19 +172,6 @@ impl Problem {
             teacher_classes,
         };
         step_program(&spec)
-    }
-
-    /// The problem without its feature table, which an engine has taken.
-    pub(crate) fn clone_without_table(&self) -> Self {
-        Self {
-            architecture: self.architecture.clone(),
-            objective: self.objective.clone(),
-            optimizer: self.optimizer,
-            rows: self.rows,
-            table: Vec::new(),
-            labels: self.labels.clone(),
-            steps_per_submit: self.steps_per_submit,
-        }
     }
 
     /// Checks the sizes and indices of a batch.
@@ -250,6 +237,42 @@ pub fn complete(state: &mut Parameters, program: &Program, projection: usize, se
         state.insert(name.clone(), tensor);
     }
     Ok(())
+}
+
+/// The state that an engine holds on its own, with what it needs to give a snapshot.
+#[derive(Debug, Default)]
+pub(crate) struct Holding {
+    /// Names and shapes of the tensors that the engine's buffers hold.
+    pub shapes: Vec<(String, Vec<usize>)>,
+    /// Tensors that the program does not use.
+    pub idle: Parameters,
+}
+
+impl Holding {
+    /// Hands each tensor of `state` that `program` uses to `place`; keeps the others.
+    pub(crate) fn hand_over(state: Parameters, program: &Program, mut place: impl FnMut(&Role, Vec<f32>)) -> Self {
+        let mut holding = Self::default();
+        for (name, tensor) in state.into_tensors() {
+            let role = Role::State(name.clone());
+            if program.find(&role).is_some() {
+                place(&role, tensor.data);
+                holding.shapes.push((name, tensor.shape));
+            } else {
+                holding.idle.insert(name, tensor);
+            }
+        }
+        holding
+    }
+
+    /// The whole state, with `read` giving what a buffer holds.
+    pub(crate) fn snapshot(&self, mut read: impl FnMut(&Role) -> Result<Vec<f32>>) -> Result<Parameters> {
+        let mut snapshot = self.idle.clone();
+        for (name, shape) in &self.shapes {
+            let data = read(&Role::State(name.clone()))?;
+            snapshot.insert(name.clone(), Tensor::new(shape, data)?);
+        }
+        Ok(snapshot)
+    }
 }
 
 fn unit_rows(len: usize, width: usize, rng: &mut Rng) -> Tensor {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use crate::gpu::buffer::ReadBack;
 use crate::gpu::{Buffer, Device, Hyper, Plan, Recorder};
-use crate::heads::{Parameters, Tensor};
+use crate::heads::Parameters;
 use crate::learn::cpu::{Scalars, not_loaded};
-use crate::learn::engine::{Engine, Problem, StepInput, Terms, complete};
+use crate::learn::engine::{Engine, Holding, Problem, StepInput, Terms, complete};
 use crate::learn::program::{Program, Role};
 use crate::reference::Real as _;
 use crate::{Error, Result};
@@ -27,7 +27,7 @@ pub struct GpuEngine {
 #[derive(Debug)]
 struct Loaded {
     problem: Problem,
-    state: Parameters,
+    holding: Holding,
     run: Run,
 }
 
@@ -67,21 +67,17 @@ impl Engine for GpuEngine {
         self.device.adapter().to_string()
     }
 
-    fn load(&mut self, problem: &Problem, state: &Parameters) -> Result<()> {
+    fn load(&mut self, mut problem: Problem, state: &Parameters) -> Result<()> {
         self.loaded = None;
         let program = problem.program(state)?;
         let mut state = state.clone();
         complete(&mut state, &program, problem.architecture.projector.outputs(), 0)?;
         let run = Run::new(&self.device, program, &problem.labels, problem.steps_per_submit)?;
-        run.set(&self.device, &Role::Table, &problem.table);
-        for (name, tensor) in state.iter() {
-            run.set(&self.device, &Role::State(name.to_owned()), &tensor.data);
-        }
-        self.loaded = Some(Loaded {
-            problem: problem.clone_without_table(),
-            state,
-            run,
+        run.set(&self.device, &Role::Table, &std::mem::take(&mut problem.table));
+        let holding = Holding::hand_over(state, &run.program, |role, values| {
+            run.set(&self.device, role, &values);
         });
+        self.loaded = Some(Loaded { problem, holding, run });
         Ok(())
     }
 
@@ -105,20 +101,8 @@ impl Engine for GpuEngine {
     }
 
     fn snapshot(&mut self) -> Result<Parameters> {
-        let Loaded { state, run, .. } = self.loaded.as_mut().ok_or_else(not_loaded)?;
-        let mut snapshot = Parameters::default();
-        for (name, tensor) in state.iter() {
-            let values = run.get(&self.device, &Role::State(name.to_owned()))?;
-            let data = values.unwrap_or_else(|| tensor.data.clone());
-            snapshot.insert(
-                name,
-                Tensor {
-                    shape: tensor.shape.clone(),
-                    data,
-                },
-            );
-        }
-        Ok(snapshot)
+        let Loaded { holding, run, .. } = self.loaded.as_mut().ok_or_else(not_loaded)?;
+        holding.snapshot(|role| run.get(&self.device, role)?.ok_or_else(not_loaded))
     }
 }
 

@@ -147,7 +147,7 @@ impl Trainer {
             labels,
             steps_per_submit: recipe.steps_per_submit,
         };
-        engine.load(&problem, state)?;
+        engine.load(problem, state)?;
         Ok(Self {
             recipe: recipe.clone(),
             rows,

@@ -13,3 +13,16 @@ pub use learner::{Consolidation, Learner, Observation};
 pub use predictor::{HeadKind, Prediction, Predictor};
 pub use settings::LearnerSettings;
 pub use stream::{MethodOutcome, StreamOutcome, StreamSettings, run_stream};
+
+/// What the features of `backbone` are, so that a state made with others is refused.
+#[must_use]
+pub fn identity(backbone: &dyn crate::backbone::Backbone) -> crate::memory::FeatureIdentity {
+    let spec = backbone.spec();
+    crate::memory::FeatureIdentity {
+        backbone_name: spec.name.clone(),
+        backbone_sha256: spec.sha256.clone(),
+        feature_width: spec.feature_width,
+        feature_class: backbone.feature_class(),
+        preprocessing: format!("bilinear {0}x{0}, mean {1:?}, std {2:?}", spec.input_size, spec.mean, spec.std),
+    }
+}

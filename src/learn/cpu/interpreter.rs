@@ -122,6 +122,13 @@ impl<T: Real + ComplexField> Interpreter<T> {
         true
     }
 
+    /// Makes `values` the buffer of that role, if the program has one; gives whether it has.
+    pub fn adopt(&mut self, role: &Role, values: Vec<T>) -> bool {
+        let Some(Buf(buf)) = self.program.find(role) else { return false };
+        self.buffers[buf] = values;
+        true
+    }
+
     /// The buffer of that role, if the program has one.
     #[must_use]
     pub fn get(&self, role: &Role) -> Option<&[T]> {
@@ -180,10 +187,12 @@ impl<T: Real + ComplexField> Interpreter<T> {
                 slot,
                 scale,
             } => {
-                self.terms[slot] += reduce::term_sum(T::of(scale), &self.at(rows)[..len]);
+                let sum = reduce::term_sum(T::of(scale), &self.at(rows)[..len]);
+                self.terms[slot] += sum;
             }
             Op::NonFinite { x, len, slot } => {
-                self.terms[slot] += crate::reference::count(reduce::nonfinite(&self.at(x)[..len]));
+                let count = crate::reference::count::<T>(reduce::nonfinite(&self.at(x)[..len]));
+                self.terms[slot] += count;
             }
             Op::ColumnSum {
                 g,

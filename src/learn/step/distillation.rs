@@ -9,9 +9,10 @@ use crate::reference::linear::Layout;
 /// Writes the term on `r = distill_predictor(z)` against the teacher's projection `o`, same view to same view.
 pub(super) fn write(writer: &mut Writer<'_>, projection: &mut Projection, o: Buf) {
     let predictor = &writer.spec.architecture.distill_predictor;
+    let pass = writer.student();
     let trace = layers::mlp_forward(
         &mut writer.program,
-        writer.student(),
+        pass,
         "distill_predictor",
         predictor,
         projection.z,

@@ -234,9 +234,10 @@ fn predictive(
         return;
     };
     let (rows, columns, weight) = (writer.m, writer.projection(), writer.spec.objective.ssl_weight);
+    let pass = writer.student();
     let trace = layers::mlp_forward(
         &mut writer.program,
-        writer.student(),
+        pass,
         "predictor",
         predictor,
         projection.z,

@@ -1,0 +1,104 @@
+//! What the example shows while it runs.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use kaizen_edge::event::{Event, EventSink};
+use kaizen_edge::report::percent;
+
+/// The terminal as an event sink.
+pub struct Screen {
+    quiet: bool,
+    live: bool,
+    frames: ProgressBar,
+    training: ProgressBar,
+    /// Total loss of each task's training, by step.
+    losses: Vec<Vec<(f64, f64)>>,
+}
+
+impl Screen {
+    pub fn new(quiet: bool, frames: Option<usize>) -> Self {
+        let live = std::io::stderr().is_terminal() && !quiet;
+        let bar = if live { ProgressBar::new(frames.unwrap_or(0) as u64) } else { ProgressBar::hidden() };
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} frames, {eta} left  {msg}");
+        if let Ok(style) = style {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self { quiet, live, frames: bar, training: ProgressBar::hidden(), losses: Vec::new() }
+    }
+
+    /// A line that stays.
+    pub fn line(&self, text: &str) {
+        if self.live {
+            self.frames.println(text);
+        } else {
+            println!("{text}");
+        }
+    }
+
+    pub fn finish(&mut self) {
+        self.frames.finish_and_clear();
+    }
+
+    /// Total loss over the steps of each task.
+    pub fn curves(&self) -> &[Vec<(f64, f64)>] {
+        &self.losses
+    }
+
+    fn frame(&self, event: &Event) {
+        let Event::Frame { number, name, class, probability, novelty, label, frames_per_sec } = event else { return };
+        let seen = match class {
+            Some(class) => format!("{class} {}", percent(f64::from(*probability))),
+            None => "unknown".to_owned(),
+        };
+        let label = label.as_ref().map_or_else(String::new, |label| format!("  (labelled {label})"));
+        let novelty = if novelty.is_finite() { format!("novelty {novelty:.2}") } else { "nothing learned yet".to_owned() };
+        let text = format!("{seen}  {novelty}  {frames_per_sec:.1} frames/s{label}");
+        if self.live {
+            self.frames.set_position(*number as u64);
+            self.frames.set_message(text);
+        } else if !self.quiet && number % 25 == 1 {
+            println!("frame {number:5} {name}: {text}");
+        }
+    }
+}
+
+impl EventSink for Screen {
+    fn emit(&mut self, event: &Event) {
+        match event {
+            Event::Frame { .. } => self.frame(event),
+            Event::FrameRejected { name, reason } => self.line(&format!("frame rejected: {name}: {reason}")),
+            Event::TaskStarted { task, classes, frames: [labelled, unlabelled], steps } => {
+                let news = if classes.is_empty() { "nothing new".to_owned() } else { classes.join(", ") };
+                self.line(&format!(
+                    "task {task}: learning {news} from {labelled} labelled and {unlabelled} unlabelled frames"
+                ));
+                self.losses.push(Vec::new());
+                if self.live {
+                    self.training = ProgressBar::new(*steps as u64);
+                    if let Ok(style) = ProgressStyle::with_template("  training {bar:30} {pos}/{len} steps, {eta} left  {msg}") {
+                        self.training.set_style(style);
+                    }
+                }
+            }
+            Event::Trained { step, total, deviation } => {
+                self.training.set_position(*step as u64);
+                self.training.set_message(format!("loss {total:.3}, projection deviation {deviation:.4}"));
+                if let Some(curve) = self.losses.last_mut() {
+                    #[allow(clippy::cast_precision_loss, reason = "a count of steps")]
+                    curve.push((*step as f64, *total));
+                }
+            }
+            Event::CandidateFailed { head, reason } => self.line(&format!("  {head} head left out: {reason}")),
+            Event::Consolidated { published, head, candidates, reason, learning_secs, .. } => {
+                self.training.finish_and_clear();
+                let scores: Vec<_> = candidates.iter().map(|(name, score)| format!("{name} {}", percent(*score))).collect();
+                let verb = if *published { "published" } else { "kept the old heads over" };
+                self.line(&format!("  {verb} {head} in {learning_secs:.1} s: {} ({reason})", scores.join(", ")));
+            }
+            _ => {}
+        }
+    }
+}

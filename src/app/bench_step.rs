@@ -1,0 +1,151 @@
+//! `kaizen bench-step`: the whole training step, timed at the shapes of `tools/peer_torch_step.py`.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::heads::{Adapter, Architecture, Mlp, Norm};
+use crate::learn::engine::{self, EngineChoice, Problem, StepInput};
+use crate::learn::objective::{CopyNorm, Objective, SslMethod};
+use crate::learn::trainer::take_teacher;
+use crate::learn::update::Optimizer;
+use crate::rng::Rng;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// moco, simclr, byol, simsiam, vicreg or barlow
+    #[arg(long, default_value = "moco")]
+    method: SslMethod,
+    /// auto, gpu or cpu
+    #[arg(long, default_value = "auto")]
+    engine: EngineChoice,
+    /// Rows per view
+    #[arg(long, default_value_t = 288)]
+    batch: usize,
+    /// Width of the features
+    #[arg(long, default_value_t = 1280)]
+    features: usize,
+    /// Hidden width of the adapter
+    #[arg(long, default_value_t = 320)]
+    bottleneck: usize,
+    /// Hidden width of projector and predictors
+    #[arg(long, default_value_t = 2048)]
+    hidden: usize,
+    /// Width of projections
+    #[arg(long, default_value_t = 256)]
+    projection: usize,
+    /// Hidden width of the classifier
+    #[arg(long, default_value_t = 1000)]
+    classifier_hidden: usize,
+    /// Number of classes
+    #[arg(long, default_value_t = 100)]
+    classes: usize,
+    /// Rows of each MoCo queue
+    #[arg(long, default_value_t = 4096)]
+    queue: usize,
+    /// Samples in the feature table, two views each
+    #[arg(long, default_value_t = 10_000)]
+    samples: usize,
+    /// Steps timed
+    #[arg(long, default_value_t = 50)]
+    steps: usize,
+    /// Steps before the clock starts
+    #[arg(long, default_value_t = 10)]
+    warmup: usize,
+    /// As one JSON line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Figures {
+    engine: &'static str,
+    device: String,
+    method: &'static str,
+    batch: usize,
+    steps: usize,
+    steps_per_sec: f64,
+    rows_per_sec: f64,
+    resident_bytes: Option<u64>,
+}
+
+#[expect(clippy::print_stdout, reason = "the figures are the command's output")]
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let (mut engine, line) = engine::open(arguments.engine)?;
+    {
+        let (problem, mut state) = problem(arguments);
+        take_teacher(&mut state);
+        engine.load(problem, &state)?;
+    }
+    let mut rng = Rng::named(1, "bench");
+    let mut inputs = |count: usize| -> Vec<StepInput> { (0..count).map(|step| input(arguments, step, &mut rng)).collect() };
+    let (warmup, timed) = (inputs(arguments.warmup), inputs(arguments.steps));
+    engine.step(&warmup)?;
+    let start = Instant::now();
+    engine.step(&timed)?;
+    let seconds = start.elapsed().as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "counts of steps and rows")]
+    let (steps, rows) = (arguments.steps as f64, (arguments.steps * arguments.batch) as f64);
+    let figures = Figures {
+        engine: engine.name(),
+        device: engine.device(),
+        method: arguments.method.name(),
+        batch: arguments.batch,
+        steps: arguments.steps,
+        steps_per_sec: steps / seconds,
+        rows_per_sec: rows / seconds,
+        resident_bytes: resident_bytes(),
+    };
+    if arguments.json {
+        println!("{}", serde_json::to_string(&figures)?);
+    } else {
+        println!("{line}");
+        println!("{}: {:.2} steps/s, {:.0} rows/s", figures.method, figures.steps_per_sec, figures.rows_per_sec);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn problem(arguments: &Arguments) -> (Problem, crate::heads::Parameters) {
+    let Arguments { method, features, hidden, projection, .. } = *arguments;
+    let predictor = || Mlp::new(&[projection, hidden, projection], Norm::Batch);
+    let architecture = Architecture {
+        features,
+        adapter: Adapter { bottleneck: arguments.bottleneck, layer_norm: false },
+        projector: method.projector(features, hidden, projection),
+        predictor: method.has_predictor().then(predictor),
+        distill_predictor: predictor(),
+        classifier: Mlp::new(&[features, arguments.classifier_hidden, arguments.classes], Norm::None),
+    };
+    let objective = Objective {
+        mask_to_known: false,
+        teacher_norm: CopyNorm::Batch,
+        queue: arguments.queue,
+        ..Objective::new(method)
+    };
+    let mut rng = Rng::named(1, "features");
+    let rows = 2 * arguments.samples;
+    let table = (0..rows * features).map(|_| rng.normal()).collect();
+    let label = |row: usize| i32::try_from((row / 2) % arguments.classes.max(1)).unwrap_or(-1);
+    let labels = (0..rows).map(label).collect();
+    let optimizer = Optimizer::SGD;
+    let state = architecture.init(1);
+    (Problem { architecture, objective, optimizer, rows: arguments.batch, table, labels, steps_per_submit: 8 }, state)
+}
+
+/// Random samples; view 1 is a sample's even row, view 2 its odd one.
+fn input(arguments: &Arguments, step: usize, rng: &mut Rng) -> StepInput {
+    let samples: Vec<u32> =
+        (0..arguments.batch).map(|_| u32::try_from(2 * rng.below(arguments.samples)).unwrap_or(0)).collect();
+    let index = samples.iter().copied().chain(samples.iter().map(|row| row + 1)).collect();
+    let queue_start = step * arguments.batch % arguments.queue.max(1);
+    let (learning_rate, classifier_rate) = (0.05, 0.05);
+    StepInput { index, learning_rate, classifier_rate, momentum_decay: 0.99, step: step as u64, queue_start }
+}
+
+/// Peak resident size of this process, where the system tells.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}

@@ -1,0 +1,7 @@
+//! The command line.
+
+mod bench_step;
+mod cli;
+mod doctor;
+
+pub use cli::run;
