@@ -1,10 +1,11 @@
-//! Verifies every row of a state and repairs what can be. Content is judged by checksums, structure by SQLite.
+//! Verifies every row of a state and repairs what can be. Content is judged by checksums, structure by
+//! SQLite.
 
 use rusqlite::{Connection, TransactionBehavior};
 use serde::{Deserialize, Serialize};
 
-use super::fault::Outcome;
 use super::Memory;
+use super::fault::Outcome;
 use super::repair::Repair;
 use super::seal::{self, Table};
 use crate::error::Result;
@@ -56,10 +57,10 @@ pub(super) struct Findings {
 }
 
 impl Memory {
-    /// Verifies checksums, references, the labels derived from the log, and SQLite's structure. A state open for
-    /// writing is repaired: damaged features are quarantined (their labels stay in the log), damaged thumbnails,
-    /// views and training states dropped, damaged log rows taken out, and a damaged version gives way to the one
-    /// before it. A state open for reading is only judged.
+    /// Verifies checksums, references, the labels derived from the log, and SQLite's structure. A state open
+    /// for writing is repaired: damaged features are quarantined (their labels stay in the log), damaged
+    /// thumbnails, views and training states dropped, damaged log rows taken out, and a damaged version gives
+    /// way to the one before it. A state open for reading is only judged.
     ///
     /// # Errors
     /// [`crate::Error::State`] if the check itself cannot run; damage is no error but in the report.
@@ -72,7 +73,10 @@ impl Memory {
         }
         let scanned = self.check_rows(&mut report);
         if let Err(error) = &scanned {
-            report.note(false, format!("rows cannot be read or repaired ({error}): put back a copy of the file"));
+            report.note(
+                false,
+                format!("rows cannot be read or repaired ({error}): put back a copy of the file"),
+            );
         }
         if structure.is_empty() {
             return Ok(report);
@@ -87,7 +91,11 @@ impl Memory {
             }
         }
         let repaired = structure.is_empty();
-        let outcome = if repaired { "rebuilt" } else { "not repaired: put back a copy of the file" };
+        let outcome = if repaired {
+            "rebuilt"
+        } else {
+            "not repaired: put back a copy of the file"
+        };
         report.note(repaired, format!("structure of the file: {found}: {outcome}"));
         Ok(report)
     }
@@ -98,13 +106,23 @@ impl Memory {
 
     fn check_rows(&mut self, report: &mut CheckReport) -> Result<()> {
         let (width, fix) = (self.identity.feature_width, self.writable);
-        let behavior = if fix { TransactionBehavior::Immediate } else { TransactionBehavior::Deferred };
+        let behavior = if fix {
+            TransactionBehavior::Immediate
+        } else {
+            TransactionBehavior::Deferred
+        };
         let connection = &mut self.connection;
         let mut work = || -> Outcome<()> {
             let transaction = connection.transaction_with_behavior(behavior)?;
             transaction.pragma_update(None, "defer_foreign_keys", true)?;
             let findings = scan(&transaction, report)?;
-            Repair { connection: &transaction, width, fix, report }.run(&findings)?;
+            Repair {
+                connection: &transaction,
+                width,
+                fix,
+                report,
+            }
+            .run(&findings)?;
             transaction.commit()?;
             Ok(())
         };
@@ -143,7 +161,10 @@ fn scan(connection: &Connection, report: &mut CheckReport) -> Outcome<Findings> 
         training: bad(&seal::TRAINING)?,
     };
     for row in meta {
-        report.note(false, format!("row {row} of `meta` is damaged: put back a copy of the file"));
+        report.note(
+            false,
+            format!("row {row} of `meta` is damaged: put back a copy of the file"),
+        );
     }
     Ok(findings)
 }

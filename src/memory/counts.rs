@@ -40,7 +40,8 @@ impl Memory {
                 count(*) FILTER (WHERE state={KEPT} AND class_id IS NOT NULL AND held_out=0),
                 count(*) FILTER (WHERE state={KEPT} AND class_id IS NOT NULL AND held_out=1),
                 count(*) FILTER (WHERE state={KEPT} AND class_id IS NULL),
-                count(*) FILTER (WHERE state={EVICTED}), count(*) FILTER (WHERE state={FORGOTTEN}), count(*) FILTER (WHERE state={QUARANTINED}),
+                count(*) FILTER (WHERE state={EVICTED}), count(*) FILTER (WHERE state={FORGOTTEN}),
+                    count(*) FILTER (WHERE state={QUARANTINED}),
                 (SELECT count(*) FROM labels), (SELECT count(*) FROM versions)
              FROM samples"
         );

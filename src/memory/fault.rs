@@ -1,4 +1,5 @@
-//! Errors inside the module: SQLite's own, and refusals whose sentence still lacks the path of the state file.
+//! Errors inside the module: SQLite's own, and refusals whose sentence still lacks the path of the state
+//! file.
 
 use std::path::Path;
 
@@ -35,7 +36,9 @@ impl From<Error> for Fault {
 impl Fault {
     /// A row whose checksum does not match.
     pub(super) fn damaged(table: &str, row: i64) -> Self {
-        Self::Refused(format!("row {row} of `{table}` is damaged (checksum differs): run `kaizen check`"))
+        Self::Refused(format!(
+            "row {row} of `{table}` is damaged (checksum differs): run `kaizen check`"
+        ))
     }
 
     /// Whether SQLite ran out of the pages it may use.
@@ -50,19 +53,27 @@ impl Fault {
             Self::Refused(sentence) => sentence,
             Self::Sql(error) => sentence(&error),
         };
-        Error::State { path: path.to_path_buf(), reason }
+        Error::State {
+            path: path.to_path_buf(),
+            reason,
+        }
     }
 }
 
 fn sentence(error: &rusqlite::Error) -> String {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => {
-            format!("the file is not a SQLite database ({error}): name another file, or move it away to start a new state")
+            format!(
+                "the file is not a SQLite database ({error}): name another file, or move it away to start \
+                a new state"
+            )
         }
         Some(ErrorCode::DatabaseCorrupt) => {
             format!("the file is damaged ({error}): run `kaizen check`, or put back a copy")
         }
-        Some(ErrorCode::DiskFull) => format!("the disk or the quota is full ({error}): free space or raise the quota"),
+        Some(ErrorCode::DiskFull) => {
+            format!("the disk or the quota is full ({error}): free space or raise the quota")
+        }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             format!("another process holds the file ({error}): end it, then try again")
         }

@@ -44,26 +44,26 @@ impl FeatureIdentity {
             )
         } else if self.backbone_sha256 != asked.backbone_sha256 {
             format!(
-                "it was made with another file of backbone `{}` (sha256 {}, now {}): put that file back, or start a \
-                 new state file",
+                "it was made with another file of backbone `{}` (sha256 {}, now {}): put that file back, \
+                 or start a new state file",
                 self.backbone_name, self.backbone_sha256, asked.backbone_sha256
             )
         } else if self.feature_width != asked.feature_width {
             format!(
-                "it holds features of width {}, and the backbone gives {}: choose the output used before, or start \
-                 a new state file",
+                "it holds features of width {}, and the backbone gives {}: choose the output used before, \
+                 or start a new state file",
                 self.feature_width, asked.feature_width
             )
         } else if self.feature_class != asked.feature_class {
             format!(
-                "it holds features of class `{}`, and the provider gives `{}`: choose the provider and precision \
-                 used before, or start a new state file",
+                "it holds features of class `{}`, and the provider gives `{}`: choose the provider and \
+                 precision used before, or start a new state file",
                 self.feature_class, asked.feature_class
             )
         } else if self.preprocessing != asked.preprocessing {
             format!(
-                "its images were prepared by `{}`, and now by `{}`: choose the preprocessing used before, or start \
-                 a new state file",
+                "its images were prepared by `{}`, and now by `{}`: choose the preprocessing used before, \
+                 or start a new state file",
                 self.preprocessing, asked.preprocessing
             )
         } else {
@@ -88,7 +88,9 @@ pub(super) fn write(connection: &Connection, identity: &FeatureIdentity, created
 /// Reads and verifies the identity of a state file.
 pub(super) fn read(connection: &Connection) -> Outcome<FeatureIdentity> {
     if let Some(row) = seal::damaged(connection, &seal::META)?.1.first() {
-        return Err(Fault::Refused(format!("row {row} of `meta` is damaged: put back a copy of the file")));
+        return Err(Fault::Refused(format!(
+            "row {row} of `meta` is damaged: put back a copy of the file"
+        )));
     }
     let value = |key: &str| -> Outcome<String> {
         let found = connection.query_row("SELECT value FROM meta WHERE key=?1", [key], |row| row.get(0));
@@ -100,7 +102,9 @@ pub(super) fn read(connection: &Connection) -> Outcome<FeatureIdentity> {
         })
     };
     if value("format")? != FORMAT {
-        return Err(Fault::Refused("it is not a state of kaizen: name another file".to_owned()));
+        return Err(Fault::Refused(
+            "it is not a state of kaizen: name another file".to_owned(),
+        ));
     }
     let width = value("feature_width")?;
     Ok(FeatureIdentity {

@@ -49,7 +49,9 @@ impl LabelKind {
             "teach" => Ok(Self::Teach),
             "undo" => Ok(Self::Undo),
             "forget" => Ok(Self::Forget),
-            other => Err(Fault::Refused(format!("label kind `{other}` is unknown: run `kaizen check`"))),
+            other => Err(Fault::Refused(format!(
+                "label kind `{other}` is unknown: run `kaizen check`"
+            ))),
         }
     }
 }
@@ -81,12 +83,16 @@ pub struct LabelEntry {
 const FORGET_CHUNK: usize = 64;
 
 impl Memory {
-    /// The id of class `name`, made if it is new. A class is listed by [`Memory::classes`] once a sample has it.
+    /// The id of class `name`, made if it is new. A class is listed by [`Memory::classes`] once a sample has
+    /// it.
     ///
     /// # Errors
-    /// [`Error::Config`] for an empty name or one with control characters; [`Error::State`] if it cannot be kept.
+    /// [`Error::Config`] for an empty name or one with control characters; [`Error::State`] if it cannot be
+    /// kept.
     pub fn class_id(&mut self, name: &str) -> Result<ClassId> {
-        self.write(Cost::of(name.len()), |connection, _| class_from_row(class_row(connection, name)?))
+        self.write(Cost::of(name.len()), |connection, _| {
+            class_from_row(class_row(connection, name)?)
+        })
     }
 
     /// Every class that some sample is labelled with, by id.
@@ -96,7 +102,8 @@ impl Memory {
     pub fn classes(&self) -> Result<Vec<(ClassId, String)>> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT id, name FROM classes c WHERE EXISTS (SELECT 1 FROM samples WHERE class_id=c.id) ORDER BY id",
+                "SELECT id, name FROM classes c WHERE EXISTS (SELECT 1 FROM samples WHERE
+                    class_id=c.id) ORDER BY id",
             )?;
             let mut rows = statement.query([])?;
             let mut classes = Vec::new();
@@ -110,7 +117,8 @@ impl Memory {
     /// Gives a stored sample a label; it is durable when this returns. An earlier label stays in the log.
     ///
     /// # Errors
-    /// [`Error::Config`] if the sample is not kept or the name cannot be used; [`Error::State`] if it cannot be kept.
+    /// [`Error::Config`] if the sample is not kept or the name cannot be used; [`Error::State`] if it cannot
+    /// be kept.
     pub fn label(&mut self, sample: SampleId, name: &str) -> Result<LabelId> {
         self.write(Cost::of(name.len()), |connection, _| {
             let state: Option<i64> = connection
@@ -128,7 +136,8 @@ impl Memory {
     /// Takes back one label, exactly: the sample has again the label it would have without it, if any.
     ///
     /// # Errors
-    /// [`Error::Config`] if `label` is not a label that still counts; [`Error::State`] if the undo cannot be kept.
+    /// [`Error::Config`] if `label` is not a label that still counts; [`Error::State`] if the undo cannot be
+    /// kept.
     pub fn undo(&mut self, label: LabelId) -> Result<Option<ClassId>> {
         self.write(Cost::of(0), |connection, _| {
             let found: Option<(i64, i64)> = connection
@@ -143,13 +152,15 @@ impl Memory {
             };
             append(connection, Some(sample), class, LabelKind::Undo, Some(label.0))?;
             settle(connection, sample)?;
-            live(connection, sample)?.map(|(_, class)| class_from_row(class)).transpose()
+            live(connection, sample)?
+                .map(|(_, class)| class_from_row(class))
+                .transpose()
         })
     }
 
-    /// Forgets a class: its samples lose features, views, thumbnail and label; the log and the name stay. Returns
-    /// how many samples that were. A large class is erased in several transactions; after a crash in between,
-    /// forgetting again finishes it. Freed bytes are overwritten, once no reader still needs them.
+    /// Forgets a class: its samples lose features, views, thumbnail and label; the log and the name stay.
+    /// Returns how many samples that were. A large class is erased in several transactions; after a crash in
+    /// between, forgetting again finishes it. The bytes are overwritten, once no reader still needs them.
     ///
     /// # Errors
     /// [`Error::Config`] if no class has this name; [`Error::State`] if the change cannot be kept.
@@ -160,13 +171,15 @@ impl Memory {
         })?;
         let Some(class) = class else {
             let names: Vec<String> = self.classes()?.into_iter().map(|(_, name)| name).collect();
-            return Err(Error::config("class", name, format!("one of [{}]", names.join(", "))));
+            return Err(Error::config(
+                "class",
+                name,
+                format!("one of [{}]", names.join(", ")),
+            ));
         };
-        self.read(|connection| Ok(connection.pragma_update(None, "secure_delete", true)?))?;
-        let count = self.forget_class(class);
-        self.read(|connection| Ok(connection.pragma_update(None, "secure_delete", false)?))?;
+        let count = self.forget_class(class)?;
         self.checkpoint()?;
-        count
+        Ok(count)
     }
 
     fn forget_class(&mut self, class: i64) -> Result<usize> {
@@ -174,17 +187,23 @@ impl Memory {
         loop {
             let (samples, bytes) = self.read(|connection| forgettable(connection, class))?;
             let last = samples.len() < FORGET_CHUNK;
-            self.write(Cost { growth: 64 * samples.len(), log: bytes }, |connection, _| {
-                for &sample in &samples {
-                    append(connection, Some(sample), class, LabelKind::Forget, None)?;
-                    remove_content(connection, sample, FORGOTTEN)?;
-                    settle(connection, sample)?;
-                }
-                if last {
-                    append(connection, None, class, LabelKind::Forget, None)?;
-                }
-                Ok(())
-            })?;
+            self.write(
+                Cost {
+                    growth: 64 * samples.len(),
+                    log: bytes,
+                },
+                |connection, _| {
+                    for &sample in &samples {
+                        append(connection, Some(sample), class, LabelKind::Forget, None)?;
+                        remove_content(connection, sample, FORGOTTEN)?;
+                        settle(connection, sample)?;
+                    }
+                    if last {
+                        append(connection, None, class, LabelKind::Forget, None)?;
+                    }
+                    Ok(())
+                },
+            )?;
             count += samples.len();
             if last {
                 return Ok(count);
@@ -211,20 +230,25 @@ fn forgettable(connection: &Connection, class: i64) -> Outcome<(Vec<i64>, usize)
 /// Condition on a row `l` of the log: it is a label that still counts.
 const COUNTS: &str = "l.kind='teach'
     AND NOT EXISTS (SELECT 1 FROM labels u WHERE u.undone=l.label_id)
-    AND NOT EXISTS (SELECT 1 FROM labels f WHERE f.sample_id=l.sample_id AND f.kind='forget' AND f.label_id>l.label_id)
-    AND NOT EXISTS (SELECT 1 FROM labels f WHERE f.class_id=l.class_id AND f.sample_id IS NULL AND f.kind='forget'
-        AND f.label_id>l.label_id)";
+    AND NOT EXISTS (SELECT 1 FROM labels f
+        WHERE f.sample_id=l.sample_id AND f.kind='forget' AND f.label_id>l.label_id)
+    AND NOT EXISTS (SELECT 1 FROM labels f
+        WHERE f.class_id=l.class_id AND f.sample_id IS NULL AND f.kind='forget' AND f.label_id>l.label_id)";
 
 /// Label and class of a sample now, from the log alone.
 pub(super) fn live(connection: &Connection, sample: i64) -> Outcome<Option<(i64, i64)>> {
     let sql = format!(
-        "SELECT l.label_id, l.class_id FROM labels l WHERE l.sample_id=?1 AND {COUNTS} ORDER BY l.label_id DESC LIMIT 1"
+        "SELECT l.label_id, l.class_id FROM labels l
+         WHERE l.sample_id=?1 AND {COUNTS} ORDER BY l.label_id DESC LIMIT 1"
     );
-    let found = connection.prepare_cached(&sql)?.query_row([sample], |row| Ok((row.get(0)?, row.get(1)?)));
+    let found = connection
+        .prepare_cached(&sql)?
+        .query_row([sample], |row| Ok((row.get(0)?, row.get(1)?)));
     Ok(found.optional()?)
 }
 
-/// Brings a sample's `class_id` and `label_id` into line with the log, and the split of the classes concerned.
+/// Brings a sample's `class_id` and `label_id` into line with the log, and the split of the classes
+/// concerned.
 pub(super) fn settle(connection: &Connection, sample: i64) -> Outcome<()> {
     let now = live(connection, sample)?;
     let before: Option<i64> = connection
@@ -247,7 +271,9 @@ const MIN_TRAINING: i64 = 2;
 pub(super) fn settle_split(connection: &Connection, class: i64) -> Outcome<()> {
     let rows_of = "FROM samples WHERE class_id=?1 AND state=?2 AND held_out=?3";
     let training: i64 = connection
-        .prepare_cached(&format!("SELECT count(*) FROM (SELECT 1 {rows_of} LIMIT {MIN_TRAINING})"))?
+        .prepare_cached(&format!(
+            "SELECT count(*) FROM (SELECT 1 {rows_of} LIMIT {MIN_TRAINING})"
+        ))?
         .query_row([class, KEPT, 0], |row| row.get(0))?;
     if training >= MIN_TRAINING {
         return Ok(());
@@ -304,8 +330,11 @@ pub(super) fn class_row(connection: &Connection, name: &str) -> Outcome<i64> {
     let id: i64 = connection
         .prepare_cached("SELECT coalesce(max(id) + 1, 0) FROM classes")?
         .query_row([], |row| row.get(0))?;
-    let row =
-        [ValueRef::Integer(id), ValueRef::Text(name.as_bytes()), ValueRef::Integer(now_millis())];
+    let row = [
+        ValueRef::Integer(id),
+        ValueRef::Text(name.as_bytes()),
+        ValueRef::Integer(now_millis()),
+    ];
     seal::insert(connection, &seal::CLASSES, &row, &[])?;
     Ok(id)
 }

@@ -36,8 +36,12 @@ impl WriterLock {
                     Ok(_) if !pid.trim().is_empty() => format!("process {}", pid.trim()),
                     _ => "another process".to_owned(),
                 };
-                let reason = format!("{holder} is writing it: end that process, or open the state for reading");
-                return Err(Error::State { path: state.to_path_buf(), reason });
+                let reason =
+                    format!("{holder} is writing it: end that process, or open the state for reading");
+                return Err(Error::State {
+                    path: state.to_path_buf(),
+                    reason,
+                });
             }
             Err(TryLockError::Error(error)) => return Err(Error::io(&path)(error)),
         }

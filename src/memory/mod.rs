@@ -1,6 +1,6 @@
-//! The state of the learner in one SQLite file: features of samples, the label log, versions of the heads and the
-//! state of the training. What a call acknowledged survives a crash at any point. It knows no loss, no head and no
-//! engine: features are `[D]` rows and heads are bytes.
+//! The state of the learner in one SQLite file: features of samples, the label log, versions of the heads and
+//! the state of the training. What a call acknowledged survives a crash at any point. It knows no loss, no
+//! head and no engine: features are `[D]` rows and heads are bytes.
 //!
 //! ```
 //! use kaizen_edge::memory::{FeatureIdentity, Memory, NewSample, Rows};
@@ -103,14 +103,13 @@ impl Memory {
     }
 
     /// Runs `work` as one durable transaction, after making room for its cost under the quota.
-    fn write<T>(
-        &mut self,
-        cost: Cost,
-        work: impl Fn(&Connection, &mut Tally) -> Outcome<T>,
-    ) -> Result<T> {
+    fn write<T>(&mut self, cost: Cost, work: impl Fn(&Connection, &mut Tally) -> Outcome<T>) -> Result<T> {
         if !self.writable {
             let reason = "it is open for reading only: open it for writing to change it".to_owned();
-            return Err(Error::State { path: self.path.clone(), reason });
+            return Err(Error::State {
+                path: self.path.clone(),
+                reason,
+            });
         }
         let mut attempt = 0;
         loop {
@@ -129,7 +128,9 @@ impl Memory {
         work: impl Fn(&Connection, &mut Tally) -> Outcome<T>,
     ) -> Outcome<T> {
         let mut tally = self.tally;
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         if let Some(quota) = self.quota {
             quota.make_room(&transaction, cost, attempt, &mut tally)?;
         }
@@ -142,6 +143,8 @@ impl Memory {
 
 /// Milliseconds since the Unix epoch; 0 on a machine whose clock stands before it.
 fn now_millis() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }

@@ -13,24 +13,32 @@ use super::{IN_MEMORY, Memory, now_millis, schema};
 use crate::error::{Error, Result};
 
 impl Memory {
-    /// Opens the state at `path` for writing, or makes it; without a path, a state that ends with the process.
+    /// Opens the state at `path` for writing, or makes it; without a path, a state that ends with the
+    /// process.
     ///
     /// # Errors
     /// [`Error::State`] if another process writes it, if it was made with other features than `identity`
-    /// describes, by a newer program, or is damaged or no state file; [`Error::Io`] if its folder cannot be used.
+    /// describes, by a newer program, or is damaged or no state file; [`Error::Io`] if its folder cannot be
+    /// used.
     pub fn open(path: Option<&Path>, identity: &FeatureIdentity) -> Result<Self> {
-        let Some(path) = path else { return Self::open_in_memory(identity) };
+        let Some(path) = path else {
+            return Self::open_in_memory(identity);
+        };
         let path = real(path);
         let lock = WriterLock::take(&path)?;
         if !path.try_exists().map_err(Error::io(&path))? {
             create(&path, identity)?;
         }
         let memory = Self::attach(path, Some(lock))?;
-        memory.identity.require(identity).map_err(|fault| fault.at(&memory.path))?;
+        memory
+            .identity
+            .require(identity)
+            .map_err(|fault| fault.at(&memory.path))?;
         Ok(memory)
     }
 
-    /// Opens an existing state for writing, whatever backbone it was made with: for work on labels and checks.
+    /// Opens an existing state for writing, whatever backbone it was made with: for work on labels and
+    /// checks.
     ///
     /// # Errors
     /// As [`Memory::open`], and [`Error::State`] if there is no such file.
@@ -59,7 +67,15 @@ impl Memory {
         })();
         let connection = opened.map_err(|fault: Fault| fault.at(&path))?;
         let identity = identity.clone();
-        Ok(Self { connection, path, lock: None, writable: true, identity, quota: None, tally: Tally::default() })
+        Ok(Self {
+            connection,
+            path,
+            lock: None,
+            writable: true,
+            identity,
+            quota: None,
+            tally: Tally::default(),
+        })
     }
 
     fn attach(path: PathBuf, lock: Option<WriterLock>) -> Result<Self> {
@@ -72,12 +88,24 @@ impl Memory {
             connect(&path, writable)
         }
         .map_err(|fault| fault.at(&path))?;
-        Ok(Self { connection, path, lock, writable, identity, quota: None, tally: Tally::default() })
+        Ok(Self {
+            connection,
+            path,
+            lock,
+            writable,
+            identity,
+            quota: None,
+            tally: Tally::default(),
+        })
     }
 }
 
 fn connect(path: &Path, writable: bool) -> Outcome<(Connection, FeatureIdentity)> {
-    let mode = if writable { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
+    let mode = if writable {
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+    } else {
+        OpenFlags::SQLITE_OPEN_READ_ONLY
+    };
     let mut connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     schema::make_careful(&connection)?;
     schema::adopt(&mut connection, writable)?;
@@ -102,11 +130,16 @@ fn existing(path: &Path) -> Result<PathBuf> {
     Err(Error::State { path, reason })
 }
 
-/// Makes a complete state beside `path` and moves it there, so that a crash leaves either none or a whole one.
+/// Makes a complete state beside `path` and moves it there, so that a crash leaves either none or a whole
+/// one.
 fn create(path: &Path, identity: &FeatureIdentity) -> Result<()> {
     if beside(path, "-wal").exists() {
-        let reason = "its write-ahead log is there, but not the file: put the file back, or delete the `-wal`";
-        return Err(Error::State { path: path.to_path_buf(), reason: reason.to_owned() });
+        let reason =
+            "its write-ahead log is there, but not the file: put the file back, or delete the `-wal`";
+        return Err(Error::State {
+            path: path.to_path_buf(),
+            reason: reason.to_owned(),
+        });
     }
     let fresh = beside(path, ".new");
     for leftover in [fresh.clone(), beside(&fresh, "-journal")] {
@@ -118,8 +151,14 @@ fn create(path: &Path, identity: &FeatureIdentity) -> Result<()> {
     fs::rename(&fresh, path).map_err(Error::io(path))?;
     #[cfg(unix)]
     if let Some(folder) = path.parent() {
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(folder))?;
+        let folder = if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        };
+        fs::File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(Error::io(folder))?;
     }
     Ok(())
 }

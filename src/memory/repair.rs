@@ -1,5 +1,5 @@
-//! Repairs, one table after the other. Where it cannot be known what a damaged row said, the cautious reading wins:
-//! a sample trains rather than judges, a version does not serve.
+//! Repairs, one table after the other. Where it cannot be known what a damaged row said, the cautious reading
+//! wins: a sample trains rather than judges, a version does not serve.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _};
@@ -58,7 +58,11 @@ impl Repair<'_> {
                 (&name, row),
                 |found| found.get(0),
             )?;
-            let name = if taken { format!("{name} (damaged {row})") } else { name };
+            let name = if taken {
+                format!("{name} (damaged {row})")
+            } else {
+                name
+            };
             let values = [ValueRef::Text(name.as_bytes())];
             seal::rewrite(self.connection, &seal::CLASSES, row, assignments, &values)?;
         }
@@ -67,7 +71,9 @@ impl Repair<'_> {
 
     fn samples(&mut self, rows: &[i64]) -> Outcome<()> {
         for &row in rows {
-            self.note(format!("the description of sample {row} was damaged: it is for training from now on"));
+            self.note(format!(
+                "the description of sample {row} was damaged: it is for training from now on"
+            ));
             if self.fix {
                 let name = self.text(&seal::SAMPLES, "name", row)?;
                 let assignments = "held_out=0, name=?2, state=CASE WHEN features IS NULL THEN
@@ -75,22 +81,43 @@ impl Repair<'_> {
                     timestamp_millis=CAST(timestamp_millis AS INTEGER),
                     created_millis=CAST(created_millis AS INTEGER),
                     features_sum=CAST(features_sum AS INTEGER)";
-                seal::rewrite(self.connection, &seal::SAMPLES, row, assignments, &[ValueRef::Text(name.as_bytes())])?;
+                seal::rewrite(
+                    self.connection,
+                    &seal::SAMPLES,
+                    row,
+                    assignments,
+                    &[ValueRef::Text(name.as_bytes())],
+                )?;
             }
         }
         let (features, thumbnails) = self.damaged_content()?;
         for row in thumbnails {
             self.note(format!("the thumbnail of sample {row} was damaged: dropped"));
             if self.fix {
-                seal::rewrite(self.connection, &seal::SAMPLES, row, "thumbnail=NULL, thumbnail_sum=NULL", &[])?;
+                seal::rewrite(
+                    self.connection,
+                    &seal::SAMPLES,
+                    row,
+                    "thumbnail=NULL, thumbnail_sum=NULL",
+                    &[],
+                )?;
             }
         }
         for row in features {
-            self.note(format!("the features of sample {row} were damaged: quarantined, its labels stay in the log"));
+            self.note(format!(
+                "the features of sample {row} were damaged: quarantined, its labels stay in the log"
+            ));
             if self.fix {
                 let values = [ValueRef::Integer(QUARANTINED)];
-                seal::rewrite(self.connection, &seal::SAMPLES, row, "state=?2, features=NULL", &values)?;
-                self.connection.execute("DELETE FROM views WHERE sample_id=?1", [row])?;
+                seal::rewrite(
+                    self.connection,
+                    &seal::SAMPLES,
+                    row,
+                    "state=?2, features=NULL",
+                    &values,
+                )?;
+                self.connection
+                    .execute("DELETE FROM views WHERE sample_id=?1", [row])?;
             }
         }
         Ok(())
@@ -105,7 +132,9 @@ impl Repair<'_> {
         let (mut features, mut thumbnails) = (Vec::new(), Vec::new());
         while let Some(row) = rows.next()? {
             let sound = match row.get_ref(1)? {
-                ValueRef::Integer(KEPT) => intact_features(row.get_ref(2)?, row.get_ref(3)?, self.width).is_some(),
+                ValueRef::Integer(KEPT) => {
+                    intact_features(row.get_ref(2)?, row.get_ref(3)?, self.width).is_some()
+                }
                 _ => matches!(row.get_ref(2)?, ValueRef::Null),
             };
             if !sound {
@@ -125,10 +154,13 @@ impl Repair<'_> {
 
     fn views(&mut self, rows: &[i64]) -> Outcome<()> {
         for &row in rows {
-            self.note(format!("row {row} of the views was damaged: the views of its sample are dropped"));
+            self.note(format!(
+                "row {row} of the views was damaged: the views of its sample are dropped"
+            ));
             if self.fix {
                 self.connection.execute(
-                    "DELETE FROM views WHERE rowid=?1 OR sample_id=(SELECT sample_id FROM views WHERE rowid=?1)",
+                    "DELETE FROM views WHERE rowid=?1 OR sample_id=(SELECT sample_id FROM views WHERE
+                        rowid=?1)",
                     [row],
                 )?;
             }
@@ -138,7 +170,9 @@ impl Repair<'_> {
 
     fn labels(&mut self, rows: &[i64]) -> Outcome<()> {
         for &row in rows {
-            self.note(format!("row {row} of the label log was damaged: taken out, the rows before it count again"));
+            self.note(format!(
+                "row {row} of the label log was damaged: taken out, the rows before it count again"
+            ));
             if self.fix {
                 self.remove_label(row)?;
             }
@@ -147,15 +181,21 @@ impl Repair<'_> {
     }
 
     fn remove_label(&self, row: i64) -> Outcome<()> {
-        self.connection.execute("UPDATE samples SET label_id=NULL, class_id=NULL WHERE label_id=?1", [row])?;
-        self.connection.execute("DELETE FROM labels WHERE label_id=?1 OR undone=?1", [row])?;
+        self.connection.execute(
+            "UPDATE samples SET label_id=NULL, class_id=NULL WHERE label_id=?1",
+            [row],
+        )?;
+        self.connection
+            .execute("DELETE FROM labels WHERE label_id=?1 OR undone=?1", [row])?;
         Ok(())
     }
 
     fn versions(&mut self, rows: &[i64]) -> Outcome<()> {
         let before = self.serving()?;
         for &row in rows {
-            self.note(format!("the description of version {row} was damaged: it does not serve any more"));
+            self.note(format!(
+                "the description of version {row} was damaged: it does not serve any more"
+            ));
             if self.fix {
                 let kind = self.text(&seal::VERSIONS, "head_kind", row)?;
                 let digest = self.text(&seal::VERSIONS, "sha256", row)?;
@@ -174,18 +214,25 @@ impl Repair<'_> {
         }
         let after = self.serving()?;
         if before != after {
-            let now = after.map_or("no version serves: learn again".to_owned(), |id| format!("version {id} serves"));
+            let now = after.map_or("no version serves: learn again".to_owned(), |id| {
+                format!("version {id} serves")
+            });
             self.note(format!("the published version was damaged: {now}"));
         }
         Ok(())
     }
 
     fn serving(&self) -> Outcome<Option<i64>> {
-        Ok(self.connection.query_row(SERVING, [], |row| row.get(0)).optional()?)
+        Ok(self
+            .connection
+            .query_row(SERVING, [], |row| row.get(0))
+            .optional()?)
     }
 
     fn damaged_heads(&self) -> Outcome<Vec<i64>> {
-        let mut statement = self.connection.prepare("SELECT id, heads, sha256 FROM versions")?;
+        let mut statement = self
+            .connection
+            .prepare("SELECT id, heads, sha256 FROM versions")?;
         let mut rows = statement.query([])?;
         let mut damaged = Vec::new();
         while let Some(row) = rows.next()? {
@@ -207,7 +254,8 @@ impl Repair<'_> {
         for &row in rows {
             self.note("the state of the training was damaged: dropped, the optimiser starts anew".to_owned());
             if self.fix {
-                self.connection.execute("DELETE FROM training WHERE rowid=?1", [row])?;
+                self.connection
+                    .execute("DELETE FROM training WHERE rowid=?1", [row])?;
             }
         }
         Ok(())
@@ -221,18 +269,24 @@ impl Repair<'_> {
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<rusqlite::Result<_>>()?;
         for (table, row) in orphans {
-            self.note(format!("row {row} of `{table}` refers to a row that is not there: the reference is dropped"));
+            self.note(format!(
+                "row {row} of `{table}` refers to a row that is not there: the reference is dropped"
+            ));
             if !self.fix {
                 continue;
             }
             match table.as_str() {
                 "labels" => self.remove_label(row)?,
                 "views" => {
-                    self.connection.execute("DELETE FROM views WHERE rowid=?1", [row])?;
+                    self.connection
+                        .execute("DELETE FROM views WHERE rowid=?1", [row])?;
                 }
                 "versions" => seal::rewrite(self.connection, &seal::VERSIONS, row, "parent=NULL", &[])?,
                 _ => {
-                    self.connection.execute("UPDATE samples SET label_id=NULL, class_id=NULL WHERE id=?1", [row])?;
+                    self.connection.execute(
+                        "UPDATE samples SET label_id=NULL, class_id=NULL WHERE id=?1",
+                        [row],
+                    )?;
                 }
             }
         }
@@ -243,7 +297,9 @@ impl Repair<'_> {
     fn derived(&mut self) -> Outcome<()> {
         let mut wrong = Vec::new();
         {
-            let mut statement = self.connection.prepare("SELECT id, label_id, class_id FROM samples")?;
+            let mut statement = self
+                .connection
+                .prepare("SELECT id, label_id, class_id FROM samples")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 let id: i64 = row.get(0)?;
@@ -257,9 +313,14 @@ impl Repair<'_> {
             }
         }
         for id in wrong {
-            self.note(format!("the label of sample {id} was not what the log says: derived again"));
+            self.note(format!(
+                "the label of sample {id} was not what the log says: derived again"
+            ));
             if self.fix {
-                self.connection.execute("UPDATE samples SET label_id=NULL, class_id=NULL WHERE id=?1", [id])?;
+                self.connection.execute(
+                    "UPDATE samples SET label_id=NULL, class_id=NULL WHERE id=?1",
+                    [id],
+                )?;
                 settle(self.connection, id)?;
             }
         }

@@ -51,8 +51,8 @@ pub struct Stored {
     pub sample: SampleId,
     /// The row of the label log, if it came with a label.
     pub label: Option<LabelId>,
-    /// Held out from training, to judge new heads. For a sample without label: so unless its class, once known,
-    /// needs it for training.
+    /// Held out from training, to judge new heads. For a sample without label: so unless its class, once
+    /// known, needs it for training.
     pub held_out: bool,
     /// It repeats a recent sample; only its label was kept.
     pub duplicate: bool,
@@ -96,40 +96,64 @@ impl Memory {
     /// As [`Memory::add_samples`].
     pub fn add_sample(&mut self, new: NewSample<'_>) -> Result<Stored> {
         let stored = self.add_samples(&[new])?;
-        stored.first().copied().ok_or_else(|| Error::shape("stored samples", 1, stored.len()))
+        stored
+            .first()
+            .copied()
+            .ok_or_else(|| Error::shape("stored samples", 1, stored.len()))
     }
 
-    /// Stores samples in one transaction: all are durable when it returns, or none is kept. One that repeats a
-    /// recent sample is not stored again, but its label is logged to that sample.
+    /// Stores samples in one transaction: all are durable when it returns, or none is kept. One that repeats
+    /// a recent sample is not stored again, but its label is logged to that sample.
     ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Frame`] for features of another width or not finite in f16;
-    /// [`Error::Config`] for a class name that cannot be used; [`Error::State`] if the quota or the disk is full.
+    /// [`Error::Config`] for a class name that cannot be used; [`Error::State`] if the quota or the disk is
+    /// full.
     pub fn add_samples(&mut self, new: &[NewSample<'_>]) -> Result<Vec<Stored>> {
-        let prepared =
-            new.iter().map(|sample| self.prepare(sample)).collect::<Result<Vec<Prepared<'_>>>>()?;
+        let prepared = new
+            .iter()
+            .map(|sample| self.prepare(sample))
+            .collect::<Result<Vec<Prepared<'_>>>>()?;
         let bytes = prepared.iter().map(Prepared::cost).sum();
         self.write(Cost::of(bytes), |connection, tally| {
-            prepared.iter().map(|sample| add(connection, sample, tally)).collect()
+            prepared
+                .iter()
+                .map(|sample| add(connection, sample, tally))
+                .collect()
         })
     }
 
     fn prepare<'a>(&self, new: &NewSample<'a>) -> Result<Prepared<'a>> {
         let width = self.identity.feature_width;
-        for (number, values) in [new.features].into_iter().chain(new.views.iter().map(Vec::as_slice)).enumerate() {
+        for (number, values) in [new.features]
+            .into_iter()
+            .chain(new.views.iter().map(Vec::as_slice))
+            .enumerate()
+        {
             if values.len() != width {
                 let what = format!("features of {}, view {number} (0: the frame itself)", new.name);
                 return Err(Error::shape(what, [width], [values.len()]));
             }
-            if values.iter().any(|value| !half::f16::from_f32(*value).is_finite()) {
+            if values
+                .iter()
+                .any(|value| !half::f16::from_f32(*value).is_finite())
+            {
                 let reason = format!("features of view {number} are not finite in half precision");
-                return Err(Error::Frame { name: new.name.to_owned(), reason });
+                return Err(Error::Frame {
+                    name: new.name.to_owned(),
+                    reason,
+                });
             }
         }
         let bytes = bytes_from_features(new.features);
         let rounded = features_from_bytes(&bytes);
         let views = new.views.iter().map(|view| bytes_from_features(view)).collect();
-        Ok(Prepared { new: *new, bytes, rounded, views })
+        Ok(Prepared {
+            new: *new,
+            bytes,
+            rounded,
+            views,
+        })
     }
 
     /// Kept samples of one kind, by id.
@@ -164,7 +188,12 @@ impl Memory {
                 let features = intact_features(row.get_ref(1)?, row.get_ref(2)?, width)
                     .ok_or_else(|| Fault::damaged("samples", id))?;
                 let class = row.get::<_, Option<i64>>(3)?.map(class_from_row).transpose()?;
-                visit(StoredSample { id: SampleId(id), features, class, held_out: row.get(4)? });
+                visit(StoredSample {
+                    id: SampleId(id),
+                    features,
+                    class,
+                    held_out: row.get(4)?,
+                });
             }
             Ok(())
         })
@@ -176,14 +205,17 @@ impl Memory {
     /// [`Error::State`] if the file cannot be read or a view is damaged.
     pub fn views(&self, sample: SampleId) -> Result<Vec<Vec<f32>>> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached(&seal::select_where(&seal::VIEWS, "sample_id=?1"))?;
+            let mut statement =
+                connection.prepare_cached(&seal::select_where(&seal::VIEWS, "sample_id=?1"))?;
             let mut rows = statement.query([sample.0])?;
             let mut views = Vec::new();
             while let Some(row) = rows.next()? {
                 if !seal::intact(&seal::VIEWS, row)? {
                     return Err(Fault::damaged("views", row.get(0)?));
                 }
-                views.push(features_from_bytes(row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?));
+                views.push(features_from_bytes(
+                    row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?,
+                ));
             }
             Ok(views)
         })
@@ -197,8 +229,9 @@ impl Memory {
         self.read(|connection| {
             let mut statement =
                 connection.prepare_cached("SELECT thumbnail, thumbnail_sum FROM samples WHERE id=?1")?;
-            let found: Option<(Option<Vec<u8>>, Option<i64>)> =
-                statement.query_row([sample.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+            let found: Option<(Option<Vec<u8>>, Option<i64>)> = statement
+                .query_row([sample.0], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
             match found {
                 Some((Some(bytes), Some(sum))) if seal::sum(&bytes) == sum => Ok(Some(bytes)),
                 Some((None, None)) | None => Ok(None),
@@ -228,7 +261,11 @@ pub(super) fn intact_features(blob: ValueRef<'_>, sum: ValueRef<'_>, width: usiz
 }
 
 fn add(connection: &Connection, prepared: &Prepared<'_>, tally: &mut Tally) -> Outcome<Stored> {
-    let class = prepared.new.label.map(|name| class_row(connection, name)).transpose()?;
+    let class = prepared
+        .new
+        .label
+        .map(|name| class_row(connection, name))
+        .transpose()?;
     let twin = twin(connection, prepared, class)?;
     let sample = match twin {
         Some(twin) => {
@@ -241,7 +278,12 @@ fn add(connection: &Connection, prepared: &Prepared<'_>, tally: &mut Tally) -> O
     let held_out = connection
         .prepare_cached("SELECT held_out FROM samples WHERE id=?1")?
         .query_row([sample], |row| row.get(0))?;
-    Ok(Stored { sample: SampleId(sample), label, held_out, duplicate: twin.is_some() })
+    Ok(Stored {
+        sample: SampleId(sample),
+        label,
+        held_out,
+        duplicate: twin.is_some(),
+    })
 }
 
 fn insert(connection: &Connection, prepared: &Prepared<'_>) -> Outcome<i64> {
@@ -259,16 +301,25 @@ fn insert(connection: &Connection, prepared: &Prepared<'_>) -> Outcome<i64> {
         ValueRef::Integer(now_millis()),
     ];
     let thumbnail = prepared.new.thumbnail.map_or(ValueRef::Null, ValueRef::Blob);
-    seal::insert(connection, &seal::SAMPLES, &sealed, &[ValueRef::Blob(&prepared.bytes), thumbnail])?;
+    seal::insert(
+        connection,
+        &seal::SAMPLES,
+        &sealed,
+        &[ValueRef::Blob(&prepared.bytes), thumbnail],
+    )?;
     for (number, view) in (0..).zip(&prepared.views) {
-        let row = [ValueRef::Integer(id), ValueRef::Integer(number), ValueRef::Blob(view)];
+        let row = [
+            ValueRef::Integer(id),
+            ValueRef::Integer(number),
+            ValueRef::Blob(view),
+        ];
         seal::insert(connection, &seal::VIEWS, &row, &[])?;
     }
     Ok(id)
 }
 
-/// The kept sample that a new one repeats: one with the same features, or a recent one that is nearly the same,
-/// of the same class or unlabelled.
+/// The kept sample that a new one repeats: one with the same features, or a recent one that is nearly the
+/// same, of the same class or unlabelled.
 fn twin(connection: &Connection, prepared: &Prepared<'_>, class: Option<i64>) -> Outcome<Option<i64>> {
     let sum = seal::sum(&prepared.bytes);
     let same = connection
@@ -284,11 +335,17 @@ fn twin(connection: &Connection, prepared: &Prepared<'_>, class: Option<i64>) ->
     let mut statement = connection.prepare_cached(
         "SELECT id, features FROM samples WHERE class_id IS ?1 AND state=0 ORDER BY id DESC LIMIT ?2",
     )?;
-    let groups = if class.is_some() { vec![class, None] } else { vec![None] };
+    let groups = if class.is_some() {
+        vec![class, None]
+    } else {
+        vec![None]
+    };
     for group in groups {
         let mut rows = statement.query((group, RECENT))?;
         while let Some(row) = rows.next()? {
-            let ValueRef::Blob(bytes) = row.get_ref(1)? else { continue };
+            let ValueRef::Blob(bytes) = row.get_ref(1)? else {
+                continue;
+            };
             if cosine(&features_from_bytes(bytes), &prepared.rounded) > NEAR_DUPLICATE {
                 return Ok(Some(row.get(0)?));
             }
@@ -300,7 +357,15 @@ fn twin(connection: &Connection, prepared: &Prepared<'_>, class: Option<i64>) ->
 /// Takes features, views and thumbnail of a sample away and says why in its `state`.
 pub(super) fn remove_content(connection: &Connection, sample: i64, state: i64) -> Outcome<()> {
     let assignments = "state=?2, features=NULL, thumbnail=NULL, thumbnail_sum=NULL";
-    seal::amend(connection, &seal::SAMPLES, sample, assignments, &[ValueRef::Integer(state)])?;
-    connection.prepare_cached("DELETE FROM views WHERE sample_id=?1")?.execute([sample])?;
+    seal::amend(
+        connection,
+        &seal::SAMPLES,
+        sample,
+        assignments,
+        &[ValueRef::Integer(state)],
+    )?;
+    connection
+        .prepare_cached("DELETE FROM views WHERE sample_id=?1")?
+        .execute([sample])?;
     Ok(())
 }

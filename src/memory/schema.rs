@@ -13,7 +13,8 @@ pub(super) const MIGRATIONS: &[&str] = &[FIRST];
 const FIRST: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL, checksum INTEGER NOT NULL);
 CREATE TABLE classes (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_millis INTEGER NOT NULL, checksum INTEGER NOT NULL);
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_millis INTEGER NOT NULL, checksum
+        INTEGER NOT NULL);
 CREATE TABLE samples (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL, timestamp_millis INTEGER NOT NULL,
@@ -62,6 +63,8 @@ pub(super) fn make_durable(connection: &Connection, in_file: bool) -> Outcome<()
         }
     }
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // What is dropped is overwritten, also where a row only moved.
+    connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true)?;
     Ok(())
@@ -88,7 +91,11 @@ pub(super) fn migrate(connection: &mut Connection, steps: &[&str]) -> Outcome<()
     for (number, step) in steps.iter().enumerate().skip(version(connection, steps.len())?) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(step)?;
-        transaction.pragma_update(None, "user_version", i64::try_from(number + 1).unwrap_or(i64::MAX))?;
+        transaction.pragma_update(
+            None,
+            "user_version",
+            i64::try_from(number + 1).unwrap_or(i64::MAX),
+        )?;
         transaction.commit()?;
     }
     Ok(())
@@ -100,7 +107,8 @@ fn version(connection: &Connection, known: usize) -> Outcome<usize> {
     match usize::try_from(stored) {
         Ok(version) if version <= known => Ok(version),
         _ => Err(Fault::Refused(format!(
-            "it has schema version {stored}, and this program knows versions up to {known}: use a newer kaizen"
+            "it has schema version {stored}, and this program knows versions up to {known}: use a newer \
+            kaizen"
         ))),
     }
 }
@@ -109,11 +117,15 @@ fn version(connection: &Connection, known: usize) -> Outcome<usize> {
 pub(super) fn adopt(connection: &mut Connection, writable: bool) -> Outcome<()> {
     let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if id != APPLICATION_ID {
-        return Err(Fault::Refused("the SQLite file was not made by kaizen: name another file".to_owned()));
+        return Err(Fault::Refused(
+            "the SQLite file was not made by kaizen: name another file".to_owned(),
+        ));
     }
     let version = version(connection, MIGRATIONS.len())?;
     if version == 0 {
-        return Err(Fault::Refused("the file is damaged (no schema version): put back a copy".to_owned()));
+        return Err(Fault::Refused(
+            "the file is damaged (no schema version): put back a copy".to_owned(),
+        ));
     }
     if version < MIGRATIONS.len() && !writable {
         return Err(Fault::Refused(format!(
@@ -124,7 +136,9 @@ pub(super) fn adopt(connection: &mut Connection, writable: bool) -> Outcome<()> 
     let mut fresh = Connection::open_in_memory()?;
     create(&mut fresh)?;
     if shape(connection)? != shape(&fresh)? {
-        return Err(Fault::Refused("its tables are not those of a state file: put back a copy".to_owned()));
+        return Err(Fault::Refused(
+            "its tables are not those of a state file: put back a copy".to_owned(),
+        ));
     }
     Ok(())
 }

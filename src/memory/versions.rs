@@ -1,5 +1,5 @@
-//! Versions of the heads: what was published, what the guard turned down, what was taken back; and the state of
-//! the training between consolidations.
+//! Versions of the heads: what was published, what the guard turned down, what was taken back; and the state
+//! of the training between consolidations.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row};
@@ -67,7 +67,8 @@ pub struct VersionEntry {
 pub struct Version {
     /// What is known of it.
     pub entry: VersionEntry,
-    /// Named parameters as safetensors; none for a version that was turned down, or dropped to hold the quota.
+    /// Named parameters as safetensors; none for a version that was turned down, or dropped to hold the
+    /// quota.
     pub heads: Option<Vec<u8>>,
 }
 
@@ -108,7 +109,11 @@ impl Memory {
             VersionStatus::Published => ValueRef::Blob(new.heads),
             VersionStatus::RolledBack => ValueRef::Null,
         };
-        let kept = if status == VersionStatus::Published { new.heads.len() } else { 0 };
+        let kept = if status == VersionStatus::Published {
+            new.heads.len()
+        } else {
+            0
+        };
         self.write(Cost::of(kept + figures.len() + 256), |connection, _| {
             let id = seal::next_id(connection, "versions", "id")?;
             let parent = serving(connection)?;
@@ -137,9 +142,17 @@ impl Memory {
                 .query_row([version.0], |row| row.get(0))
                 .optional()?;
             if found.as_deref() != Some(VersionStatus::Published.text()) {
-                return Err(Error::config("version", version, "a published version: see `kaizen history`").into());
+                return Err(
+                    Error::config("version", version, "a published version: see `kaizen history`").into(),
+                );
             }
-            seal::amend(connection, &seal::VERSIONS, version.0, "status='rolled_back'", &[])?;
+            seal::amend(
+                connection,
+                &seal::VERSIONS,
+                version.0,
+                "status='rolled_back'",
+                &[],
+            )?;
             Ok(serving(connection)?.map(VersionId))
         })
     }
@@ -169,13 +182,17 @@ impl Memory {
     /// [`Error::State`] if the file cannot be read.
     pub fn history(&self) -> Result<History> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM versions ORDER BY id"))?;
+            let mut statement =
+                connection.prepare_cached(&format!("SELECT {COLUMNS} FROM versions ORDER BY id"))?;
             let mut rows = statement.query([])?;
             let mut versions = Vec::new();
             while let Some(row) = rows.next()? {
                 versions.push(entry(row)?);
             }
-            Ok(History { labels: labels::log(connection)?, versions })
+            Ok(History {
+                labels: labels::log(connection)?,
+                versions,
+            })
         })
     }
 
@@ -188,11 +205,23 @@ impl Memory {
             let sql = "SELECT coalesce(max(length(state)), 0) FROM training";
             Ok(connection.query_row(sql, [], |row| row.get(0))?)
         })?;
-        let growth = state.len().saturating_sub(usize::try_from(before).unwrap_or(0));
-        self.write(Cost { growth, log: state.len() }, |connection, _| {
-            connection.execute("DELETE FROM training", [])?;
-            seal::insert(connection, &seal::TRAINING, &[ValueRef::Integer(0), ValueRef::Blob(state)], &[])
-        })
+        let before = usize::try_from(before).unwrap_or(0);
+        let growth = state.len().saturating_sub(before);
+        self.write(
+            Cost {
+                growth,
+                log: state.len().max(before),
+            },
+            |connection, _| {
+                connection.execute("DELETE FROM training", [])?;
+                seal::insert(
+                    connection,
+                    &seal::TRAINING,
+                    &[ValueRef::Integer(0), ValueRef::Blob(state)],
+                    &[],
+                )
+            },
+        )
     }
 
     /// The state of optimiser and generators, if one was kept.
@@ -227,7 +256,10 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 fn serving(connection: &Connection) -> Outcome<Option<i64>> {
-    Ok(connection.prepare_cached(SERVING)?.query_row([], |row| row.get(0)).optional()?)
+    Ok(connection
+        .prepare_cached(SERVING)?
+        .query_row([], |row| row.get(0))
+        .optional()?)
 }
 
 const COLUMNS: &str = "id, parent, status, head_kind, sha256, figures, created_millis";
@@ -239,7 +271,8 @@ fn entry(row: &Row<'_>) -> Outcome<VersionEntry> {
         "rolled_back" => VersionStatus::RolledBack,
         _ => return Err(Fault::damaged("versions", id)),
     };
-    let figures = serde_json::from_str(&row.get::<_, String>(5)?).map_err(|_| Fault::damaged("versions", id))?;
+    let figures =
+        serde_json::from_str(&row.get::<_, String>(5)?).map_err(|_| Fault::damaged("versions", id))?;
     Ok(VersionEntry {
         id: VersionId(id),
         parent: row.get::<_, Option<i64>>(1)?.map(VersionId),
@@ -252,12 +285,16 @@ fn entry(row: &Row<'_>) -> Outcome<VersionEntry> {
 }
 
 fn load(connection: &Connection, id: i64) -> Outcome<Option<Version>> {
-    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS}, heads FROM versions WHERE id=?1"))?;
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {COLUMNS}, heads FROM versions WHERE id=?1"))?;
     let mut rows = statement.query([id])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let entry = entry(row)?;
     let heads: Option<Vec<u8>> = row.get(7)?;
-    if heads.as_ref().is_some_and(|heads| hex(&seal::sha256(heads)) != entry.sha256) {
+    if heads
+        .as_ref()
+        .is_some_and(|heads| hex(&seal::sha256(heads)) != entry.sha256)
+    {
         return Err(Fault::damaged("versions", id));
     }
     Ok(Some(Version { entry, heads }))

@@ -13,11 +13,19 @@ enum Fate {
 }
 
 fn fate(path: &std::path::Path, original: &str) -> Fate {
-    let Ok(mut memory) = Memory::open(Some(path), &identity()) else { return Fate::Refused };
+    let Ok(mut memory) = Memory::open(Some(path), &identity()) else {
+        return Fate::Refused;
+    };
     let text = dump(&memory);
-    let Ok(report) = memory.check() else { return Fate::Refused };
+    let Ok(report) = memory.check() else {
+        return Fate::Refused;
+    };
     if report.is_sound() {
-        return if text.is_ok_and(|text| text == original) { Fate::Same } else { Fate::Missed };
+        return if text.is_ok_and(|text| text == original) {
+            Fate::Same
+        } else {
+            Fate::Missed
+        };
     }
     let repaired = report.is_repaired();
     if repaired {
@@ -36,7 +44,9 @@ fn flipped_bytes_are_refused_repaired_or_detected() {
     let flipped = folder.path().join("flipped.db");
     let mut rng = Rng::new(11, 0);
     let (mut refused, mut repaired, mut lost, mut same) = (0, 0, 0, 0);
-    let positions = (0..100).chain((0..700).map(|_| rng.below(sound.len()))).collect::<Vec<_>>();
+    let positions = (0..100)
+        .chain((0..700).map(|_| rng.below(sound.len())))
+        .collect::<Vec<_>>();
     for position in positions {
         let mask = 1 << rng.below(8);
         let mut bytes = sound.clone();
@@ -54,7 +64,10 @@ fn flipped_bytes_are_refused_repaired_or_detected() {
         }
     }
     println!("refused {refused}, repaired {repaired}, detected {lost}, without effect {same}");
-    assert!(refused > 0 && repaired > 50, "refused {refused}, repaired {repaired}, detected {lost}, same {same}");
+    assert!(
+        refused > 0 && repaired > 50,
+        "refused {refused}, repaired {repaired}, detected {lost}, same {same}"
+    );
 }
 
 /// The same test with checksums sealed over, as a control: then damage must be missed.
@@ -63,23 +76,28 @@ fn without_checksums_damage_is_missed() {
     let folder = tempfile::tempdir().unwrap();
     let (path, original) = filled(folder.path());
     let raw = rusqlite::Connection::open(&path).unwrap();
-    let blob: Vec<u8> = raw.query_row("SELECT features FROM samples WHERE id=1", [], |row| row.get(0)).unwrap();
+    let blob: Vec<u8> = raw
+        .query_row("SELECT features FROM samples WHERE id=1", [], |row| row.get(0))
+        .unwrap();
     let mut wrong = blob;
     wrong[0] ^= 1;
     let sum = super::super::seal::sum(&wrong);
-    raw.execute("UPDATE samples SET features=?1 WHERE id=1", [&wrong]).unwrap();
+    raw.execute("UPDATE samples SET features=?1 WHERE id=1", [&wrong])
+        .unwrap();
     drop(raw);
     assert_eq!(fate(&path, &original), Fate::Detected { repaired: true });
 
-    let (path, original) = filled(tempfile::tempdir().unwrap().keep().as_path());
+    let folder = tempfile::tempdir().unwrap();
+    let (path, original) = filled(folder.path());
     let raw = rusqlite::Connection::open(&path).unwrap();
-    raw.execute("UPDATE samples SET features=?1 WHERE id=1", [&wrong]).unwrap();
+    raw.execute("UPDATE samples SET features=?1 WHERE id=1", [&wrong])
+        .unwrap();
     let values = (sum, 1);
-    raw.execute("UPDATE samples SET features_sum=?1 WHERE id=?2", values).unwrap();
+    raw.execute("UPDATE samples SET features_sum=?1 WHERE id=?2", values)
+        .unwrap();
     super::super::seal::rewrite(&raw, &super::super::seal::SAMPLES, 1, "id=id", &[]).unwrap();
     drop(raw);
     assert_eq!(fate(&path, &original), Fate::Missed);
-    fs::remove_dir_all(path.parent().unwrap()).unwrap();
 }
 
 #[test]
@@ -91,31 +109,57 @@ fn truncated_files_are_refused_or_detected() {
     for length in (0..sound.len()).step_by(509) {
         fs::write(&short, &sound[..length]).unwrap();
         let found = fate(&short, &original);
-        assert!(matches!(found, Fate::Refused | Fate::Detected { .. }), "{length} bytes: {found:?}");
+        assert!(
+            matches!(found, Fate::Refused | Fate::Detected { .. }),
+            "{length} bytes: {found:?}"
+        );
     }
 }
 
 #[test]
 fn check_repairs_each_kind_of_row() {
     let damages = [
-        ("UPDATE samples SET features=zeroblob(32) WHERE id=2", "quarantined"),
+        (
+            "UPDATE samples SET features=zeroblob(32) WHERE id=2",
+            "quarantined",
+        ),
         ("UPDATE samples SET thumbnail=zeroblob(5) WHERE id=3", "thumbnail"),
-        ("UPDATE samples SET held_out=1-held_out WHERE id=4", "description of sample"),
-        ("UPDATE samples SET class_id=1-class_id WHERE id=4", "derived again"),
-        ("UPDATE views SET features=zeroblob(32) WHERE sample_id=5 AND number=0", "views"),
+        (
+            "UPDATE samples SET held_out=1-held_out WHERE id=4",
+            "description of sample",
+        ),
+        (
+            "UPDATE samples SET class_id=1-class_id WHERE id=4",
+            "derived again",
+        ),
+        (
+            "UPDATE views SET features=zeroblob(32) WHERE sample_id=5 AND number=0",
+            "views",
+        ),
         ("UPDATE classes SET name='cap' WHERE name='cup'", "class 0"),
         ("UPDATE training SET state=zeroblob(3)", "optimiser"),
-        ("UPDATE versions SET heads=zeroblob(900) WHERE id=2", "version 1 serves"),
+        (
+            "UPDATE versions SET heads=zeroblob(900) WHERE id=2",
+            "version 1 serves",
+        ),
         ("UPDATE versions SET figures='{}' WHERE id=2", "version 1 serves"),
-        ("DROP TRIGGER labels_append_only; UPDATE labels SET class_id=1 WHERE label_id=1", "label log"),
-        ("PRAGMA foreign_keys=OFF; DELETE FROM samples WHERE id=4", "not there"),
+        (
+            "DROP TRIGGER labels_append_only; UPDATE labels SET class_id=1 WHERE label_id=1",
+            "label log",
+        ),
+        (
+            "PRAGMA foreign_keys=OFF; DELETE FROM samples WHERE id=4",
+            "not there",
+        ),
     ];
     for (sql, expected) in damages {
         let folder = tempfile::tempdir().unwrap();
         let (path, _) = filled(folder.path());
         let raw = rusqlite::Connection::open(&path).unwrap();
         let trigger: String = raw
-            .query_row("SELECT sql FROM sqlite_schema WHERE type='trigger'", [], |row| row.get(0))
+            .query_row("SELECT sql FROM sqlite_schema WHERE type='trigger'", [], |row| {
+                row.get(0)
+            })
             .unwrap();
         raw.execute_batch(sql).unwrap();
         if sql.starts_with("DROP") {
@@ -132,7 +176,10 @@ fn check_repairs_each_kind_of_row() {
         let log_rows = memory.counts().unwrap().labels;
         let report = memory.check().unwrap();
         assert!(report.is_repaired(), "{sql}: {report:?}");
-        assert!(report.damages.iter().any(|damage| damage.what.contains(expected)), "{sql}: {report:?}");
+        assert!(
+            report.damages.iter().any(|damage| damage.what.contains(expected)),
+            "{sql}: {report:?}"
+        );
         assert!(memory.check().unwrap().is_sound(), "{sql}");
         dump(&memory).unwrap();
         if expected == "quarantined" {
@@ -157,7 +204,10 @@ fn damaged_rows_are_not_handed_out_or_sealed_over() {
     let rows = [Rows::Training, Rows::HeldOut].map(|rows| memory.samples(rows));
     assert!(rows.iter().any(Result::is_err));
     assert!(memory.published().is_err() && memory.load_training().is_err());
-    assert!(memory.forget("key").is_err(), "a damaged row must not be sealed again");
+    assert!(
+        memory.forget("key").is_err(),
+        "a damaged row must not be sealed again"
+    );
     assert!(memory.check().unwrap().is_repaired());
     memory.forget("key").unwrap();
 }

@@ -6,6 +6,7 @@ use super::super::{LabelId, LabelKind, Memory};
 use super::*;
 use crate::Error;
 use crate::ids::{ClassId, SampleId};
+use crate::rng::Rng;
 
 fn class_of(memory: &Memory, sample: SampleId) -> Option<ClassId> {
     [Rows::Training, Rows::HeldOut]
@@ -21,16 +22,36 @@ fn undo_gives_the_earlier_label_back() {
     let stored = add(&mut memory, &mut Rng::new(1, 0), Some("cup"));
     let cup = memory.class_id("cup").unwrap();
     let wrong = memory.label(stored.sample, "key").unwrap();
-    assert_eq!(class_of(&memory, stored.sample), Some(memory.class_id("key").unwrap()));
+    assert_eq!(
+        class_of(&memory, stored.sample),
+        Some(memory.class_id("key").unwrap())
+    );
     assert_eq!(memory.undo(wrong).unwrap(), Some(cup));
     assert_eq!(class_of(&memory, stored.sample), Some(cup));
     assert_eq!(memory.classes().unwrap(), [(cup, "cup".to_owned())]);
     assert!(matches!(memory.undo(wrong), Err(Error::Config { .. })), "twice");
     assert_eq!(memory.undo(stored.label.unwrap()).unwrap(), None);
     assert_eq!(memory.samples(Rows::Unlabelled).unwrap().len(), 1);
-    let kinds: Vec<LabelKind> = memory.history().unwrap().labels.iter().map(|entry| entry.kind).collect();
-    assert_eq!(kinds, [LabelKind::Teach, LabelKind::Teach, LabelKind::Undo, LabelKind::Undo]);
-    assert!(matches!(memory.undo(LabelId(3)), Err(Error::Config { .. })), "an undo is no label");
+    let kinds: Vec<LabelKind> = memory
+        .history()
+        .unwrap()
+        .labels
+        .iter()
+        .map(|entry| entry.kind)
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            LabelKind::Teach,
+            LabelKind::Teach,
+            LabelKind::Undo,
+            LabelKind::Undo
+        ]
+    );
+    assert!(
+        matches!(memory.undo(LabelId(3)), Err(Error::Config { .. })),
+        "an undo is no label"
+    );
 }
 
 #[test]
@@ -42,7 +63,10 @@ fn forget_removes_the_class_and_its_bytes() {
     let secret = b"a face that must not stay in the file";
     for round in 0..150 {
         let mine = features(&mut rng, WIDTH);
-        let new = NewSample { thumbnail: Some(secret), ..sample(&mine, Some("face")) };
+        let new = NewSample {
+            thumbnail: Some(secret),
+            ..sample(&mine, Some("face"))
+        };
         memory.add_sample(new).unwrap();
         if round % 10 == 0 {
             add(&mut memory, &mut rng, Some("cup"));
@@ -56,17 +80,33 @@ fn forget_removes_the_class_and_its_bytes() {
     assert!(holds(&memory));
     assert_eq!(memory.forget("face").unwrap(), 150);
     assert!(!holds(&memory));
-    assert_eq!(std::fs::metadata(super::super::lock::beside(&path, "-wal")).unwrap().len(), 0);
+    assert_eq!(
+        std::fs::metadata(super::super::lock::beside(&path, "-wal"))
+            .unwrap()
+            .len(),
+        0
+    );
     assert_eq!(memory.classes().unwrap().len(), 1);
     let counts = memory.counts().unwrap();
-    assert_eq!((counts.forgotten, counts.training + counts.held_out, counts.classes), (150, 15, 1));
+    assert_eq!(
+        (
+            counts.forgotten,
+            counts.training + counts.held_out,
+            counts.classes
+        ),
+        (150, 15, 1)
+    );
     assert_eq!(memory.forget("face").unwrap(), 0);
     assert!(matches!(memory.forget("nobody"), Err(Error::Config { .. })));
     let gone = memory.history().unwrap().labels[0].sample.unwrap();
     assert!(memory.label(gone, "cup").is_err());
     assert!(memory.check().unwrap().is_sound());
     add(&mut memory, &mut rng, Some("face"));
-    assert_eq!(memory.classes().unwrap()[0], (ClassId(0), "face".to_owned()), "the same name is the same class");
+    assert_eq!(
+        memory.classes().unwrap()[0],
+        (ClassId(0), "face".to_owned()),
+        "the same name is the same class"
+    );
 }
 
 #[test]
@@ -81,7 +121,10 @@ fn log_is_append_only() {
 fn names_that_cannot_be_shown_are_refused() {
     let mut memory = Memory::open(None, &identity()).unwrap();
     for name in ["", "  ", "a\nb", "\0"] {
-        assert!(matches!(memory.class_id(name), Err(Error::Config { .. })), "{name:?}");
+        assert!(
+            matches!(memory.class_id(name), Err(Error::Config { .. })),
+            "{name:?}"
+        );
     }
     assert!(memory.classes().unwrap().is_empty());
 }
@@ -113,8 +156,12 @@ struct Model {
 impl Model {
     fn forget(&mut self, class: u8) -> usize {
         let of_class = |labels: &Vec<(i64, u8)>| labels.last().is_some_and(|label| label.1 == class);
-        let gone: Vec<i64> =
-            self.samples.iter().filter(|(_, labels)| of_class(labels)).map(|(id, _)| *id).collect();
+        let gone: Vec<i64> = self
+            .samples
+            .iter()
+            .filter(|(_, labels)| of_class(labels))
+            .map(|(id, _)| *id)
+            .collect();
         for id in &gone {
             self.samples.remove(id);
         }
@@ -138,8 +185,12 @@ impl Model {
 }
 
 fn agree(memory: &mut Memory, model: &Model) {
-    let names: BTreeMap<u32, String> =
-        memory.classes().unwrap().into_iter().map(|(id, name)| (id.0, name)).collect();
+    let names: BTreeMap<u32, String> = memory
+        .classes()
+        .unwrap()
+        .into_iter()
+        .map(|(id, name)| (id.0, name))
+        .collect();
     let mut seen = BTreeMap::new();
     for rows in [Rows::Training, Rows::HeldOut, Rows::Unlabelled] {
         for stored in memory.samples(rows).unwrap() {
@@ -152,10 +203,20 @@ fn agree(memory: &mut Memory, model: &Model) {
         .map(|(id, labels)| (*id, labels.last().map(|label| format!("class {}", label.1))))
         .collect();
     assert_eq!(seen, expected);
-    let live: Vec<i64> =
-        memory.history().unwrap().labels.iter().filter(|entry| entry.live).map(|entry| entry.label_id.0).collect();
-    let mut newest: Vec<i64> =
-        model.samples.values().filter_map(|labels| labels.last()).map(|label| label.0).collect();
+    let live: Vec<i64> = memory
+        .history()
+        .unwrap()
+        .labels
+        .iter()
+        .filter(|entry| entry.live)
+        .map(|entry| entry.label_id.0)
+        .collect();
+    let mut newest: Vec<i64> = model
+        .samples
+        .values()
+        .filter_map(|labels| labels.last())
+        .map(|label| label.0)
+        .collect();
     newest.sort_unstable();
     assert_eq!(live, newest);
     assert!(memory.check().unwrap().is_sound());

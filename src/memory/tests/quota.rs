@@ -3,7 +3,10 @@ use super::*;
 use crate::Error;
 
 fn wide() -> FeatureIdentity {
-    FeatureIdentity { feature_width: 384, ..identity() }
+    FeatureIdentity {
+        feature_width: 384,
+        ..identity()
+    }
 }
 
 fn random_add(memory: &mut Memory, rng: &mut Rng) -> crate::Result<Vec<Stored>> {
@@ -14,7 +17,11 @@ fn random_add(memory: &mut Memory, rng: &mut Rng) -> crate::Result<Vec<Stored>> 
     let label = (rng.below(3) > 0).then_some(name.as_str());
     let batch: Vec<NewSample<'_>> = rows
         .iter()
-        .map(|row| NewSample { views: &views, thumbnail: Some(&thumbnail), ..sample(row, label) })
+        .map(|row| NewSample {
+            views: &views,
+            thumbnail: Some(&thumbnail),
+            ..sample(row, label)
+        })
         .collect();
     memory.add_samples(&batch)
 }
@@ -33,7 +40,13 @@ fn quota_is_never_exceeded() {
             if round % 40 == 0 {
                 let figures = serde_json::json!({"round": round});
                 let heads = vec![1; 60_000];
-                memory.publish(NewVersion { heads: &heads, head_kind: "kaizen", figures: &figures }).unwrap();
+                memory
+                    .publish(NewVersion {
+                        heads: &heads,
+                        head_kind: "kaizen",
+                        figures: &figures,
+                    })
+                    .unwrap();
                 memory.save_training(&vec![2; 30_000]).unwrap();
             }
             most = most.max(memory.bytes().unwrap());
@@ -41,7 +54,10 @@ fn quota_is_never_exceeded() {
         }
         assert!(most > quota / 2, "only {most} of {quota} bytes used");
         let (counts, tally) = (memory.counts().unwrap(), memory.tally());
-        assert!(tally.evicted_labelled > 0 && tally.evicted_unlabelled > 0 && tally.heads_dropped > 0, "{tally:?}");
+        assert!(
+            tally.evicted_labelled > 0 && tally.evicted_unlabelled > 0 && tally.heads_dropped > 0,
+            "{tally:?}"
+        );
         assert_eq!(counts.evicted, tally.evicted_labelled);
         assert_eq!(counts.classes, 5);
         assert!(memory.published().unwrap().unwrap().heads.is_some());
@@ -75,7 +91,11 @@ fn eviction_keeps_classes_balanced_and_the_exemplars_apart() {
     let common = rows(&memory, 1);
     assert!(common.len() < 860, "{}", common.len());
     let apart = common.iter().filter(|stored| (stored.id.0 - 41) % 3 == 0).count();
-    assert!(3 * apart > common.len(), "{apart} of {}: redundant samples go first", common.len());
+    assert!(
+        3 * apart > common.len(),
+        "{apart} of {}: redundant samples go first",
+        common.len()
+    );
 }
 
 #[test]
@@ -112,7 +132,10 @@ fn refuses_when_nothing_more_can_go() {
         let row = features(&mut rng, 384);
         let name = format!("class {round}");
         let before = dump(&memory).unwrap();
-        if let Err(error) = memory.add_sample(NewSample { thumbnail: Some(&thumbnail), ..sample(&row, Some(&name)) }) {
+        if let Err(error) = memory.add_sample(NewSample {
+            thumbnail: Some(&thumbnail),
+            ..sample(&row, Some(&name))
+        }) {
             assert_eq!(dump(&memory).unwrap(), before);
             refused = Some(error.to_string());
             break;
@@ -121,7 +144,11 @@ fn refuses_when_nothing_more_can_go() {
     assert!(refused.unwrap().contains("raise the quota"));
     let figures = serde_json::Value::Null;
     let heads = vec![0; 1 << 20];
-    let large = memory.publish(NewVersion { heads: &heads, head_kind: "kaizen", figures: &figures });
+    let large = memory.publish(NewVersion {
+        heads: &heads,
+        head_kind: "kaizen",
+        figures: &figures,
+    });
     assert!(large.unwrap_err().to_string().contains("eighth"));
     assert!(memory.bytes().unwrap() <= MIN_QUOTA_BYTES);
 }
