@@ -22,8 +22,10 @@ CREATE TABLE samples (
     state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 3),
     features_sum INTEGER NOT NULL, thumbnail_sum INTEGER, created_millis INTEGER NOT NULL,
     class_id INTEGER REFERENCES classes (id), label_id INTEGER REFERENCES labels (label_id),
-    checksum INTEGER NOT NULL,
-    features BLOB, thumbnail BLOB);
+    checksum INTEGER NOT NULL);
+CREATE TABLE contents (
+    sample_id INTEGER PRIMARY KEY REFERENCES samples (id) ON DELETE CASCADE,
+    features BLOB NOT NULL, thumbnail BLOB);
 CREATE INDEX samples_by_class ON samples (class_id, state);
 CREATE INDEX samples_by_features ON samples (features_sum);
 CREATE INDEX samples_by_label ON samples (label_id);
