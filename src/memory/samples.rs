@@ -180,7 +180,8 @@ impl Memory {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(&format!(
                 "SELECT id, features, features_sum, class_id, held_out
-                 FROM samples LEFT JOIN contents ON sample_id=id WHERE state={KEPT} AND {condition} ORDER BY id"
+                 FROM samples LEFT JOIN contents ON sample_id=id
+                 WHERE state={KEPT} AND {condition} ORDER BY id"
             ))?;
             let mut found = statement.query([])?;
             while let Some(row) = found.next()? {
@@ -228,7 +229,8 @@ impl Memory {
     pub fn thumbnail(&self, sample: SampleId) -> Result<Option<Vec<u8>>> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT thumbnail, thumbnail_sum FROM samples LEFT JOIN contents ON sample_id=id WHERE id=?1",
+                "SELECT thumbnail, thumbnail_sum FROM samples LEFT JOIN contents ON sample_id=id
+                 WHERE id=?1",
             )?;
             let found: Option<(Option<Vec<u8>>, Option<i64>)> = statement
                 .query_row([sample.0], |row| Ok((row.get(0)?, row.get(1)?)))

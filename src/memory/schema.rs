@@ -146,9 +146,9 @@ pub(super) fn adopt(connection: &mut Connection, writable: bool) -> Outcome<()> 
 }
 
 /// Every table, index and trigger with its definition.
-fn shape(connection: &Connection) -> Outcome<Vec<(String, String, String, Option<String>)>> {
+fn shape(connection: &Connection) -> Outcome<Vec<[Option<String>; 4]>> {
     let mut statement =
         connection.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name, type")?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    let rows = statement.query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

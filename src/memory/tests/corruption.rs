@@ -118,51 +118,53 @@ fn truncated_files_are_refused_or_detected() {
     }
 }
 
+/// SQL that damages a filled state, and what the check must say of it.
+const DAMAGES: &[(&str, &str)] = &[
+    (
+        "UPDATE contents SET features=zeroblob(32) WHERE sample_id=2",
+        "quarantined",
+    ),
+    (
+        "UPDATE contents SET thumbnail=zeroblob(5) WHERE sample_id=3",
+        "thumbnail",
+    ),
+    (
+        "UPDATE samples SET held_out=1-held_out WHERE id=4",
+        "description of sample",
+    ),
+    (
+        "UPDATE samples SET class_id=1-class_id WHERE id=4",
+        "derived again",
+    ),
+    (
+        "UPDATE views SET features=zeroblob(32) WHERE sample_id=5 AND number=0",
+        "views",
+    ),
+    ("DELETE FROM contents WHERE sample_id=6", "quarantined"),
+    (
+        "INSERT INTO contents SELECT id, zeroblob(32), NULL FROM samples WHERE state=2",
+        "features of sample",
+    ),
+    ("UPDATE classes SET name='cap' WHERE name='cup'", "class 0"),
+    ("UPDATE training SET state=zeroblob(3)", "optimiser"),
+    (
+        "UPDATE versions SET heads=zeroblob(900) WHERE id=2",
+        "version 1 serves",
+    ),
+    ("UPDATE versions SET figures='{}' WHERE id=2", "version 1 serves"),
+    (
+        "DROP TRIGGER labels_append_only; UPDATE labels SET class_id=1 WHERE label_id=1",
+        "label log",
+    ),
+    (
+        "PRAGMA foreign_keys=OFF; DELETE FROM samples WHERE id=4",
+        "not there",
+    ),
+];
+
 #[test]
 fn check_repairs_each_kind_of_row() {
-    let damages = [
-        (
-            "UPDATE contents SET features=zeroblob(32) WHERE sample_id=2",
-            "quarantined",
-        ),
-        (
-            "UPDATE contents SET thumbnail=zeroblob(5) WHERE sample_id=3",
-            "thumbnail",
-        ),
-        (
-            "UPDATE samples SET held_out=1-held_out WHERE id=4",
-            "description of sample",
-        ),
-        (
-            "UPDATE samples SET class_id=1-class_id WHERE id=4",
-            "derived again",
-        ),
-        (
-            "UPDATE views SET features=zeroblob(32) WHERE sample_id=5 AND number=0",
-            "views",
-        ),
-        ("DELETE FROM contents WHERE sample_id=6", "quarantined"),
-        (
-            "INSERT INTO contents SELECT id, zeroblob(32), NULL FROM samples WHERE state=2",
-            "features of sample",
-        ),
-        ("UPDATE classes SET name='cap' WHERE name='cup'", "class 0"),
-        ("UPDATE training SET state=zeroblob(3)", "optimiser"),
-        (
-            "UPDATE versions SET heads=zeroblob(900) WHERE id=2",
-            "version 1 serves",
-        ),
-        ("UPDATE versions SET figures='{}' WHERE id=2", "version 1 serves"),
-        (
-            "DROP TRIGGER labels_append_only; UPDATE labels SET class_id=1 WHERE label_id=1",
-            "label log",
-        ),
-        (
-            "PRAGMA foreign_keys=OFF; DELETE FROM samples WHERE id=4",
-            "not there",
-        ),
-    ];
-    for (sql, expected) in damages {
+    for &(sql, expected) in DAMAGES {
         let folder = tempfile::tempdir().unwrap();
         let (path, _) = filled(folder.path());
         let raw = rusqlite::Connection::open(&path).unwrap();
