@@ -79,8 +79,8 @@ pub struct LabelEntry {
     pub live: bool,
 }
 
-/// How many samples one transaction of [`Memory::forget`] erases.
-const FORGET_CHUNK: usize = 64;
+/// Under a quota, one transaction of [`Memory::forget`] erases about so many bytes.
+const FORGET_CHUNK_BYTES: usize = 48 << 10;
 
 impl Memory {
     /// The id of class `name`, made if it is new. A class is listed by [`Memory::classes`] once a sample has
@@ -102,8 +102,8 @@ impl Memory {
     pub fn classes(&self) -> Result<Vec<(ClassId, String)>> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT id, name FROM classes c WHERE EXISTS (SELECT 1 FROM samples WHERE
-                    class_id=c.id) ORDER BY id",
+                "SELECT id, name FROM classes c
+                 WHERE EXISTS (SELECT 1 FROM samples WHERE class_id=c.id) ORDER BY id",
             )?;
             let mut rows = statement.query([])?;
             let mut classes = Vec::new();
@@ -159,7 +159,7 @@ impl Memory {
     }
 
     /// Forgets a class: its samples lose features, views, thumbnail and label; the log and the name stay.
-    /// Returns how many samples that were. A large class is erased in several transactions; after a crash in
+    /// Returns how many samples that were. Under a quota it takes several transactions; after a crash in
     /// between, forgetting again finishes it. The bytes are overwritten, once no reader still needs them.
     ///
     /// # Errors
@@ -183,48 +183,67 @@ impl Memory {
     }
 
     fn forget_class(&mut self, class: i64) -> Result<usize> {
+        let most = if self.quota.is_some() {
+            FORGET_CHUNK_BYTES
+        } else {
+            usize::MAX
+        };
         let mut count = 0;
         loop {
-            let (samples, bytes) = self.read(|connection| forgettable(connection, class))?;
-            let last = samples.len() < FORGET_CHUNK;
-            self.write(
-                Cost {
-                    growth: 64 * samples.len(),
-                    log: bytes,
-                },
-                |connection, _| {
-                    for &sample in &samples {
-                        append(connection, Some(sample), class, LabelKind::Forget, None)?;
-                        remove_content(connection, sample, FORGOTTEN)?;
-                        settle(connection, sample)?;
-                    }
-                    if last {
-                        append(connection, None, class, LabelKind::Forget, None)?;
-                    }
-                    Ok(())
-                },
-            )?;
-            count += samples.len();
-            if last {
+            let chunk = self.read(|connection| forgettable(connection, class, most))?;
+            let cost = Cost {
+                growth: 64 * chunk.samples.len(),
+                log: chunk.bytes,
+            };
+            self.write(cost, |connection, _| {
+                for &sample in &chunk.samples {
+                    append(connection, Some(sample), class, LabelKind::Forget, None)?;
+                    remove_content(connection, sample, FORGOTTEN)?;
+                    settle(connection, sample)?;
+                }
+                if chunk.last {
+                    append(connection, None, class, LabelKind::Forget, None)?;
+                }
+                Ok(())
+            })?;
+            count += chunk.samples.len();
+            if chunk.last {
                 return Ok(count);
             }
         }
     }
 }
 
-fn forgettable(connection: &Connection, class: i64) -> Outcome<(Vec<i64>, usize)> {
+/// Samples of a class to forget in one transaction.
+struct Chunk {
+    samples: Vec<i64>,
+    bytes: usize,
+    /// No sample of the class is left after these.
+    last: bool,
+}
+
+fn forgettable(connection: &Connection, class: i64, most: usize) -> Outcome<Chunk> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, coalesce(length(features), 0) + coalesce(length(thumbnail), 0)
+        "SELECT id, coalesce(length(c.features), 0) + coalesce(length(c.thumbnail), 0)
             + coalesce((SELECT sum(length(features)) FROM views WHERE sample_id=samples.id), 0)
-         FROM samples WHERE class_id=?1 ORDER BY id LIMIT ?2",
+         FROM samples LEFT JOIN contents c ON c.sample_id=id WHERE class_id=?1 ORDER BY id",
     )?;
-    let mut rows = statement.query([class, i64::try_from(FORGET_CHUNK).unwrap_or(64)])?;
-    let (mut samples, mut bytes) = (Vec::new(), 0);
+    let mut rows = statement.query([class])?;
+    let mut chunk = Chunk {
+        samples: Vec::new(),
+        bytes: 0,
+        last: true,
+    };
     while let Some(row) = rows.next()? {
-        samples.push(row.get(0)?);
-        bytes += usize::try_from(row.get::<_, i64>(1)?).unwrap_or(0) + 4096;
+        let bytes = usize::try_from(row.get::<_, i64>(1)?).unwrap_or(0) + 1024;
+        if !chunk.samples.is_empty() && chunk.bytes + bytes > most {
+            chunk.last = false;
+            break;
+        }
+        chunk.samples.push(row.get(0)?);
+        chunk.bytes += bytes;
     }
-    Ok((samples, bytes))
+    Ok(chunk)
 }
 
 /// Condition on a row `l` of the log: it is a label that still counts.

@@ -325,7 +325,7 @@ fn ids(connection: &Connection, condition: &str, class: Option<i64>, limit: i64)
 /// The `number` samples of a pool that are nearest to another one of it, one after the other; of two alike
 /// the older.
 fn redundant(connection: &Connection, pool: &[i64], number: usize) -> Outcome<Vec<i64>> {
-    let mut statement = connection.prepare_cached("SELECT features FROM samples WHERE id=?1")?;
+    let mut statement = connection.prepare_cached("SELECT features FROM contents WHERE sample_id=?1")?;
     let features = pool
         .iter()
         .map(|id| {

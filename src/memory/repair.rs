@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::check::{CheckReport, Findings};
 use super::fault::Outcome;
 use super::labels::{live, settle, settle_split};
-use super::samples::{KEPT, QUARANTINED, intact_features};
+use super::samples::{KEPT, QUARANTINED, delete_content, intact_features};
 use super::seal::{self, Table};
 use super::versions::{SERVING, hex};
 
@@ -76,8 +76,9 @@ impl Repair<'_> {
             ));
             if self.fix {
                 let name = self.text(&seal::SAMPLES, "name", row)?;
-                let assignments = "held_out=0, name=?2, state=CASE WHEN features IS NULL THEN
-                    CASE WHEN state IN (1, 2) THEN state ELSE 3 END ELSE 0 END,
+                let assignments = "held_out=0, name=?2, state=CASE
+                        WHEN EXISTS (SELECT 1 FROM contents WHERE sample_id=id) THEN 0
+                        WHEN state IN (1, 2) THEN state ELSE 3 END,
                     timestamp_millis=CAST(timestamp_millis AS INTEGER),
                     created_millis=CAST(created_millis AS INTEGER),
                     features_sum=CAST(features_sum AS INTEGER)";
@@ -94,13 +95,9 @@ impl Repair<'_> {
         for row in thumbnails {
             self.note(format!("the thumbnail of sample {row} was damaged: dropped"));
             if self.fix {
-                seal::rewrite(
-                    self.connection,
-                    &seal::SAMPLES,
-                    row,
-                    "thumbnail=NULL, thumbnail_sum=NULL",
-                    &[],
-                )?;
+                self.connection
+                    .execute("UPDATE contents SET thumbnail=NULL WHERE sample_id=?1", [row])?;
+                seal::rewrite(self.connection, &seal::SAMPLES, row, "thumbnail_sum=NULL", &[])?;
             }
         }
         for row in features {
@@ -108,16 +105,10 @@ impl Repair<'_> {
                 "the features of sample {row} were damaged: quarantined, its labels stay in the log"
             ));
             if self.fix {
-                let values = [ValueRef::Integer(QUARANTINED)];
-                seal::rewrite(
-                    self.connection,
-                    &seal::SAMPLES,
-                    row,
-                    "state=?2, features=NULL",
-                    &values,
-                )?;
-                self.connection
-                    .execute("DELETE FROM views WHERE sample_id=?1", [row])?;
+                let assignments = "thumbnail_sum=NULL, state=CASE WHEN state=?2 THEN ?3 ELSE state END";
+                let values = [ValueRef::Integer(KEPT), ValueRef::Integer(QUARANTINED)];
+                seal::rewrite(self.connection, &seal::SAMPLES, row, assignments, &values)?;
+                delete_content(self.connection, row)?;
             }
         }
         Ok(())
@@ -125,9 +116,10 @@ impl Repair<'_> {
 
     /// Samples whose features, and whose thumbnails, do not match their checksums.
     fn damaged_content(&self) -> Outcome<(Vec<i64>, Vec<i64>)> {
-        let mut statement = self
-            .connection
-            .prepare("SELECT id, state, features, features_sum, thumbnail, thumbnail_sum FROM samples")?;
+        let mut statement = self.connection.prepare(
+            "SELECT id, state, features, features_sum, thumbnail, thumbnail_sum
+             FROM samples LEFT JOIN contents ON sample_id=id",
+        )?;
         let mut rows = statement.query([])?;
         let (mut features, mut thumbnails) = (Vec::new(), Vec::new());
         while let Some(row) = rows.next()? {
@@ -159,8 +151,8 @@ impl Repair<'_> {
             ));
             if self.fix {
                 self.connection.execute(
-                    "DELETE FROM views WHERE rowid=?1 OR sample_id=(SELECT sample_id FROM views WHERE
-                        rowid=?1)",
+                    "DELETE FROM views
+                     WHERE rowid=?1 OR sample_id=(SELECT sample_id FROM views WHERE rowid=?1)",
                     [row],
                 )?;
             }
@@ -280,6 +272,10 @@ impl Repair<'_> {
                 "views" => {
                     self.connection
                         .execute("DELETE FROM views WHERE rowid=?1", [row])?;
+                }
+                "contents" => {
+                    self.connection
+                        .execute("DELETE FROM contents WHERE sample_id=?1", [row])?;
                 }
                 "versions" => seal::rewrite(self.connection, &seal::VERSIONS, row, "parent=NULL", &[])?,
                 _ => {

@@ -179,7 +179,8 @@ impl Memory {
         let width = self.identity.feature_width;
         self.read(|connection| {
             let mut statement = connection.prepare_cached(&format!(
-                "SELECT id, features, features_sum, class_id, held_out FROM samples
+                "SELECT id, features, features_sum, class_id, held_out
+                 FROM samples LEFT JOIN contents ON sample_id=id
                  WHERE state={KEPT} AND {condition} ORDER BY id"
             ))?;
             let mut found = statement.query([])?;
@@ -227,8 +228,10 @@ impl Memory {
     /// [`Error::State`] if the file cannot be read or the thumbnail is damaged.
     pub fn thumbnail(&self, sample: SampleId) -> Result<Option<Vec<u8>>> {
         self.read(|connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT thumbnail, thumbnail_sum FROM samples WHERE id=?1")?;
+            let mut statement = connection.prepare_cached(
+                "SELECT thumbnail, thumbnail_sum FROM samples LEFT JOIN contents ON sample_id=id
+                 WHERE id=?1",
+            )?;
             let found: Option<(Option<Vec<u8>>, Option<i64>)> = statement
                 .query_row([sample.0], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
@@ -300,13 +303,10 @@ fn insert(connection: &Connection, prepared: &Prepared<'_>) -> Outcome<i64> {
         seal::optional(prepared.new.thumbnail.map(seal::sum)),
         ValueRef::Integer(now_millis()),
     ];
-    let thumbnail = prepared.new.thumbnail.map_or(ValueRef::Null, ValueRef::Blob);
-    seal::insert(
-        connection,
-        &seal::SAMPLES,
-        &sealed,
-        &[ValueRef::Blob(&prepared.bytes), thumbnail],
-    )?;
+    seal::insert(connection, &seal::SAMPLES, &sealed, &[])?;
+    connection
+        .prepare_cached("INSERT INTO contents (sample_id, features, thumbnail) VALUES (?1, ?2, ?3)")?
+        .execute((id, &prepared.bytes, prepared.new.thumbnail))?;
     for (number, view) in (0..).zip(&prepared.views) {
         let row = [
             ValueRef::Integer(id),
@@ -324,7 +324,7 @@ fn twin(connection: &Connection, prepared: &Prepared<'_>, class: Option<i64>) ->
     let sum = seal::sum(&prepared.bytes);
     let same = connection
         .prepare_cached(
-            "SELECT id FROM samples INDEXED BY samples_by_features
+            "SELECT id FROM samples INDEXED BY samples_by_features JOIN contents ON sample_id=id
              WHERE features_sum=?1 AND state=0 AND features=?2 AND (class_id IS NULL OR class_id=?3)",
         )?
         .query_row((sum, &prepared.bytes, class), |row| row.get(0))
@@ -333,7 +333,8 @@ fn twin(connection: &Connection, prepared: &Prepared<'_>, class: Option<i64>) ->
         return Ok(same);
     }
     let mut statement = connection.prepare_cached(
-        "SELECT id, features FROM samples WHERE class_id IS ?1 AND state=0 ORDER BY id DESC LIMIT ?2",
+        "SELECT id, features FROM samples JOIN contents ON sample_id=id
+         WHERE class_id IS ?1 AND state=0 ORDER BY id DESC LIMIT ?2",
     )?;
     let groups = if class.is_some() {
         vec![class, None]
@@ -354,9 +355,10 @@ fn twin(connection: &Connection, prepared: &Prepared<'_>, class: Option<i64>) ->
     Ok(None)
 }
 
-/// Takes features, views and thumbnail of a sample away and says why in its `state`.
+/// Takes features, views and thumbnail of a sample away and says why in its `state`. Rows are deleted, not
+/// shortened: only that gives pages back.
 pub(super) fn remove_content(connection: &Connection, sample: i64, state: i64) -> Outcome<()> {
-    let assignments = "state=?2, features=NULL, thumbnail=NULL, thumbnail_sum=NULL";
+    let assignments = "state=?2, thumbnail_sum=NULL";
     seal::amend(
         connection,
         &seal::SAMPLES,
@@ -364,6 +366,14 @@ pub(super) fn remove_content(connection: &Connection, sample: i64, state: i64) -
         assignments,
         &[ValueRef::Integer(state)],
     )?;
+    delete_content(connection, sample)
+}
+
+/// Deletes features, views and thumbnail of a sample.
+pub(super) fn delete_content(connection: &Connection, sample: i64) -> Outcome<()> {
+    connection
+        .prepare_cached("DELETE FROM contents WHERE sample_id=?1")?
+        .execute([sample])?;
     connection
         .prepare_cached("DELETE FROM views WHERE sample_id=?1")?
         .execute([sample])?;

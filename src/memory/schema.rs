@@ -22,8 +22,10 @@ CREATE TABLE samples (
     state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 3),
     features_sum INTEGER NOT NULL, thumbnail_sum INTEGER, created_millis INTEGER NOT NULL,
     class_id INTEGER REFERENCES classes (id), label_id INTEGER REFERENCES labels (label_id),
-    checksum INTEGER NOT NULL,
-    features BLOB, thumbnail BLOB);
+    checksum INTEGER NOT NULL);
+CREATE TABLE contents (
+    sample_id INTEGER PRIMARY KEY REFERENCES samples (id) ON DELETE CASCADE,
+    features BLOB NOT NULL, thumbnail BLOB);
 CREATE INDEX samples_by_class ON samples (class_id, state);
 CREATE INDEX samples_by_features ON samples (features_sum);
 CREATE INDEX samples_by_label ON samples (label_id);
@@ -144,9 +146,9 @@ pub(super) fn adopt(connection: &mut Connection, writable: bool) -> Outcome<()> 
 }
 
 /// Every table, index and trigger with its definition.
-fn shape(connection: &Connection) -> Outcome<Vec<(String, String, String, Option<String>)>> {
+fn shape(connection: &Connection) -> Outcome<Vec<[Option<String>; 4]>> {
     let mut statement =
         connection.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name, type")?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    let rows = statement.query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

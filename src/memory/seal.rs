@@ -38,7 +38,7 @@ pub(super) const SAMPLES: Table = Table {
         "thumbnail_sum",
         "created_millis",
     ],
-    loose: &["features", "thumbnail"],
+    loose: &[],
 };
 pub(super) const VIEWS: Table = Table {
     name: "views",

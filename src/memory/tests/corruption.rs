@@ -77,12 +77,14 @@ fn without_checksums_damage_is_missed() {
     let (path, original) = filled(folder.path());
     let raw = rusqlite::Connection::open(&path).unwrap();
     let blob: Vec<u8> = raw
-        .query_row("SELECT features FROM samples WHERE id=1", [], |row| row.get(0))
+        .query_row("SELECT features FROM contents WHERE sample_id=1", [], |row| {
+            row.get(0)
+        })
         .unwrap();
     let mut wrong = blob;
     wrong[0] ^= 1;
     let sum = super::super::seal::sum(&wrong);
-    raw.execute("UPDATE samples SET features=?1 WHERE id=1", [&wrong])
+    raw.execute("UPDATE contents SET features=?1 WHERE sample_id=1", [&wrong])
         .unwrap();
     drop(raw);
     assert_eq!(fate(&path, &original), Fate::Detected { repaired: true });
@@ -90,7 +92,7 @@ fn without_checksums_damage_is_missed() {
     let folder = tempfile::tempdir().unwrap();
     let (path, original) = filled(folder.path());
     let raw = rusqlite::Connection::open(&path).unwrap();
-    raw.execute("UPDATE samples SET features=?1 WHERE id=1", [&wrong])
+    raw.execute("UPDATE contents SET features=?1 WHERE sample_id=1", [&wrong])
         .unwrap();
     let values = (sum, 1);
     raw.execute("UPDATE samples SET features_sum=?1 WHERE id=?2", values)
@@ -116,43 +118,53 @@ fn truncated_files_are_refused_or_detected() {
     }
 }
 
+/// SQL that damages a filled state, and what the check must say of it.
+const DAMAGES: &[(&str, &str)] = &[
+    (
+        "UPDATE contents SET features=zeroblob(32) WHERE sample_id=2",
+        "quarantined",
+    ),
+    (
+        "UPDATE contents SET thumbnail=zeroblob(5) WHERE sample_id=3",
+        "thumbnail",
+    ),
+    (
+        "UPDATE samples SET held_out=1-held_out WHERE id=4",
+        "description of sample",
+    ),
+    (
+        "UPDATE samples SET class_id=1-class_id WHERE id=4",
+        "derived again",
+    ),
+    (
+        "UPDATE views SET features=zeroblob(32) WHERE sample_id=5 AND number=0",
+        "views",
+    ),
+    ("DELETE FROM contents WHERE sample_id=6", "quarantined"),
+    (
+        "INSERT INTO contents SELECT id, zeroblob(32), NULL FROM samples WHERE state=2",
+        "features of sample",
+    ),
+    ("UPDATE classes SET name='cap' WHERE name='cup'", "class 0"),
+    ("UPDATE training SET state=zeroblob(3)", "optimiser"),
+    (
+        "UPDATE versions SET heads=zeroblob(900) WHERE id=2",
+        "version 1 serves",
+    ),
+    ("UPDATE versions SET figures='{}' WHERE id=2", "version 1 serves"),
+    (
+        "DROP TRIGGER labels_append_only; UPDATE labels SET class_id=1 WHERE label_id=1",
+        "label log",
+    ),
+    (
+        "PRAGMA foreign_keys=OFF; DELETE FROM samples WHERE id=4",
+        "not there",
+    ),
+];
+
 #[test]
 fn check_repairs_each_kind_of_row() {
-    let damages = [
-        (
-            "UPDATE samples SET features=zeroblob(32) WHERE id=2",
-            "quarantined",
-        ),
-        ("UPDATE samples SET thumbnail=zeroblob(5) WHERE id=3", "thumbnail"),
-        (
-            "UPDATE samples SET held_out=1-held_out WHERE id=4",
-            "description of sample",
-        ),
-        (
-            "UPDATE samples SET class_id=1-class_id WHERE id=4",
-            "derived again",
-        ),
-        (
-            "UPDATE views SET features=zeroblob(32) WHERE sample_id=5 AND number=0",
-            "views",
-        ),
-        ("UPDATE classes SET name='cap' WHERE name='cup'", "class 0"),
-        ("UPDATE training SET state=zeroblob(3)", "optimiser"),
-        (
-            "UPDATE versions SET heads=zeroblob(900) WHERE id=2",
-            "version 1 serves",
-        ),
-        ("UPDATE versions SET figures='{}' WHERE id=2", "version 1 serves"),
-        (
-            "DROP TRIGGER labels_append_only; UPDATE labels SET class_id=1 WHERE label_id=1",
-            "label log",
-        ),
-        (
-            "PRAGMA foreign_keys=OFF; DELETE FROM samples WHERE id=4",
-            "not there",
-        ),
-    ];
-    for (sql, expected) in damages {
+    for &(sql, expected) in DAMAGES {
         let folder = tempfile::tempdir().unwrap();
         let (path, _) = filled(folder.path());
         let raw = rusqlite::Connection::open(&path).unwrap();
@@ -195,7 +207,8 @@ fn damaged_rows_are_not_handed_out_or_sealed_over() {
     let (path, _) = filled(folder.path());
     let raw = rusqlite::Connection::open(&path).unwrap();
     raw.execute_batch(
-        "UPDATE samples SET features=zeroblob(32), name='x' WHERE id=2;
+        "UPDATE contents SET features=zeroblob(32) WHERE sample_id=2;
+         UPDATE samples SET name='x' WHERE id=2;
          UPDATE versions SET heads=zeroblob(9) WHERE id=2; UPDATE training SET state=zeroblob(3);",
     )
     .unwrap();

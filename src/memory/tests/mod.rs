@@ -48,16 +48,16 @@ pub(super) fn add(memory: &mut Memory, rng: &mut Rng, label: Option<&str>) -> St
 pub(super) fn fill(memory: &mut Memory) {
     let mut rng = Rng::new(3, 0);
     let mut first = None;
-    for round in 0..30 {
-        let label = ["cup", "key", "none"][round % 3];
+    for round in 0..30_u8 {
+        let label = ["cup", "key", "none"][usize::from(round % 3)];
         let views = [features(&mut rng, WIDTH), features(&mut rng, WIDTH)];
-        let thumbnail = vec![round as u8; 600];
+        let thumbnail = vec![round; 600];
         let new = NewSample {
             features: &features(&mut rng, WIDTH),
             views: &views,
             thumbnail: Some(&thumbnail),
             name: &format!("image-{round}"),
-            timestamp_millis: round as i64,
+            timestamp_millis: i64::from(round),
             label: (label != "none").then_some(label),
         };
         first = first.or(Some(memory.add_sample(new).unwrap()));

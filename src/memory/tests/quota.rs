@@ -77,8 +77,15 @@ fn eviction_keeps_classes_balanced_and_the_exemplars_apart() {
         // Two in three are near one another, yet no near-duplicates.
         let noise = if round % 3 == 0 { 1.0 } else { 0.2 };
         let row: Vec<f32> = middle.iter().map(|x| x + noise * rng.normal()).collect();
-        memory.add_sample(sample(&row, Some("common"))).unwrap();
+        let views = [row.clone(), row.clone()];
+        memory
+            .add_sample(NewSample {
+                views: &views,
+                ..sample(&row, Some("common"))
+            })
+            .unwrap();
     }
+    assert!(memory.bytes().unwrap() > 2 * MIN_QUOTA_BYTES);
     memory.set_quota_bytes(MIN_QUOTA_BYTES).unwrap();
     assert!(memory.bytes().unwrap() <= MIN_QUOTA_BYTES);
     let rows = |memory: &Memory, class: u32| -> Vec<super::super::StoredSample> {

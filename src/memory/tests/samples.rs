@@ -114,7 +114,8 @@ fn what_trained_never_judges_and_every_class_trains() {
             }
             1 => {
                 let count = memory.counts().unwrap();
-                let id = 1 + rng.below((count.training + count.held_out + count.unlabelled) as usize) as i64;
+                let all = count.training + count.held_out + count.unlabelled;
+                let id = 1 + rng.below(usize::try_from(all).unwrap()) as i64;
                 let name = format!("class {}", rng.below(6));
                 labels.extend(memory.label(crate::ids::SampleId(id), &name));
             }
