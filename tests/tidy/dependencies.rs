@@ -1,0 +1,89 @@
+//! Every direct dependency is accounted for: a line in the decision record says why it is there, and some code uses it.
+
+use std::collections::BTreeSet;
+
+use super::source::{Tree, code};
+
+const RECORD: &str = "docs/adr/0011-dependencies.md";
+/// Used by another crate's interface only, or by a feature's name.
+const UNNAMED: &[&str] = &[];
+
+pub fn faults(tree: &Tree) -> Vec<String> {
+    let mut faults = Vec::new();
+    let Some(record) = tree.0.get(RECORD) else {
+        return vec![format!("{RECORD}: is not there")];
+    };
+    let manifest: toml::Table = match tree.0.get("Cargo.toml").map(|text| text.parse()) {
+        Some(Ok(manifest)) => manifest,
+        other => return vec![format!("Cargo.toml cannot be read: {other:?}")],
+    };
+    let sections =
+        ["dependencies", "dev-dependencies"].map(|name| manifest.get(name).and_then(toml::Value::as_table));
+    let names: BTreeSet<&str> = sections
+        .iter()
+        .flatten()
+        .flat_map(|table| table.keys().map(String::as_str))
+        .collect();
+    let sources: Vec<String> = ["src/", "tests/", "examples/", "benches/"]
+        .iter()
+        .flat_map(|f| tree.under(f, ".rs"))
+        .map(|(_, text)| code(text))
+        .collect();
+    let listed: BTreeSet<&str> = record
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `").and_then(|rest| rest.split('`').next()))
+        .collect();
+    for name in &names {
+        if !listed.contains(name) {
+            faults.push(format!("{name}: has no row in {RECORD}"));
+        }
+        let path = name.replace('-', "_");
+        let is_used = sources.iter().any(|text| names_crate(text, &path));
+        if !is_used && !UNNAMED.contains(name) {
+            faults.push(format!("{name}: no code names it: take it out of Cargo.toml"));
+        }
+    }
+    for name in listed.difference(&names) {
+        faults.push(format!("{name}: has a row in {RECORD} and is no dependency"));
+    }
+    faults
+}
+
+fn names_crate(code: &str, name: &str) -> bool {
+    code.match_indices(name).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        let rest = code[at + name.len()..].trim_start();
+        let is_word = !before.is_some_and(|c| c.is_alphanumeric() || c == '_');
+        is_word && (rest.starts_with("::") || rest.starts_with("!"))
+    })
+}
+
+#[test]
+fn every_gap_is_found() {
+    let manifest = "[dependencies]\nused-one = \"1\"\nidle = \"1\"\n";
+    let found = |record: &str, word: &str| {
+        let tree = Tree::of(&[
+            ("Cargo.toml", manifest),
+            (RECORD, record),
+            ("src/lib.rs", "use used_one::X; // idle::X"),
+        ]);
+        let faults = faults(&tree);
+        assert!(
+            faults.iter().any(|fault| fault.contains(word)),
+            "{word}: {faults:?}"
+        );
+        faults.len()
+    };
+    assert_eq!(
+        found("| `used-one` | x |\n| `idle` | x |\n", "idle: no code names it"),
+        1
+    );
+    assert_eq!(found("| `used-one` | x |\n", "idle: has no row"), 2);
+    assert_eq!(
+        found(
+            "| `used-one` | x |\n| `idle` | x |\n| `gone` | x |\n",
+            "gone: has a row"
+        ),
+        2
+    );
+}

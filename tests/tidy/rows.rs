@@ -1,0 +1,296 @@
+//! Every kernel is a row of three files with one stem: shader, host, definition; and a test names it.
+
+use std::collections::BTreeMap;
+
+use super::source::{Tree, code, split_tests};
+
+/// Kernels whose definition has another name.
+const DEFINED_ELSEWHERE: &[(&str, &str, &str)] = &[(
+    "linear/gemm_plain",
+    "gemm",
+    "it is the plain form of linear/gemm and has the same definition",
+)];
+const BARRIER: &str = "workgroupBarrier";
+
+pub fn faults(tree: &Tree) -> Vec<String> {
+    faults_by(DEFINED_ELSEWHERE, tree)
+}
+
+fn faults_by(elsewhere: &[(&str, &str, &str)], tree: &Tree) -> Vec<String> {
+    let mut faults = Vec::new();
+    let shaders: BTreeMap<&str, &str> = tree
+        .under("shaders/", ".wgsl")
+        .map(|(path, text)| {
+            (
+                path.trim_start_matches("shaders/").trim_end_matches(".wgsl"),
+                text,
+            )
+        })
+        .collect();
+    let barriers: Vec<&str> = shaders
+        .iter()
+        .filter(|(name, text)| name.starts_with("common/") && uncommented(text).contains(BARRIER))
+        .map(|(name, _)| *name)
+        .collect();
+    let listed = listed(tree, &mut faults);
+    for (&name, text) in &shaders {
+        faults.extend(header(name, text));
+        faults.extend(early_return(name, text, &barriers));
+        let Some((family, kernel)) = name.split_once('/').filter(|(family, _)| *family != "common") else {
+            continue;
+        };
+        match listed.get(name).map(Vec::as_slice) {
+            None => faults.push(format!(
+                "{name}: no host lists it: add it to src/gpu/kernels/{family}.rs"
+            )),
+            Some([(host, _)]) if is_of(host, "src/gpu/kernels", family) => {}
+            Some([(host, _)]) => {
+                faults.push(format!("{name}: listed by {host} and not by its family's host"))
+            }
+            Some(several) => faults.push(format!("{name}: listed {} times", several.len())),
+        }
+        let definition = elsewhere
+            .iter()
+            .find(|(other, ..)| *other == name)
+            .map_or(kernel, |(_, by, _)| by);
+        if !defines(tree, family, definition) {
+            faults.push(format!(
+                "{name}: src/reference/{family}.rs has no `fn {definition}`"
+            ));
+        }
+        let longer: Vec<&str> = shaders
+            .keys()
+            .filter_map(|other| other.strip_prefix(name).filter(|rest| rest.starts_with('_')))
+            .collect();
+        if !tested(tree, family, kernel, &longer) {
+            faults.push(format!("{name}: no test of src/gpu/kernels/{family} names it"));
+        }
+    }
+    for (name, places) in listed
+        .iter()
+        .filter(|(name, _)| !shaders.contains_key(name.as_str()))
+    {
+        faults.push(format!("{}: lists `{name}`, which is no file", places[0].0));
+    }
+    for (name, _, reason) in elsewhere.iter().filter(|(name, ..)| !shaders.contains_key(name)) {
+        faults.push(format!(
+            "{name}: excepted ({reason}) and not there: take the exception out"
+        ));
+    }
+    faults
+}
+
+/// Kernels embedded by hosts: path of the shader without extension, and for each listing its host and its name.
+fn listed(tree: &Tree, faults: &mut Vec<String>) -> BTreeMap<String, Vec<(String, String)>> {
+    let mut listed: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for (host, text) in tree.under("src/gpu/kernels/", ".rs") {
+        let dense: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        for (at, start) in dense.match_indices("include_str!(\"") {
+            let path = dense[at + start.len()..].split('"').next().unwrap_or_default();
+            let file = path.trim_start_matches("../");
+            let file = file.trim_start_matches("shaders/").trim_end_matches(".wgsl");
+            let before = dense[..at]
+                .strip_suffix("\",")
+                .and_then(|text| text.rsplit('"').next());
+            let name = before.unwrap_or_default();
+            if name != file {
+                faults.push(format!("{host}: the file {file} goes by the name `{name}`"));
+            }
+            listed
+                .entry(file.to_owned())
+                .or_default()
+                .push((host.to_owned(), name.to_owned()));
+        }
+    }
+    listed
+}
+
+/// Whether `path` is the file of `family` in `folder` or lies below it.
+fn is_of(path: &str, folder: &str, family: &str) -> bool {
+    path == format!("{folder}/{family}.rs") || path.starts_with(&format!("{folder}/{family}/"))
+}
+
+fn of_family<'a>(
+    tree: &'a Tree,
+    folder: &'a str,
+    family: &'a str,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    tree.under(folder, ".rs")
+        .filter(move |(path, _)| is_of(path, folder, family))
+}
+
+fn defines(tree: &Tree, family: &str, function: &str) -> bool {
+    let tests = tree.test_files();
+    of_family(tree, "src/reference", family)
+        .filter(|(path, _)| !tests.contains(*path))
+        .any(|(_, text)| {
+            let (code, _) = split_tests(&code(text));
+            ["<", "("]
+                .iter()
+                .any(|next| code.contains(&format!("pub fn {function}{next}")))
+        })
+}
+
+fn tested(tree: &Tree, family: &str, kernel: &str, longer: &[&str]) -> bool {
+    let tests = tree.test_files();
+    of_family(tree, "src/gpu/kernels", family).any(|(path, text)| {
+        let code = code(text);
+        let test = if tests.contains(path) {
+            code
+        } else {
+            split_tests(&code).1
+        };
+        test.match_indices(kernel).any(|(at, _)| {
+            let starts_a_word = !test[..at].chars().next_back().is_some_and(char::is_alphanumeric);
+            let rest = &test[at + kernel.len()..];
+            let ends_a_word = !rest.chars().next().is_some_and(char::is_alphanumeric);
+            starts_a_word && ends_a_word && !longer.iter().any(|tail| rest.starts_with(tail))
+        })
+    })
+}
+
+fn uncommented(wgsl: &str) -> String {
+    let lines = wgsl
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Leaving early where others wait at a barrier is undefined, and no validator sees it.
+fn early_return(name: &str, text: &str, barriers: &[&str]) -> Option<String> {
+    let body = uncommented(text);
+    let included = barriers
+        .iter()
+        .find(|common| text.contains(&format!("//#include {common}.wgsl")));
+    let waits = body.contains(BARRIER) || included.is_some();
+    let leaves = body.split_whitespace().any(|word| word == "return;");
+    (waits && leaves)
+        .then(|| format!("{name}: `return;` beside a workgroupBarrier: guard loads and stores instead"))
+}
+
+/// The comment at the top: a sentence; for kernels also how it is dispatched and how it rounds.
+fn header(name: &str, text: &str) -> Vec<String> {
+    let header: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("//")).collect();
+    let sentence: Vec<&str> = header
+        .iter()
+        .map(|line| line.trim())
+        .take_while(|line| !line.is_empty())
+        .collect();
+    let sentence = sentence.join(" ");
+    let mut faults = Vec::new();
+    if !(sentence.starts_with(char::is_uppercase) && sentence.ends_with('.')) {
+        faults.push(format!(
+            "{name}: does not begin with a sentence that says what it does"
+        ));
+    }
+    for word in ["Dispatch:", "Numerics:"] {
+        if !name.starts_with("common/") && !header.iter().any(|line| line.contains(word)) {
+            faults.push(format!("{name}: its header has no `{word}`"));
+        }
+    }
+    faults
+}
+
+#[cfg(test)]
+mod controls {
+    use super::*;
+
+    const SHADER: &str = "// Adds.\n//\n// Dispatch: a thread. Numerics: none.\nfn sums_add() {}\n";
+    const HOST: &str = "const S: &[(&str, &str)] = &[(\n \"sums/add\",\n include_str!(\"../../../shaders/sums/add.wgsl\"),\n)];\n#[cfg(test)]\nmod tests { #[test] fn add_matches_the_reference() {} }";
+
+    fn files() -> Vec<(&'static str, &'static str)> {
+        vec![
+            ("shaders/sums/add.wgsl", SHADER),
+            (
+                "shaders/common/wait.wgsl",
+                "// Waits.\nfn wait() { workgroupBarrier(); }\n",
+            ),
+            ("src/gpu/kernels/sums.rs", HOST),
+            ("src/reference/sums.rs", "pub fn add<T>(x: T) {}"),
+        ]
+    }
+
+    fn found(change: (&'static str, &str), word: &str) {
+        let mut all = files();
+        all.retain(|(path, _)| *path != change.0);
+        if !change.1.is_empty() {
+            all.push((change.0, change.1));
+        }
+        let faults = faults_by(&[], &Tree::of(&all));
+        assert!(
+            faults.iter().any(|fault| fault.contains(word)),
+            "{word}: {faults:?}"
+        );
+    }
+
+    #[test]
+    fn a_whole_row_has_no_fault() {
+        assert_eq!(faults_by(&[], &Tree::of(&files())), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_hole_is_found() {
+        found(("shaders/sums/add.wgsl", ""), "which is no file");
+        found(("src/gpu/kernels/sums.rs", ""), "no host lists it");
+        found(("src/gpu/kernels/other.rs", HOST), "listed 2 times");
+        found(("src/reference/sums.rs", ""), "has no `fn add`");
+        found(
+            ("src/reference/sums.rs", "pub fn add_all(x: f32) {}"),
+            "has no `fn add`",
+        );
+        found(
+            (
+                "src/reference/sums.rs",
+                "#[cfg(test)]\nmod tests { pub fn add() {} }",
+            ),
+            "has no `fn add`",
+        );
+        found(
+            (
+                "src/gpu/kernels/sums.rs",
+                &HOST.replace("\"sums/add\"", "\"sums/plus\""),
+            ),
+            "goes by the name",
+        );
+        found(
+            ("src/gpu/kernels/sums.rs", &HOST.replace("add_matches", "madder")),
+            "no test",
+        );
+        found(
+            ("src/gpu/kernels/sums.rs", &HOST.replace("#[cfg(test)]", "")),
+            "no test",
+        );
+        found(
+            ("shaders/sums/add.wgsl", &SHADER.replace("Numerics", "Rounding")),
+            "Numerics:",
+        );
+        found(
+            (
+                "shaders/sums/add.wgsl",
+                &SHADER.replace("// Adds.\n", "// adds\n"),
+            ),
+            "sentence",
+        );
+        let leaves = SHADER.replace("{}", "{ if (x) { return; } workgroupBarrier(); }");
+        found(("shaders/sums/add.wgsl", &leaves), "workgroupBarrier");
+        let leaves = SHADER.replace(
+            "fn sums_add() {}",
+            "//#include common/wait.wgsl\nfn sums_add() { return; }",
+        );
+        found(("shaders/sums/add.wgsl", &leaves), "workgroupBarrier");
+        let stale = faults_by(&[("sums/gone", "add", "none")], &Tree::of(&files()));
+        assert!(
+            stale.iter().any(|fault| fault.contains("take the exception out")),
+            "{stale:?}"
+        );
+    }
+
+    #[test]
+    fn a_longer_name_does_not_stand_for_a_shorter_one() {
+        let tests = HOST.replace("add_matches", "add_all_matches");
+        let mut all = files();
+        all[2].1 = &tests;
+        assert!(!tested(&Tree::of(&all), "sums", "add", &["_all"]));
+        assert!(tested(&Tree::of(&all), "sums", "add_all", &[]));
+    }
+}

@@ -1,0 +1,144 @@
+//! Files stay small enough to be read in one go.
+
+use super::source::{Tree, code, split_tests};
+
+/// Folder, ending, most lines without tests.
+const LIMITS: &[(&str, &str, usize)] = &[
+    ("src/", ".rs", 400),
+    ("shaders/", ".wgsl", 150),
+    ("examples/", ".rs", 150),
+];
+/// Longer files: most lines, and why splitting them would not help a reader.
+const LONGER: &[(&str, usize, &str)] = &[
+    (
+        "src/learn/cpu/interpreter.rs",
+        840,
+        "one arm an op, in the order of the enum",
+    ),
+    (
+        "src/learn/gpu/record.rs",
+        640,
+        "one arm an op, in the order of the enum",
+    ),
+    (
+        "src/learn/program.rs",
+        470,
+        "most of it is the enum of ops, a flat list of fields",
+    ),
+    (
+        "src/learn/step/mod.rs",
+        450,
+        "the step from top to bottom, read in one go",
+    ),
+    (
+        "src/learn/step/ssl.rs",
+        480,
+        "six methods side by side, each a flat function",
+    ),
+    (
+        "src/session/learner.rs",
+        570,
+        "one object whose steps share all of its state",
+    ),
+    (
+        "examples/camera_stream/summary.rs",
+        165,
+        "the sections of one page, a flat list",
+    ),
+];
+
+pub fn faults(tree: &Tree) -> Vec<String> {
+    faults_by(LONGER, tree)
+}
+
+fn faults_by(longer: &[(&str, usize, &str)], tree: &Tree) -> Vec<String> {
+    let mut faults = Vec::new();
+    let tests = tree.test_files();
+    for &(folder, ending, limit) in LIMITS {
+        for (path, text) in tree
+            .under(folder, ending)
+            .filter(|(path, _)| !tests.contains(*path))
+        {
+            let lines = lines_without_tests(text, ending == ".rs");
+            match longer.iter().find(|(known, ..)| *known == path) {
+                Some((_, _, reason)) if lines <= limit => {
+                    faults.push(format!(
+                        "{path}: keeps to {limit} lines now: take out its exception ({reason})"
+                    ));
+                }
+                Some((_, most, reason)) if lines > *most => {
+                    faults.push(format!(
+                        "{path}: {lines} lines, {most} are excepted ({reason}): split it by noun"
+                    ));
+                }
+                None if lines > limit => {
+                    faults.push(format!(
+                        "{path}: {lines} lines without tests, {limit} allowed: split it by noun"
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+    for (path, ..) in longer.iter().filter(|(path, ..)| !tree.0.contains_key(*path)) {
+        faults.push(format!(
+            "{path}: is excepted and not there: take the exception out"
+        ));
+    }
+    faults
+}
+
+fn lines_without_tests(text: &str, is_rust: bool) -> usize {
+    if !is_rust {
+        return text.lines().count();
+    }
+    let (_, tests) = split_tests(&code(text));
+    text.lines().count() - tests.lines().filter(|line| !line.trim().is_empty()).count()
+}
+
+#[cfg(test)]
+mod controls {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_is_found_and_tests_do_not_count() {
+        let long = "fn f() {}\n".repeat(401);
+        let tested = format!(
+            "{}#[cfg(test)]\nmod tests {{\n{}}}\n",
+            "fn f() {}\n".repeat(400),
+            "fn g() {}\n".repeat(300)
+        );
+        let wide = "// A line.\n".repeat(151);
+        let tree = Tree::of(&[
+            ("src/long.rs", &long),
+            ("src/tested.rs", &tested),
+            ("shaders/a/b.wgsl", &wide),
+            ("examples/show.rs", &wide),
+        ]);
+        let faults = faults_by(&[], &tree);
+        assert_eq!(faults.len(), 3, "{faults:?}");
+        assert!(faults[0].starts_with("src/long.rs: 401 lines"), "{faults:?}");
+        let excepted = faults_by(&[("src/long.rs", 401, "a table")], &tree);
+        assert_eq!(excepted.len(), 2, "{excepted:?}");
+    }
+
+    #[test]
+    fn exceptions_have_a_limit_and_do_not_outlive_their_cause() {
+        let long = "fn f() {}\n".repeat(500);
+        let tree = Tree::of(&[("src/long.rs", &long), ("src/short.rs", "fn f() {}\n")]);
+        let faults = faults_by(
+            &[
+                ("src/long.rs", 450, "a"),
+                ("src/short.rs", 500, "b"),
+                ("src/gone.rs", 500, "c"),
+            ],
+            &tree,
+        );
+        for word in ["450 are excepted", "take out its exception", "not there"] {
+            assert!(
+                faults.iter().any(|fault| fault.contains(word)),
+                "{word}: {faults:?}"
+            );
+        }
+    }
+}
