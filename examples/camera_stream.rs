@@ -103,7 +103,13 @@ fn main() -> Result<()> {
     let identity = session::identity(backbone.as_ref());
     let memory = Memory::open(arguments.state.as_deref(), &identity)?;
     let learner = Learner::new(settings.learner.clone(), memory, engine)?;
-    let outcome = session::run_stream(source, backbone.as_mut(), learner, &settings, &mut screen as &mut dyn EventSink)?;
+    let outcome = session::run_stream(
+        source,
+        backbone.as_mut(),
+        learner,
+        &settings,
+        &mut screen as &mut dyn EventSink,
+    )?;
     screen.finish();
 
     println!("{}", summary::text(&outcome));
@@ -114,12 +120,13 @@ fn main() -> Result<()> {
         let page = summary::write_report(folder, &facts, &outcome, screen.curves())?;
         println!("report: {}", page.display());
     }
-    Ok(())
+    summary::rejected(&outcome, screen.first_rejected())
 }
 
 /// The recording that comes with the repository.
 fn default_recording() -> String {
     let beside = Path::new("tests/data/recording-fashion");
-    let path = if beside.is_dir() { beside.to_owned() } else { Path::new(env!("CARGO_MANIFEST_DIR")).join(beside) };
+    let path =
+        if beside.is_dir() { beside.to_owned() } else { Path::new(env!("CARGO_MANIFEST_DIR")).join(beside) };
     format!("recording://{}", path.display())
 }

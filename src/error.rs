@@ -104,19 +104,11 @@ impl Error {
 
     /// An [`Error::Shape`] from anything printable.
     pub fn shape(what: impl Into<String>, expected: impl std::fmt::Debug, got: impl std::fmt::Debug) -> Self {
-        Self::Shape {
-            what: what.into(),
-            expected: format!("{expected:?}"),
-            got: format!("{got:?}"),
-        }
+        Self::Shape { what: what.into(), expected: format!("{expected:?}"), got: format!("{got:?}") }
     }
 
     /// An [`Error::Config`] from anything printable.
     pub fn config(field: &'static str, value: impl std::fmt::Display, allowed: impl Into<String>) -> Self {
-        Self::Config {
-            field,
-            value: value.to_string(),
-            allowed: allowed.into(),
-        }
+        Self::Config { field, value: value.to_string(), allowed: allowed.into() }
     }
 }

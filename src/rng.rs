@@ -81,11 +81,7 @@ impl Rng {
     pub fn state(&self, seed: u64) -> RngState {
         #[allow(clippy::cast_possible_truncation, reason = "2^64 words are never drawn")]
         let words = self.0.get_word_pos() as u64;
-        RngState {
-            seed,
-            stream: self.0.get_stream(),
-            words,
-        }
+        RngState { seed, stream: self.0.get_stream(), words }
     }
 
     /// Continues from a stored position.

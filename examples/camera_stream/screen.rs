@@ -15,6 +15,7 @@ pub struct Screen {
     training: ProgressBar,
     /// Total loss of each task's training, by step.
     losses: Vec<Vec<(f64, f64)>>,
+    first_rejected: Option<String>,
 }
 
 impl Screen {
@@ -26,7 +27,14 @@ impl Screen {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self { quiet, live, frames: bar, training: ProgressBar::hidden(), losses: Vec::new() }
+        Self {
+            quiet,
+            live,
+            frames: bar,
+            training: ProgressBar::hidden(),
+            losses: Vec::new(),
+            first_rejected: None,
+        }
     }
 
     /// A line that stays.
@@ -42,19 +50,30 @@ impl Screen {
         self.frames.finish_and_clear();
     }
 
+    /// The first frame that could not be used, and why.
+    pub fn first_rejected(&self) -> Option<&str> {
+        self.first_rejected.as_deref()
+    }
+
     /// Total loss over the steps of each task.
     pub fn curves(&self) -> &[Vec<(f64, f64)>] {
         &self.losses
     }
 
     fn frame(&self, event: &Event) {
-        let Event::Frame { number, name, class, probability, novelty, label, frames_per_sec } = event else { return };
+        let Event::Frame { number, name, class, probability, novelty, label, frames_per_sec } = event else {
+            return;
+        };
         let seen = match class {
             Some(class) => format!("{class} {}", percent(f64::from(*probability))),
             None => "unknown".to_owned(),
         };
         let label = label.as_ref().map_or_else(String::new, |label| format!("  (labelled {label})"));
-        let novelty = if novelty.is_finite() { format!("novelty {novelty:.2}") } else { "nothing learned yet".to_owned() };
+        let novelty = if novelty.is_finite() {
+            format!("novelty {novelty:.2}")
+        } else {
+            "nothing learned yet".to_owned()
+        };
         let text = format!("{seen}  {novelty}  {frames_per_sec:.1} frames/s{label}");
         if self.live {
             self.frames.set_position(*number as u64);
@@ -69,7 +88,11 @@ impl EventSink for Screen {
     fn emit(&mut self, event: &Event) {
         match event {
             Event::Frame { .. } => self.frame(event),
-            Event::FrameRejected { name, reason } => self.line(&format!("frame rejected: {name}: {reason}")),
+            Event::FrameRejected { name, reason } => {
+                let text = format!("{name}: {reason}");
+                self.line(&format!("frame rejected: {text}"));
+                self.first_rejected.get_or_insert(text);
+            }
             Event::TaskStarted { task, classes, frames: [labelled, unlabelled], steps } => {
                 let news = if classes.is_empty() { "nothing new".to_owned() } else { classes.join(", ") };
                 self.line(&format!(
@@ -78,7 +101,9 @@ impl EventSink for Screen {
                 self.losses.push(Vec::new());
                 if self.live {
                     self.training = ProgressBar::new(*steps as u64);
-                    if let Ok(style) = ProgressStyle::with_template("  training {bar:30} {pos}/{len} steps, {eta} left  {msg}") {
+                    if let Ok(style) = ProgressStyle::with_template(
+                        "  training {bar:30} {pos}/{len} steps, {eta} left  {msg}",
+                    ) {
                         self.training.set_style(style);
                     }
                 }
@@ -91,12 +116,18 @@ impl EventSink for Screen {
                     curve.push((*step as f64, *total));
                 }
             }
-            Event::CandidateFailed { head, reason } => self.line(&format!("  {head} head left out: {reason}")),
+            Event::CandidateFailed { head, reason } => {
+                self.line(&format!("  {head} head left out: {reason}"))
+            }
             Event::Consolidated { published, head, candidates, reason, learning_secs, .. } => {
                 self.training.finish_and_clear();
-                let scores: Vec<_> = candidates.iter().map(|(name, score)| format!("{name} {}", percent(*score))).collect();
+                let scores: Vec<_> =
+                    candidates.iter().map(|(name, score)| format!("{name} {}", percent(*score))).collect();
                 let verb = if *published { "published" } else { "kept the old heads over" };
-                self.line(&format!("  {verb} {head} in {learning_secs:.1} s: {} ({reason})", scores.join(", ")));
+                self.line(&format!(
+                    "  {verb} {head} in {learning_secs:.1} s: {} ({reason})",
+                    scores.join(", ")
+                ));
             }
             _ => {}
         }

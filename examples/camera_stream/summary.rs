@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use kaizen_edge::report::{Column, Report, Section, Series, Unit, percent, text_matrix, text_table, write_atomic};
+use kaizen_edge::report::{
+    Column, Report, Section, Series, Unit, percent, text_matrix, text_table, write_atomic,
+};
 use kaizen_edge::session::StreamOutcome;
 use serde::Serialize;
 
@@ -21,7 +23,8 @@ pub struct Facts {
 /// Fails before the run rather than after it if an output cannot be written.
 pub fn check_outputs(report: Option<&Path>, json: Option<&Path>) -> Result<()> {
     if let Some(folder) = report {
-        std::fs::create_dir_all(folder).with_context(|| format!("report folder cannot be made: {}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("report folder cannot be made: {}", folder.display()))?;
         probe(folder)?;
     }
     if let Some(file) = json {
@@ -36,17 +39,24 @@ pub fn check_outputs(report: Option<&Path>, json: Option<&Path>) -> Result<()> {
 
 fn probe(folder: &Path) -> Result<()> {
     let file = folder.join(format!(".kaizen-write-test-{}", std::process::id()));
-    std::fs::write(&file, b"").with_context(|| format!("output folder cannot be written: {}", folder.display()))?;
-    std::fs::remove_file(&file).with_context(|| format!("output folder cannot be written: {}", folder.display()))
+    std::fs::write(&file, b"")
+        .with_context(|| format!("output folder cannot be written: {}", folder.display()))?;
+    std::fs::remove_file(&file)
+        .with_context(|| format!("output folder cannot be written: {}", folder.display()))
 }
 
 fn task_names(outcome: &StreamOutcome) -> Vec<String> {
-    outcome.tasks.iter().map(|names| if names.is_empty() { "nothing new".to_owned() } else { names.join(", ") }).collect()
+    outcome
+        .tasks
+        .iter()
+        .map(|names| if names.is_empty() { "nothing new".to_owned() } else { names.join(", ") })
+        .collect()
 }
 
 fn matrix(outcome: &StreamOutcome, method: &str) -> Vec<Vec<Option<f64>>> {
     let rows = outcome.methods.get(method).map(|m| m.accuracy_matrix.as_slice()).unwrap_or_default();
-    let taught = |t: usize, row: &Vec<f64>| row.iter().enumerate().map(|(k, &v)| (k <= t).then_some(v)).collect();
+    let taught =
+        |t: usize, row: &Vec<f64>| row.iter().enumerate().map(|(k, &v)| (k <= t).then_some(v)).collect();
     rows.iter().enumerate().map(|(t, row)| taught(t, row)).collect()
 }
 
@@ -78,12 +88,25 @@ pub fn text(outcome: &StreamOutcome) -> String {
         return format!("{} frames seen, none with a label to learn from", outcome.frames);
     }
     let (after, names) = (after(outcome), task_names(outcome));
-    let mut text = format!("{} frames, {:.1} frames/s; {} test frames\n", outcome.frames, outcome.frames_per_sec, outcome.test_frames);
+    let mut text = format!(
+        "{} frames, {:.1} frames/s; {} test frames\n",
+        outcome.frames, outcome.frames_per_sec, outcome.test_frames
+    );
     for method in ["kaizen", "naive"] {
         text += &format!("\n{method}: accuracy on the test frames of each task\n");
         text += &text_matrix(&after, &names, &matrix(outcome, method), false);
     }
     text + "\n" + &text_table(&columns(), &rows(outcome), false)
+}
+
+/// Frames that could not be used make the run a failure, after all that could be learned was learned and written.
+pub fn rejected(outcome: &StreamOutcome, first: Option<&str>) -> Result<()> {
+    match (outcome.rejected, first) {
+        (0, _) => Ok(()),
+        (count, first) => {
+            bail!("{count} frames could not be used; the first: {}", first.unwrap_or("unknown"))
+        }
+    }
 }
 
 /// Writes the figures; keys are relied on by other tools.
@@ -100,13 +123,19 @@ pub fn write_json(file: &Path, facts: &Facts, outcome: &StreamOutcome) -> Result
 }
 
 /// Writes `FOLDER/report.html` and gives its path.
-pub fn write_report(folder: &Path, facts: &Facts, outcome: &StreamOutcome, losses: &[Vec<(f64, f64)>]) -> Result<PathBuf> {
+pub fn write_report(
+    folder: &Path,
+    facts: &Facts,
+    outcome: &StreamOutcome,
+    losses: &[Vec<(f64, f64)>],
+) -> Result<PathBuf> {
     let (after, names) = (after(outcome), task_names(outcome));
     let mut sections = vec![Section::Table {
         title: "Methods on the same frames".to_owned(),
         columns: columns(),
         rows: rows(outcome),
-        caption: "joint: a linear head on all frames at once. naive: fine-tuned on each task alone.".to_owned(),
+        caption: "joint: a linear head on all frames at once. naive: fine-tuned on each task alone."
+            .to_owned(),
     }];
     for method in ["kaizen", "naive", "slda"] {
         sections.push(Section::Matrix {
@@ -125,7 +154,10 @@ pub fn write_report(folder: &Path, facts: &Facts, outcome: &StreamOutcome, losse
         series: ["kaizen", "slda", "naive"].map(mean).into(),
         y_range: Some((0.0, 1.0)),
     });
-    let curve = |(task, points): (usize, &Vec<(f64, f64)>)| Series { name: format!("task {task}"), points: points.clone() };
+    let curve = |(task, points): (usize, &Vec<(f64, f64)>)| Series {
+        name: format!("task {task}"),
+        points: points.clone(),
+    };
     sections.push(Section::Curves {
         title: "Training loss".to_owned(),
         x_label: "step".to_owned(),
@@ -137,7 +169,12 @@ pub fn write_report(folder: &Path, facts: &Facts, outcome: &StreamOutcome, losse
     let fact = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let report = Report {
         title: "What the camera learned".to_owned(),
-        subtitle: format!("{} frames, {} tasks, {} test frames", outcome.frames, outcome.tasks.len(), outcome.test_frames),
+        subtitle: format!(
+            "{} frames, {} tasks, {} test frames",
+            outcome.frames,
+            outcome.tasks.len(),
+            outcome.test_frames
+        ),
         facts: vec![
             fact("source", &facts.source),
             fact("model", &facts.model),

@@ -79,7 +79,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         engine.load(problem, &state)?;
     }
     let mut rng = Rng::named(1, "bench");
-    let mut inputs = |count: usize| -> Vec<StepInput> { (0..count).map(|step| input(arguments, step, &mut rng)).collect() };
+    let mut inputs = |count: usize| -> Vec<StepInput> {
+        (0..count).map(|step| input(arguments, step, &mut rng)).collect()
+    };
     let (warmup, timed) = (inputs(arguments.warmup), inputs(arguments.steps));
     engine.step(&warmup)?;
     let start = Instant::now();
@@ -101,7 +103,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string(&figures)?);
     } else {
         println!("{line}");
-        println!("{}: {:.2} steps/s, {:.0} rows/s", figures.method, figures.steps_per_sec, figures.rows_per_sec);
+        println!(
+            "{}: {:.2} steps/s, {:.0} rows/s",
+            figures.method, figures.steps_per_sec, figures.rows_per_sec
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -130,7 +135,18 @@ fn problem(arguments: &Arguments) -> (Problem, crate::heads::Parameters) {
     let labels = (0..rows).map(label).collect();
     let optimizer = Optimizer::SGD;
     let state = architecture.init(1);
-    (Problem { architecture, objective, optimizer, rows: arguments.batch, table, labels, steps_per_submit: 8 }, state)
+    (
+        Problem {
+            architecture,
+            objective,
+            optimizer,
+            rows: arguments.batch,
+            table,
+            labels,
+            steps_per_submit: 8,
+        },
+        state,
+    )
 }
 
 /// Random samples; view 1 is a sample's even row, view 2 its odd one.

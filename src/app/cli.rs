@@ -7,7 +7,11 @@ use clap::{Parser, Subcommand};
 use super::{bench_step, doctor};
 
 #[derive(Parser)]
-#[command(name = "kaizen", version, about = "Learns new classes on the device without forgetting the old ones")]
+#[command(
+    name = "kaizen",
+    version,
+    about = "Learns new classes on the device without forgetting the old ones"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -62,7 +62,11 @@ struct Model {
 }
 
 impl Outcome {
-    fn of<T, E: std::fmt::Display>(asked: impl Into<String>, result: Result<T, E>, got: impl FnOnce(T) -> String) -> Self {
+    fn of<T, E: std::fmt::Display>(
+        asked: impl Into<String>,
+        result: Result<T, E>,
+        got: impl FnOnce(T) -> String,
+    ) -> Self {
         let asked = asked.into();
         match result {
             Ok(value) => Self { asked, works: true, got: Some(got(value)), why_not: None },
@@ -80,13 +84,18 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         ort_lib: arguments.ort_lib.clone(),
         threads: 0,
     };
-    let engine = Outcome::of(format!("{:?}", arguments.engine).to_lowercase(), engine::open(arguments.engine), |(_, line)| line);
+    let engine = Outcome::of(
+        format!("{:?}", arguments.engine).to_lowercase(),
+        engine::open(arguments.engine),
+        |(_, line)| line,
+    );
     let providers: Vec<_> = (Provider::ALL.into_iter())
         .map(|provider| {
             Outcome::of(provider.name(), backbone::load(&options(provider)), |b| b.provider().runtime.clone())
         })
         .collect();
-    let asked_provider = providers.iter().find(|p| p.asked == arguments.provider.name()).is_some_and(|p| p.works);
+    let asked_provider =
+        providers.iter().find(|p| p.asked == arguments.provider.name()).is_some_and(|p| p.works);
     let models = models(arguments.models_dir.as_deref());
     let sound = engine.works && asked_provider && !models.is_empty() && models.iter().all(|m| m.sound);
     let library = backbone::find_onnx_runtime(arguments.ort_lib.as_deref());
@@ -109,7 +118,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn models(folder: Option<&std::path::Path>) -> Vec<Model> {
-    let Ok(manifest) = backbone::locate(folder).and_then(|folder| Manifest::read(&folder)) else { return Vec::new() };
+    let Ok(manifest) = backbone::locate(folder).and_then(|folder| Manifest::read(&folder)) else {
+        return Vec::new();
+    };
     let model = |entry: &backbone::ModelEntry| {
         let read = entry.read();
         Model {
@@ -136,7 +147,12 @@ fn text(findings: &Findings) -> String {
     let mut lines = vec![format!("kaizen {}", findings.version), "adapters:".to_owned()];
     lines.extend(findings.adapters.iter().map(|adapter| format!("  {adapter}")));
     lines.extend(findings.adapters.is_empty().then(|| "  none".to_owned()));
-    lines.extend(["engine:".to_owned(), line(&findings.engine), "ONNX Runtime:".to_owned(), line(&findings.onnx_runtime)]);
+    lines.extend([
+        "engine:".to_owned(),
+        line(&findings.engine),
+        "ONNX Runtime:".to_owned(),
+        line(&findings.onnx_runtime),
+    ]);
     lines.push("providers (one real inference each):".to_owned());
     lines.extend(findings.providers.iter().map(line));
     lines.push("models:".to_owned());
@@ -145,6 +161,9 @@ fn text(findings: &Findings) -> String {
         Some(why) => format!("  no   {}: {why}", model.name),
     }));
     lines.extend(findings.power_mode.iter().map(|mode| format!("power mode: {mode}")));
-    lines.push(if findings.sound { "all that was asked for works" } else { "something asked for is missing" }.to_owned());
+    lines.push(
+        if findings.sound { "all that was asked for works" } else { "something asked for is missing" }
+            .to_owned(),
+    );
     lines.join("\n")
 }

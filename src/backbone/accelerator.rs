@@ -52,39 +52,22 @@ pub(super) fn register(
     let hints = preload(&source.runtime.path);
     let cuda = cuda(source.runtime)?;
     if provider == Provider::Cuda {
-        return Ok(Registration {
-            providers: vec![cuda],
-            hints,
-            engine_cache: None,
-        });
+        return Ok(Registration { providers: vec![cuda], hints, engine_cache: None });
     }
     let key = format!("{}-ort{}-trt", source.spec.sha256, source.runtime.version);
-    let cache = places
-        .tensorrt_cache(&key)
-        .ok_or("no folder for its engines: set HOME or XDG_CACHE_HOME")?;
+    let cache = places.tensorrt_cache(&key).ok_or("no folder for its engines: set HOME or XDG_CACHE_HOME")?;
     std::fs::create_dir_all(&cache)
         .map_err(|e| format!("no folder for its engines: {e}: {}", cache.display()))?;
     let tensorrt = tensorrt(source, input, &cache)?;
-    Ok(Registration {
-        providers: vec![tensorrt, cuda],
-        hints,
-        engine_cache: Some(cache),
-    })
+    Ok(Registration { providers: vec![tensorrt, cuda], hints, engine_cache: Some(cache) })
 }
 
 #[cfg(feature = "cuda")]
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "its twin for builds without the feature fails"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "its twin for builds without the feature fails")]
 fn cuda(runtime: &Runtime) -> Result<ExecutionProviderDispatch, String> {
     let cuda = ort::ep::CUDA::default();
     // TF32 rounds to 10 bits, so the features would not be those of the CPU; the switch is there since 1.18.
-    let cuda = if runtime.minor >= 18 {
-        cuda.with_tf32(false)
-    } else {
-        cuda
-    };
+    let cuda = if runtime.minor >= 18 { cuda.with_tf32(false) } else { cuda };
     Ok(cuda.build().error_on_failure())
 }
 
@@ -94,10 +77,7 @@ fn cuda(_: &Runtime) -> Result<ExecutionProviderDispatch, String> {
 }
 
 #[cfg(feature = "tensorrt")]
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "its twin for builds without the feature fails"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "its twin for builds without the feature fails")]
 fn tensorrt(source: &Source<'_>, input: &str, cache: &Path) -> Result<ExecutionProviderDispatch, String> {
     use super::onnxruntime::CHUNK;
     use crate::backbone::manifest::Precision;
@@ -131,11 +111,7 @@ fn preload(library: &Path) -> String {
         Some(format!("{}: {error}", path.display()))
     };
     let failures: Vec<String> = wheel_libraries(library).into_iter().filter_map(failure).collect();
-    if failures.is_empty() {
-        String::new()
-    } else {
-        format!("; also: {}", failures.join("; "))
-    }
+    if failures.is_empty() { String::new() } else { format!("; also: {}", failures.join("; ")) }
 }
 
 /// Libraries of the wheels beside `library`, in the order in which they need each other.
@@ -152,35 +128,21 @@ fn wheel_libraries(library: &Path) -> Vec<PathBuf> {
         "libnvinfer_plugin.so.",
         "libnvonnxparser.so.",
     ];
-    let wheel = library
-        .parent()
-        .filter(|folder| folder.ends_with("onnxruntime/capi"));
+    let wheel = library.parent().filter(|folder| folder.ends_with("onnxruntime/capi"));
     let Some(packages) = wheel.and_then(|folder| folder.ancestors().nth(2)) else {
         return Vec::new();
     };
     let list = |folder: &Path| -> Vec<PathBuf> {
-        std::fs::read_dir(folder)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-            .collect()
+        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
     };
-    let mut folders: Vec<PathBuf> = list(&packages.join("nvidia"))
-        .iter()
-        .map(|p| p.join("lib"))
-        .collect();
+    let mut folders: Vec<PathBuf> = list(&packages.join("nvidia")).iter().map(|p| p.join("lib")).collect();
     folders.push(packages.join("tensorrt_libs"));
     folders.sort();
     let files: Vec<PathBuf> = folders.iter().flat_map(|folder| list(folder)).collect();
     let named = |file: &Path, start: &str| {
-        file.file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with(start))
+        file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(start))
     };
-    ORDER
-        .iter()
-        .flat_map(|start| files.iter().filter(|file| named(file, start)).cloned())
-        .collect()
+    ORDER.iter().flat_map(|start| files.iter().filter(|file| named(file, start)).cloned()).collect()
 }
 
 #[cfg(test)]
@@ -204,13 +166,7 @@ mod tests {
         let runtime = put("nvidia/cu13/lib/libcudart.so.13");
         let wheel = put("onnxruntime/capi/libonnxruntime.so.1.31.1");
         assert_eq!(wheel_libraries(&wheel), [runtime, blas_lt, blas, cudnn, infer]);
-        assert_eq!(
-            wheel_libraries(&put("lib/x/libonnxruntime.so.1.31.1")),
-            Vec::<PathBuf>::new()
-        );
-        assert!(
-            preload(&wheel).contains("libcudart.so.13"),
-            "an empty file is no library"
-        );
+        assert_eq!(wheel_libraries(&put("lib/x/libonnxruntime.so.1.31.1")), Vec::<PathBuf>::new());
+        assert!(preload(&wheel).contains("libcudart.so.13"), "an empty file is no library");
     }
 }

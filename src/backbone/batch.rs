@@ -10,16 +10,10 @@ pub(super) fn check_images(spec: &BackboneSpec, images: &ArrayView4<'_, f32>) ->
     let (batch, side) = (images.dim().0, spec.input_size);
     let expected = [batch, 3, side, side];
     if images.shape() != expected {
-        return Err(Error::shape(
-            format!("images for backbone `{}`", spec.name),
-            expected,
-            images.shape(),
-        ));
+        return Err(Error::shape(format!("images for backbone `{}`", spec.name), expected, images.shape()));
     }
     // A clamp in the network can turn NaN into an ordinary number, so the features would not show it.
-    let bad = images
-        .axis_iter(Axis(0))
-        .position(|image| image.iter().any(|value| !value.is_finite()));
+    let bad = images.axis_iter(Axis(0)).position(|image| image.iter().any(|value| !value.is_finite()));
     bad.map_or(Ok(()), |row| Err(not_finite(row, "a pixel is not finite")))
 }
 
@@ -31,20 +25,12 @@ pub(super) fn check_features(spec: &BackboneSpec, rows: usize, values: Vec<f32>)
         expected: format!("[{rows}, {width}]"),
         got: format!("{got} values"),
     })?;
-    let bad = features
-        .rows()
-        .into_iter()
-        .position(|row| row.iter().any(|value| !value.is_finite()));
-    bad.map_or(Ok(features), |row| {
-        Err(not_finite(row, "its features are not finite"))
-    })
+    let bad = features.rows().into_iter().position(|row| row.iter().any(|value| !value.is_finite()));
+    bad.map_or(Ok(features), |row| Err(not_finite(row, "its features are not finite")))
 }
 
 fn not_finite(row: usize, reason: &str) -> Error {
-    Error::Frame {
-        name: format!("row {row} of the batch"),
-        reason: reason.into(),
-    }
+    Error::Frame { name: format!("row {row} of the batch"), reason: reason.into() }
 }
 
 /// A backbone has one input and one output.
@@ -54,10 +40,7 @@ pub(super) fn check_one_in_one_out(spec: &BackboneSpec, inputs: usize, outputs: 
     }
     let reason =
         format!("it has {inputs} inputs and {outputs} outputs, a backbone has one image in, one feature out");
-    Err(Error::Model {
-        path: spec.path.clone(),
-        reason,
-    })
+    Err(Error::Model { path: spec.path.clone(), reason })
 }
 
 /// The shapes that a file declares must be those of its manifest entry: `[any, 3, S, S]` in, `[any, D]` out. An empty
@@ -69,10 +52,7 @@ pub(super) fn check_declared(
 ) -> Result<()> {
     let fits = |declared: &[Option<usize>], needed: &[Option<usize>]| {
         declared.len() == needed.len()
-            && declared
-                .iter()
-                .zip(needed)
-                .all(|(d, n)| d.is_none() || n.is_none() || d == n)
+            && declared.iter().zip(needed).all(|(d, n)| d.is_none() || n.is_none() || d == n)
     };
     let side = Some(spec.input_size);
     let needed_input = [None, Some(3), side, side];
@@ -88,18 +68,11 @@ pub(super) fn check_declared(
 
 fn wrong(spec: &BackboneSpec, which: &str, expected: &[Option<usize>], got: &[Option<usize>]) -> Error {
     let text = |dims: &[Option<usize>]| {
-        let dims: Vec<_> = dims
-            .iter()
-            .map(|d| d.map_or_else(|| "any".into(), |d| d.to_string()))
-            .collect();
+        let dims: Vec<_> = dims.iter().map(|d| d.map_or_else(|| "any".into(), |d| d.to_string())).collect();
         format!("[{}]", dims.join(", "))
     };
     Error::Shape {
-        what: format!(
-            "{which} of {} (expected by manifest entry `{}`)",
-            spec.path.display(),
-            spec.name
-        ),
+        what: format!("{which} of {} (expected by manifest entry `{}`)", spec.path.display(), spec.name),
         expected: text(expected),
         got: text(got),
     }
@@ -136,15 +109,8 @@ mod tests {
         let mut images = pattern(3, 4);
         check_images(&spec(), &images.view()).unwrap();
         check_images(&spec(), &pattern(0, 4).view()).unwrap();
-        for wrong in [
-            Array4::zeros((3, 1, 4, 4)),
-            Array4::zeros((3, 3, 4, 5)),
-            Array4::zeros((1, 4, 4, 3)),
-        ] {
-            assert!(matches!(
-                check_images(&spec(), &wrong.view()),
-                Err(Error::Shape { .. })
-            ));
+        for wrong in [Array4::zeros((3, 1, 4, 4)), Array4::zeros((3, 3, 4, 5)), Array4::zeros((1, 4, 4, 3))] {
+            assert!(matches!(check_images(&spec(), &wrong.view()), Err(Error::Shape { .. })));
         }
         images[[1, 2, 3, 0]] = f32::NAN;
         let message = check_images(&spec(), &images.view()).unwrap_err().to_string();
@@ -153,17 +119,9 @@ mod tests {
 
     #[test]
     fn features_of_another_width_or_not_finite_are_refused_by_row() {
-        assert_eq!(
-            check_features(&spec(), 2, vec![1.0; 4]).unwrap(),
-            Array2::from_elem((2, 2), 1.0)
-        );
-        assert!(matches!(
-            check_features(&spec(), 2, vec![1.0; 6]),
-            Err(Error::Shape { .. })
-        ));
-        let message = check_features(&spec(), 2, vec![1.0, 1.0, 1.0, f32::INFINITY])
-            .unwrap_err()
-            .to_string();
+        assert_eq!(check_features(&spec(), 2, vec![1.0; 4]).unwrap(), Array2::from_elem((2, 2), 1.0));
+        assert!(matches!(check_features(&spec(), 2, vec![1.0; 6]), Err(Error::Shape { .. })));
+        let message = check_features(&spec(), 2, vec![1.0, 1.0, 1.0, f32::INFINITY]).unwrap_err().to_string();
         assert!(message.contains("row 1"), "{message}");
     }
 
@@ -174,18 +132,11 @@ mod tests {
         check_declared(&spec(), &some(&[1, 3, 4, 4]), &some(&[1, 2])).unwrap();
         check_declared(&spec(), &open, &[]).unwrap();
         for input in [&[1, 4, 4, 3][..], &[1, 3, 8, 8], &[1, 3, 4]] {
-            let message = check_declared(&spec(), &some(input), &[])
-                .unwrap_err()
-                .to_string();
+            let message = check_declared(&spec(), &some(input), &[]).unwrap_err().to_string();
             assert!(message.contains("input of m.onnx"), "{message}");
         }
-        let message = check_declared(&spec(), &open, &[None, Some(5)])
-            .unwrap_err()
-            .to_string();
-        assert!(
-            message.contains("output of m.onnx") && message.contains("[any, 2]"),
-            "{message}"
-        );
+        let message = check_declared(&spec(), &open, &[None, Some(5)]).unwrap_err().to_string();
+        assert!(message.contains("output of m.onnx") && message.contains("[any, 2]"), "{message}");
     }
 
     #[test]

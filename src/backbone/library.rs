@@ -16,10 +16,7 @@ pub(super) struct Runtime {
     /// e.g. `1.31.1`.
     pub(super) version: String,
     /// The 31 of it.
-    #[cfg_attr(
-        not(feature = "cuda"),
-        expect(dead_code, reason = "only CUDA's options depend on it")
-    )]
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "only CUDA's options depend on it"))]
     pub(super) minor: u32,
 }
 
@@ -31,9 +28,7 @@ impl Runtime {
 
     /// Whether `libonnxruntime_providers_<name>.so` lies beside the library: without it the provider cannot load.
     pub(super) fn has_provider(&self, name: &str) -> bool {
-        self.path
-            .with_file_name(format!("libonnxruntime_providers_{name}.so"))
-            .exists()
+        self.path.with_file_name(format!("libonnxruntime_providers_{name}.so")).exists()
     }
 }
 
@@ -68,18 +63,10 @@ fn kept_runtime(
 fn start(found: Found) -> Result<Runtime, String> {
     let failed = |what: &dyn std::fmt::Display| format!("{}: {what}", found.path.display());
     let builder = ort::init_from(&found.path).map_err(|e| failed(&e))?;
-    let environment = builder
-        .with_name("kaizen-edge")
-        .with_telemetry(false)
-        .build()
-        .map_err(|e| failed(&e))?;
+    let environment =
+        builder.with_name("kaizen-edge").with_telemetry(false).build().map_err(|e| failed(&e))?;
     let version = version_of(&found);
-    Ok(Runtime {
-        environment,
-        path: found.path,
-        version,
-        minor: found.minor,
-    })
+    Ok(Runtime { environment, path: found.path, version, minor: found.minor })
 }
 
 /// The full version is in the file name (`libonnxruntime.so.1.31.1`); the probe knows the minor one only.
@@ -120,10 +107,7 @@ fn search(
         let path = places.current_dir.join(path);
         return match examine(&path, probe) {
             Ok(found) => Ok(found),
-            Err(why) => Err(format!(
-                "no ONNX Runtime at {} (from {by}): {why}",
-                path.display()
-            )),
+            Err(why) => Err(format!("no ONNX Runtime at {} (from {by}): {why}", path.display())),
         };
     }
     for folder in folders(places) {
@@ -139,10 +123,7 @@ fn search(
         }
     }
     let command = install_command(places);
-    Err(one_line(&format!(
-        "no ONNX Runtime library found; looked in {}; {command}",
-        tried.join(", ")
-    )))
+    Err(one_line(&format!("no ONNX Runtime library found; looked in {}; {command}", tried.join(", "))))
 }
 
 fn examine(path: &Path, probe: &dyn Fn(&Path) -> Option<u32>) -> Result<Found, String> {
@@ -152,9 +133,9 @@ fn examine(path: &Path, probe: &dyn Fn(&Path) -> Option<u32>) -> Result<Found, S
     let path = canonical(path);
     match probe(&path) {
         None => Err("it is not a loadable ONNX Runtime 1.x library".into()),
-        Some(minor) if minor < OLDEST_MINOR => Err(format!(
-            "it is version 1.{minor}, needed is 1.{OLDEST_MINOR} or newer"
-        )),
+        Some(minor) if minor < OLDEST_MINOR => {
+            Err(format!("it is version 1.{minor}, needed is 1.{OLDEST_MINOR} or newer"))
+        }
         Some(minor) => Ok(Found { path, minor }),
     }
 }
@@ -170,16 +151,8 @@ fn folders(places: &Places) -> Vec<PathBuf> {
     folders.push(cache.clone());
     folders.push(cache.join("onnxruntime/capi"));
     let system = |relative: &str| places.system_root.join(relative);
-    let environments = places
-        .virtual_env
-        .iter()
-        .cloned()
-        .chain([places.current_dir.join(".venv")]);
-    let prefixes = places
-        .user_prefix
-        .iter()
-        .cloned()
-        .chain([system("usr/local"), system("usr")]);
+    let environments = places.virtual_env.iter().cloned().chain([places.current_dir.join(".venv")]);
+    let prefixes = places.user_prefix.iter().cloned().chain([system("usr/local"), system("usr")]);
     for prefix in environments.chain(prefixes) {
         folders.extend(wheel_folders(&prefix.join("lib")));
     }
@@ -191,26 +164,17 @@ fn folders(places: &Places) -> Vec<PathBuf> {
 /// `lib/python3*/{site,dist}-packages/onnxruntime/capi` under a Python prefix, those that exist.
 fn wheel_folders(lib: &Path) -> Vec<PathBuf> {
     let pythons = sorted_entries(lib, |name| name.starts_with("python3"));
-    let packages = pythons
-        .iter()
-        .flat_map(|python| ["site-packages", "dist-packages"].map(|p| python.join(p)));
-    packages
-        .map(|p| p.join("onnxruntime/capi"))
-        .filter(|folder| folder.is_dir())
-        .collect()
+    let packages =
+        pythons.iter().flat_map(|python| ["site-packages", "dist-packages"].map(|p| python.join(p)));
+    packages.map(|p| p.join("onnxruntime/capi")).filter(|folder| folder.is_dir()).collect()
 }
 
 /// `libonnxruntime.so` and `libonnxruntime.so.*` of a folder: the plain name first, then from new to old.
 fn libraries_in(folder: &Path) -> Vec<PathBuf> {
-    let mut found = sorted_entries(folder, |name| {
-        name == "libonnxruntime.so" || name.starts_with("libonnxruntime.so.")
-    });
+    let mut found =
+        sorted_entries(folder, |name| name == "libonnxruntime.so" || name.starts_with("libonnxruntime.so."));
     found.sort_by_key(|path| {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let numbers: Vec<u32> = name.split('.').filter_map(|part| part.parse().ok()).collect();
         (!numbers.is_empty(), std::cmp::Reverse(numbers))
     });

@@ -114,17 +114,9 @@ impl ModelEntry {
 
     fn check(&self, manifest: &Path) -> Result<()> {
         let refuse = |reason: String| {
-            Err(Error::Model {
-                path: manifest.into(),
-                reason: format!("model `{}`: {reason}", self.name),
-            })
+            Err(Error::Model { path: manifest.into(), reason: format!("model `{}`: {reason}", self.name) })
         };
-        if self.sha256.len() != 64
-            || !self
-                .sha256
-                .bytes()
-                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        {
+        if self.sha256.len() != 64 || !self.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return refuse(format!(
                 "`sha256` is `{}`: needed are 64 lower-case hexadecimal digits",
                 self.sha256
@@ -171,28 +163,20 @@ impl Manifest {
 
     fn parse(text: &str, folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST_FILE);
-        let mut manifest: Self = toml::from_str(text).map_err(|e| Error::Model {
-            path: path.clone(),
-            reason: format!("manifest: {e}"),
-        })?;
+        let mut manifest: Self = toml::from_str(text)
+            .map_err(|e| Error::Model { path: path.clone(), reason: format!("manifest: {e}") })?;
         for entry in &mut manifest.models {
             entry.folder = folder.into();
             entry.check(&path)?;
         }
         for (at, entry) in manifest.models.iter().enumerate() {
             if manifest.models[..at].iter().any(|other| other.name == entry.name) {
-                return Err(Error::Model {
-                    path,
-                    reason: format!("model `{}` is there twice", entry.name),
-                });
+                return Err(Error::Model { path, reason: format!("model `{}` is there twice", entry.name) });
             }
         }
         if manifest.get(&manifest.default).is_none() {
-            let reason = format!(
-                "default `{}` is not a model; there are: {}",
-                manifest.default,
-                manifest.names()
-            );
+            let reason =
+                format!("default `{}` is not a model; there are: {}", manifest.default, manifest.names());
             return Err(Error::Model { path, reason });
         }
         Ok(manifest)
@@ -205,11 +189,7 @@ impl Manifest {
     }
 
     fn names(&self) -> String {
-        self.models
-            .iter()
-            .map(|entry| entry.name.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
+        self.models.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -228,28 +208,16 @@ pub(super) fn locate_in(models_dir: Option<&Path>, places: &Places) -> Result<Pa
     if let Some(found) = folders.iter().find(|folder| folder.join(MANIFEST_FILE).is_file()) {
         return Ok(found.clone());
     }
-    let looked = folders
-        .iter()
-        .map(|f| f.display().to_string())
-        .collect::<Vec<_>>()
-        .join(", ");
+    let looked = folders.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join(", ");
     let reason =
         format!("no {MANIFEST_FILE} in any of: {looked}; run in the project's folder or give `--models-dir`");
-    Err(Error::Model {
-        path: folders.into_iter().next().unwrap_or_default(),
-        reason,
-    })
+    Err(Error::Model { path: folders.into_iter().next().unwrap_or_default(), reason })
 }
 
 fn standard_folders(places: &Places) -> Vec<PathBuf> {
     let mut folders = vec![places.current_dir.join("models")];
     if let Some(program_dir) = &places.program_dir {
-        folders.extend(
-            program_dir
-                .ancestors()
-                .take(5)
-                .map(|folder| folder.join("models")),
-        );
+        folders.extend(program_dir.ancestors().take(5).map(|folder| folder.join("models")));
     }
     folders.extend(places.data_dir.as_ref().map(|dir| dir.join("models")));
     folders.extend(
@@ -306,11 +274,7 @@ fn resolve_file(file: &Path) -> Result<ModelEntry> {
         }
     }
     let stem = name.file_stem().unwrap_or_default().to_string_lossy();
-    let head = if has_manifest {
-        String::new()
-    } else {
-        format!("default = \"{stem}\"\n\n")
-    };
+    let head = if has_manifest { String::new() } else { format!("default = \"{stem}\"\n\n") };
     let reason = format!(
         "it is in no manifest, so its input is not known; add this to {} and fill in what is in <>:\n{head}[[model]]\n\
          name = \"{stem}\"\nfile = \"{}\"\nsha256 = \"{}\"\nlicence = \"<licence>\"\norigin = \"<where from>\"\n\
@@ -320,18 +284,12 @@ fn resolve_file(file: &Path) -> Result<ModelEntry> {
         name.display(),
         sha256_hex(&bytes),
     );
-    Err(Error::Model {
-        path: file.into(),
-        reason,
-    })
+    Err(Error::Model { path: file.into(), reason })
 }
 
 /// SHA-256 of `bytes` as 64 lower-case hexadecimal digits.
 pub(super) fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

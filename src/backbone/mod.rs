@@ -106,13 +106,7 @@ pub struct BackboneOptions {
 
 impl Default for BackboneOptions {
     fn default() -> Self {
-        Self {
-            model: None,
-            models_dir: None,
-            provider: Provider::Auto,
-            ort_lib: None,
-            threads: 0,
-        }
+        Self { model: None, models_dir: None, provider: Provider::Auto, ort_lib: None, threads: 0 }
     }
 }
 
@@ -131,30 +125,17 @@ pub fn load(options: &BackboneOptions) -> Result<Box<dyn Backbone>> {
         match open(provider, options, &places, &spec, &onnx, &attempts) {
             Ok(backbone) => return Ok(backbone),
             Err(Error::Provider { reason, .. }) => {
-                attempts.push(ProviderAttempt {
-                    provider,
-                    failure: Some(reason),
-                });
+                attempts.push(ProviderAttempt { provider, failure: Some(reason) });
             }
             Err(other) => return Err(other),
         }
     }
-    let reasons: Vec<_> = attempts
-        .iter()
-        .filter_map(|a| Some((a.provider, a.failure.as_deref()?)))
-        .collect();
+    let reasons: Vec<_> = attempts.iter().filter_map(|a| Some((a.provider, a.failure.as_deref()?))).collect();
     let reason = match reasons.as_slice() {
         [(_, only)] => (*only).to_owned(),
-        several => several
-            .iter()
-            .map(|(p, why)| format!("{p}: {why}"))
-            .collect::<Vec<_>>()
-            .join("; "),
+        several => several.iter().map(|(p, why)| format!("{p}: {why}")).collect::<Vec<_>>().join("; "),
     };
-    Err(Error::Provider {
-        asked: options.provider.to_string(),
-        reason,
-    })
+    Err(Error::Provider { asked: options.provider.to_string(), reason })
 }
 
 /// Path and version of the ONNX Runtime library that this process uses, e.g. `ONNX Runtime 1.31.1 at …`; loads it.
@@ -163,10 +144,7 @@ pub fn load(options: &BackboneOptions) -> Result<Box<dyn Backbone>> {
 /// [`Error::Provider`] with the places looked at and the command that installs one.
 pub fn find_onnx_runtime(ort_lib: Option<&Path>) -> Result<String> {
     let found = library::runtime(ort_lib, &Places::of_process()?);
-    let runtime = found.map_err(|reason| Error::Provider {
-        asked: Provider::Cpu.to_string(),
-        reason,
-    })?;
+    let runtime = found.map_err(|reason| Error::Provider { asked: Provider::Cpu.to_string(), reason })?;
     Ok(runtime.describe())
 }
 
@@ -188,31 +166,15 @@ fn open(
 ) -> Result<Box<dyn Backbone>> {
     let report = |runtime: String| {
         let mut attempts = before.to_vec();
-        attempts.push(ProviderAttempt {
-            provider: got,
-            failure: None,
-        });
-        ProviderReport {
-            asked: options.provider,
-            got,
-            runtime,
-            attempts,
-        }
+        attempts.push(ProviderAttempt { provider: got, failure: None });
+        ProviderReport { asked: options.provider, got, runtime, attempts }
     };
     let mut backbone: Box<dyn Backbone> = if got == Provider::Tract {
         open_tract(spec, &report, onnx, options.threads)?
     } else {
-        let runtime =
-            library::runtime(options.ort_lib.as_deref(), places).map_err(|reason| Error::Provider {
-                asked: got.to_string(),
-                reason,
-            })?;
-        let source = onnxruntime::Source {
-            spec,
-            onnx,
-            runtime,
-            threads: options.threads,
-        };
+        let runtime = library::runtime(options.ort_lib.as_deref(), places)
+            .map_err(|reason| Error::Provider { asked: got.to_string(), reason })?;
+        let source = onnxruntime::Source { spec, onnx, runtime, threads: options.threads };
         let report = report(runtime.describe());
         Box::new(if onnxruntime::is_accelerator(got) {
             onnxruntime::OrtBackbone::on_accelerator(&source, report, places)?
@@ -220,15 +182,12 @@ fn open(
             onnxruntime::OrtBackbone::on_cpu(&source, report)?
         })
     };
-    backbone
-        .embed(batch::pattern(1, spec.input_size).view())
-        .map_err(|e| match e {
-            Error::Frame { reason, .. } => Error::Model {
-                path: spec.path.clone(),
-                reason: format!("tried with a fixed pattern: {reason}"),
-            },
-            other => other,
-        })?;
+    backbone.embed(batch::pattern(1, spec.input_size).view()).map_err(|e| match e {
+        Error::Frame { reason, .. } => {
+            Error::Model { path: spec.path.clone(), reason: format!("tried with a fixed pattern: {reason}") }
+        }
+        other => other,
+    })?;
     Ok(backbone)
 }
 
@@ -240,12 +199,7 @@ fn open_tract(
     threads: usize,
 ) -> Result<Box<dyn Backbone>> {
     let report = report(tract::RUNTIME.into());
-    Ok(Box::new(tract::TractBackbone::load(
-        spec.clone(),
-        report,
-        onnx,
-        threads,
-    )?))
+    Ok(Box::new(tract::TractBackbone::load(spec.clone(), report, onnx, threads)?))
 }
 
 #[cfg(not(feature = "tract"))]
@@ -255,10 +209,7 @@ fn open_tract(
     _: &[u8],
     _: usize,
 ) -> Result<Box<dyn Backbone>> {
-    Err(Error::Provider {
-        asked: Provider::Tract.to_string(),
-        reason: accelerator::not_compiled_in("tract"),
-    })
+    Err(Error::Provider { asked: Provider::Tract.to_string(), reason: accelerator::not_compiled_in("tract") })
 }
 
 #[cfg(test)]

@@ -39,27 +39,18 @@ impl OrtBackbone {
     /// A session on the CPU.
     pub(super) fn on_cpu(source: &Source<'_>, report: ProviderReport) -> Result<Self> {
         let spec = source.spec.clone();
-        let session = builder(source)
-            .and_then(|mut b| b.commit_from_memory(source.onnx))
-            .map_err(|e| {
-                let reason = format!(
-                    "ONNX Runtime cannot load it (cut short, or too new for {}?): {e}",
-                    source.runtime.describe()
-                );
-                Error::Model {
-                    path: spec.path.clone(),
-                    reason,
-                }
-            })?;
+        let session = builder(source).and_then(|mut b| b.commit_from_memory(source.onnx)).map_err(|e| {
+            let reason = format!(
+                "ONNX Runtime cannot load it (cut short, or too new for {}?): {e}",
+                source.runtime.describe()
+            );
+            Error::Model { path: spec.path.clone(), reason }
+        })?;
         check_one_in_one_out(&spec, session.inputs().len(), session.outputs().len())?;
         let input = declared(&session.inputs()[0], &spec)?;
         let output = declared(&session.outputs()[0], &spec)?;
         check_declared(&spec, &input, &output)?;
-        Ok(Self {
-            spec,
-            report,
-            session,
-        })
+        Ok(Self { spec, report, session })
     }
 
     /// A session on CUDA or TensorRT, all of it: no part of the graph may go to the CPU unseen. Its features of a
@@ -71,10 +62,7 @@ impl OrtBackbone {
         places: &Places,
     ) -> Result<Self> {
         let provider = report.got;
-        let failed = |reason: String| Error::Provider {
-            asked: provider.to_string(),
-            reason,
-        };
+        let failed = |reason: String| Error::Provider { asked: provider.to_string(), reason };
         accelerator::check_library(provider, source.runtime).map_err(failed)?;
         let images = pattern(2, source.spec.input_size);
         let mut on_cpu = Self::on_cpu(source, report)?;
@@ -84,8 +72,7 @@ impl OrtBackbone {
         let registration = accelerator::register(provider, source, input, places).map_err(failed)?;
         let session = builder(source)
             .and_then(|b| {
-                Ok(b.with_disable_cpu_fallback()?
-                    .with_execution_providers(registration.providers)?)
+                Ok(b.with_disable_cpu_fallback()?.with_execution_providers(registration.providers)?)
             })
             .and_then(|mut b| b.commit_from_memory(source.onnx))
             .map_err(|e| failed(format!("{e}{}", registration.hints)))?;
@@ -132,11 +119,7 @@ impl Backbone for OrtBackbone {
         for chunk in images.axis_chunks_iter(Axis(0), CHUNK) {
             let values = self.run(&chunk).map_err(|e| Error::Provider {
                 asked: self.report.asked.to_string(),
-                reason: format!(
-                    "{} failed while running {}: {e}",
-                    self.report.got,
-                    self.spec.path.display()
-                ),
+                reason: format!("{} failed while running {}: {e}", self.report.got, self.spec.path.display()),
             })?;
             features.extend(values);
         }
@@ -156,17 +139,12 @@ fn builder(source: &Source<'_>) -> ort::Result<SessionBuilder> {
 /// Declared dimensions; `None` where the file leaves one open.
 fn declared(outlet: &Outlet, spec: &BackboneSpec) -> Result<Vec<Option<usize>>> {
     match outlet.dtype() {
-        ValueType::Tensor {
-            ty: TensorElementType::Float32,
-            shape,
-            ..
-        } => Ok(shape.iter().map(|dim| usize::try_from(*dim).ok()).collect()),
+        ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } => {
+            Ok(shape.iter().map(|dim| usize::try_from(*dim).ok()).collect())
+        }
         other => Err(Error::Model {
             path: spec.path.clone(),
-            reason: format!(
-                "`{}` is {other:?}, needed is a tensor of 32-bit floats",
-                outlet.name()
-            ),
+            reason: format!("`{}` is {other:?}, needed is a tensor of 32-bit floats", outlet.name()),
         }),
     }
 }

@@ -31,19 +31,12 @@ pub(super) struct Places {
 impl Places {
     /// The places of this process.
     pub(super) fn of_process() -> Result<Self> {
-        let folder = |name: &str| {
-            std::env::var_os(name)
-                .filter(|v| !v.is_empty())
-                .map(PathBuf::from)
-        };
+        let folder = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let home = folder("HOME");
         let under_home = |relative: &str| home.as_ref().map(|h| h.join(relative));
         let base = |variable: &str, relative: &str| {
             // A relative XDG path is to be ignored (XDG Base Directory Specification).
-            folder(variable)
-                .filter(|p| p.is_absolute())
-                .or_else(|| under_home(relative))
-                .map(|p| p.join(APP))
+            folder(variable).filter(|p| p.is_absolute()).or_else(|| under_home(relative)).map(|p| p.join(APP))
         };
         Ok(Self {
             ort_dylib_path: folder("ORT_DYLIB_PATH"),
@@ -52,9 +45,7 @@ impl Places {
             user_prefix: under_home(".local"),
             virtual_env: folder("VIRTUAL_ENV"),
             current_dir: std::env::current_dir().map_err(Error::io("."))?,
-            program_dir: std::env::current_exe()
-                .ok()
-                .and_then(|p| p.parent().map(Path::to_path_buf)),
+            program_dir: std::env::current_exe().ok().and_then(|p| p.parent().map(Path::to_path_buf)),
             system_root: PathBuf::from("/"),
         })
     }
@@ -71,14 +62,9 @@ impl Places {
 
     /// Whether an NVIDIA driver is loaded.
     pub(super) fn has_nvidia_driver(&self) -> bool {
-        [
-            "dev/nvidiactl",
-            "proc/driver/nvidia/version",
-            "dev/nvhost-gpu",
-            "dev/nvmap",
-        ]
-        .iter()
-        .any(|place| self.system_root.join(place).exists())
+        ["dev/nvidiactl", "proc/driver/nvidia/version", "dev/nvhost-gpu", "dev/nvmap"]
+            .iter()
+            .any(|place| self.system_root.join(place).exists())
     }
 }
 
@@ -107,16 +93,8 @@ mod tests {
     fn places_of_this_process_are_absolute() {
         let places = Places::of_process().unwrap();
         assert!(places.current_dir.is_absolute());
-        assert!(
-            places
-                .cache_dir
-                .is_none_or(|p| p.is_absolute() && p.ends_with(APP))
-        );
-        assert!(
-            places
-                .data_dir
-                .is_none_or(|p| p.is_absolute() && p.ends_with(APP))
-        );
+        assert!(places.cache_dir.is_none_or(|p| p.is_absolute() && p.ends_with(APP)));
+        assert!(places.data_dir.is_none_or(|p| p.is_absolute() && p.ends_with(APP)));
     }
 
     #[test]

@@ -83,10 +83,7 @@ impl ProviderReport {
     /// One start-up line: what was asked, what was got, and why the ones before it were passed over.
     #[must_use]
     pub fn line(&self) -> String {
-        let mut line = format!(
-            "provider: asked {}, got {} ({})",
-            self.asked, self.got, self.runtime
-        );
+        let mut line = format!("provider: asked {}, got {} ({})", self.asked, self.got, self.runtime);
         for same in self.attempts.chunk_by(|a, b| a.failure == b.failure) {
             if let Some(why) = &same[0].failure {
                 let names: Vec<_> = same.iter().map(|attempt| attempt.provider.name()).collect();
@@ -124,23 +121,11 @@ mod tests {
             got: Provider::Tract,
             runtime: "tract".into(),
             attempts: vec![
-                ProviderAttempt {
-                    provider: Provider::Cuda,
-                    failure: Some("no\n  library".into()),
-                },
-                ProviderAttempt {
-                    provider: Provider::Cpu,
-                    failure: Some("no\n  library".into()),
-                },
-                ProviderAttempt {
-                    provider: Provider::Tract,
-                    failure: None,
-                },
+                ProviderAttempt { provider: Provider::Cuda, failure: Some("no\n  library".into()) },
+                ProviderAttempt { provider: Provider::Cpu, failure: Some("no\n  library".into()) },
+                ProviderAttempt { provider: Provider::Tract, failure: None },
             ],
         };
-        assert_eq!(
-            report.line(),
-            "provider: asked auto, got tract (tract); not cuda, cpu: no library"
-        );
+        assert_eq!(report.line(), "provider: asked auto, got tract (tract); not cuda, cpu: no library");
     }
 }

@@ -37,9 +37,7 @@ fn ort_is_here(test: &str) -> bool {
 /// The providers on the CPU that can run here.
 fn cpu_providers(test: &str) -> Vec<Provider> {
     let ort = ort_is_here(test).then_some(Provider::Cpu);
-    ort.into_iter()
-        .chain(cfg!(feature = "tract").then_some(Provider::Tract))
-        .collect()
+    ort.into_iter().chain(cfg!(feature = "tract").then_some(Provider::Tract)).collect()
 }
 
 /// Largest difference relative to the largest value.
@@ -77,20 +75,14 @@ fn refusal(file: &Path, provider: Provider) -> Error {
 #[test]
 fn tract_and_onnx_runtime_agree_at_every_batch_size() {
     let providers = cpu_providers("tract_and_onnx_runtime_agree_at_every_batch_size");
-    let mut backbones: Vec<_> = providers
-        .iter()
-        .map(|p| load(&options(&model(FP32), *p)).unwrap())
-        .collect();
+    let mut backbones: Vec<_> = providers.iter().map(|p| load(&options(&model(FP32), *p)).unwrap()).collect();
     for backbone in &backbones {
         println!("{}", backbone.provider().line());
         assert_eq!(backbone.feature_class(), "fp32");
     }
     let width = backbones[0].spec().feature_width;
     let images = batch::pattern(5, backbones[0].spec().input_size);
-    let whole: Vec<_> = backbones
-        .iter_mut()
-        .map(|b| b.embed(images.view()).unwrap())
-        .collect();
+    let whole: Vec<_> = backbones.iter_mut().map(|b| b.embed(images.view()).unwrap()).collect();
     for size in [0, 1, 3, 5] {
         // Taken from the end, so that a row depends neither on its place nor on its neighbours.
         let last = ndarray::Slice::from(5 - size..);
@@ -99,11 +91,7 @@ fn tract_and_onnx_runtime_agree_at_every_batch_size() {
             let features = backbone.embed(part).unwrap();
             assert_eq!(features.dim(), (size, width));
             let expected = whole.slice_axis(Axis(0), last).to_owned();
-            assert!(
-                relative(&features, &expected) < 1e-4,
-                "batch of {size} on {}",
-                backbone.provider().got
-            );
+            assert!(relative(&features, &expected) < 1e-4, "batch of {size} on {}", backbone.provider().got);
         }
     }
     if let [ort, tract] = whole.as_slice() {
@@ -112,10 +100,7 @@ fn tract_and_onnx_runtime_agree_at_every_batch_size() {
         assert!(error < 1e-4, "{error}");
         let mut swapped = tract.clone();
         swapped.invert_axis(Axis(0));
-        assert!(
-            relative(&swapped, ort) > 1e-2,
-            "the comparison must notice rows in the wrong order"
-        );
+        assert!(relative(&swapped, ort) > 1e-2, "the comparison must notice rows in the wrong order");
     }
 }
 
@@ -130,18 +115,11 @@ fn int8_features_of_tract_and_onnx_runtime_are_of_one_class() {
         features.push(backbone.embed(images.view()).unwrap());
     }
     if let [ort, tract] = features.as_slice() {
-        println!(
-            "int8: relative {:e}, cosine {}",
-            relative(tract, ort),
-            least_cosine(tract, ort)
-        );
+        println!("int8: relative {:e}, cosine {}", relative(tract, ort), least_cosine(tract, ort));
         assert!(least_cosine(tract, ort) > 0.99);
         let mut swapped = tract.clone();
         swapped.invert_axis(Axis(0));
-        assert!(
-            least_cosine(&swapped, ort) < 0.99,
-            "the comparison must notice rows in the wrong order"
-        );
+        assert!(least_cosine(&swapped, ort) < 0.99, "the comparison must notice rows in the wrong order");
     }
 }
 
@@ -151,10 +129,7 @@ fn a_file_that_is_not_as_its_entry_says_is_refused() {
     for provider in cpu_providers("a_file_that_is_not_as_its_entry_says_is_refused") {
         let (_dir, short) = folder_with(&bytes[..bytes.len() / 2], FP32, |_| ());
         let error = refusal(&short, provider);
-        assert!(
-            matches!(error, Error::Model { .. }) && error.to_string().contains("cut short"),
-            "{error}"
-        );
+        assert!(matches!(error, Error::Model { .. }) && error.to_string().contains("cut short"), "{error}");
 
         let (_dir, small) = folder_with(&bytes, FP32, |entry| entry.input_size = 192);
         let error = refusal(&small, provider);
@@ -165,32 +140,18 @@ fn a_file_that_is_not_as_its_entry_says_is_refused() {
 
         let (_dir, narrow) = folder_with(&bytes, FP32, |entry| entry.feature_width = 1000);
         let error = refusal(&narrow, provider);
-        assert!(
-            matches!(error, Error::Shape { .. }) && error.to_string().contains("[any, 1000]"),
-            "{error}"
-        );
+        assert!(matches!(error, Error::Shape { .. }) && error.to_string().contains("[any, 1000]"), "{error}");
 
         let (_dir, changed) = folder_with(&bytes, FP32, |entry| entry.sha256 = "0".repeat(64));
         let error = refusal(&changed, provider);
-        assert!(
-            matches!(error, Error::Model { .. }) && error.to_string().contains("SHA-256"),
-            "{error}"
-        );
+        assert!(matches!(error, Error::Model { .. }) && error.to_string().contains("SHA-256"), "{error}");
 
         let mut good = load(&options(&model(FP32), provider)).unwrap();
         let side = good.spec().input_size;
-        assert!(matches!(
-            good.embed(batch::pattern(2, side - 1).view()),
-            Err(Error::Shape { .. })
-        ));
+        assert!(matches!(good.embed(batch::pattern(2, side - 1).view()), Err(Error::Shape { .. })));
         let mut images = batch::pattern(2, side);
         images[[1, 0, 0, 0]] = f32::NAN;
-        assert!(
-            good.embed(images.view())
-                .unwrap_err()
-                .to_string()
-                .contains("row 1")
-        );
+        assert!(good.embed(images.view()).unwrap_err().to_string().contains("row 1"));
     }
 }
 
@@ -201,23 +162,13 @@ fn the_provider_asked_for_is_got_or_refused_and_auto_says_why() {
         ..options(&model(FP32), Provider::Cpu)
     };
     let error = load(&missing).map(|_| ()).unwrap_err();
-    assert!(
-        matches!(error, Error::Provider { .. }) && error.to_string().contains("/nowhere"),
-        "{error}"
-    );
+    assert!(matches!(error, Error::Provider { .. }) && error.to_string().contains("/nowhere"), "{error}");
 
     if cfg!(feature = "tract") {
-        let auto = load(&BackboneOptions {
-            provider: Provider::Auto,
-            ..missing
-        })
-        .unwrap();
+        let auto = load(&BackboneOptions { provider: Provider::Auto, ..missing }).unwrap();
         let line = auto.provider().line();
         assert_eq!(auto.provider().got, Provider::Tract);
-        assert!(
-            line.contains("asked auto, got tract") && line.contains("/nowhere"),
-            "{line}"
-        );
+        assert!(line.contains("asked auto, got tract") && line.contains("/nowhere"), "{line}");
     }
     if !ort_is_here("the_provider_asked_for_is_got_or_refused_and_auto_says_why") {
         return;
@@ -225,16 +176,10 @@ fn the_provider_asked_for_is_got_or_refused_and_auto_says_why() {
     let auto = load(&options(&model(FP32), Provider::Auto)).unwrap();
     let report = auto.provider();
     println!("{}", report.line());
-    assert_eq!(
-        report.attempts.last().map(|a| (a.provider, &a.failure)),
-        Some((report.got, &None))
-    );
+    assert_eq!(report.attempts.last().map(|a| (a.provider, &a.failure)), Some((report.got, &None)));
     for attempt in &report.attempts[..report.attempts.len() - 1] {
         let error = refusal(&model(FP32), attempt.provider).to_string();
         let why = attempt.failure.as_deref().unwrap();
-        assert!(
-            error.contains(why) && error.contains(attempt.provider.name()),
-            "{error}"
-        );
+        assert!(error.contains(why) && error.contains(attempt.provider.name()), "{error}");
     }
 }

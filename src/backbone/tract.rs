@@ -35,10 +35,7 @@ impl TractBackbone {
         onnx: &[u8],
         threads: usize,
     ) -> Result<Self> {
-        let refuse = |reason: String| Error::Model {
-            path: spec.path.clone(),
-            reason,
-        };
+        let refuse = |reason: String| Error::Model { path: spec.path.clone(), reason };
         // A file may state the shapes between its nodes for a batch of unknown size, which contradicts the batch of
         // one that is fixed below; tract finds them itself.
         let framework = tract_onnx::onnx().with_ignore_value_info(true);
@@ -64,12 +61,7 @@ impl TractBackbone {
                 asked: report.asked.to_string(),
                 reason: format!("no threads: {e}"),
             })?;
-        Ok(Self {
-            spec,
-            report,
-            graph,
-            threads,
-        })
+        Ok(Self { spec, report, graph, threads })
     }
 
     fn embed_one(&self, image: &[f32]) -> TractResult<Vec<f32>> {
@@ -95,10 +87,7 @@ impl Backbone for TractBackbone {
         let views: Vec<_> = images.axis_iter(Axis(0)).collect();
         let this = &*self;
         let rows: TractResult<Vec<Vec<f32>>> = self.threads.install(|| {
-            views
-                .par_iter()
-                .map(|image| this.embed_one(image.as_slice().unwrap_or_default()))
-                .collect()
+            views.par_iter().map(|image| this.embed_one(image.as_slice().unwrap_or_default())).collect()
         });
         let rows = rows.map_err(|e| Error::Provider {
             asked: self.report.asked.to_string(),
@@ -111,9 +100,7 @@ impl Backbone for TractBackbone {
 /// Declared dimensions of the input; `None` where the file leaves one open.
 fn declared_input(model: &InferenceModel) -> TractResult<Vec<Option<usize>>> {
     let dims = model.input_fact(0)?.shape.dims();
-    Ok(dims
-        .map(|dim| dim.concretize().and_then(|d| d.to_usize().ok()))
-        .collect())
+    Ok(dims.map(|dim| dim.concretize().and_then(|d| d.to_usize().ok())).collect())
 }
 
 /// Dimensions of the output for a batch of one.

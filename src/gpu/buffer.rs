@@ -11,9 +11,8 @@ pub struct Buffer {
     len: usize,
 }
 
-const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
-    .union(wgpu::BufferUsages::COPY_SRC)
-    .union(wgpu::BufferUsages::COPY_DST);
+const STORAGE: wgpu::BufferUsages =
+    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 
 impl Buffer {
     /// A zeroed buffer. A length of 0 still takes one element, since empty bindings are not allowed.
@@ -53,9 +52,7 @@ impl Buffer {
     /// Queues a write of `values` from element `start`; it happens before the next submit.
     pub fn write<T: bytemuck::NoUninit>(&self, device: &Device, start: usize, values: &[T]) {
         if !values.is_empty() {
-            device
-                .queue
-                .write_buffer(&self.raw, (start * 4) as u64, bytemuck::cast_slice(values));
+            device.queue.write_buffer(&self.raw, (start * 4) as u64, bytemuck::cast_slice(values));
         }
     }
 
@@ -98,9 +95,7 @@ impl ReadBack {
     /// [`Error::Device`] if the device was lost or the mapping failed.
     pub fn read<T: bytemuck::Pod>(&self, device: &Device, source: &Buffer) -> Result<Vec<T>> {
         Counters::add(&device.counters.read_backs);
-        let mut encoder = device
-            .raw
-            .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut encoder = device.raw.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let bytes = (self.len.min(source.len) * 4) as u64;
         encoder.copy_buffer_to_buffer(&source.raw, 0, &self.raw, 0, bytes);
         device.queue.submit([encoder.finish()]);
@@ -114,10 +109,7 @@ impl ReadBack {
         if let Err(reason) = outcome.wait() {
             return Err(device.error(reason.clone()));
         }
-        let view = self
-            .raw
-            .get_mapped_range(0..bytes)
-            .map_err(|e| device.error(e.to_string()))?;
+        let view = self.raw.get_mapped_range(0..bytes).map_err(|e| device.error(e.to_string()))?;
         let values = bytemuck::pod_collect_to_vec(&view);
         drop(view);
         self.raw.unmap();
@@ -131,10 +123,6 @@ impl Buffer {
     /// # Errors
     /// [`Error::Shape`] naming `what`.
     pub fn at_least(&self, what: &str, len: usize) -> Result<()> {
-        if self.len < len {
-            Err(Error::shape(what, len, self.len))
-        } else {
-            Ok(())
-        }
+        if self.len < len { Err(Error::shape(what, len, self.len)) } else { Ok(()) }
     }
 }

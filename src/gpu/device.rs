@@ -28,13 +28,8 @@ impl Counters {
     /// `[submits, allocations, pipelines, read_backs]` so far.
     #[must_use]
     pub fn read(&self) -> [u64; 4] {
-        [
-            &self.submits,
-            &self.allocations,
-            &self.pipelines,
-            &self.read_backs,
-        ]
-        .map(|c| c.load(Ordering::Relaxed))
+        [&self.submits, &self.allocations, &self.pipelines, &self.read_backs]
+            .map(|c| c.load(Ordering::Relaxed))
     }
 }
 
@@ -77,11 +72,7 @@ impl AdapterDescription {
 
 impl std::fmt::Display for AdapterDescription {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} ({}, {}, {})",
-            self.name, self.kind, self.backend, self.driver
-        )
+        write!(f, "{} ({}, {}, {})", self.name, self.kind, self.backend, self.driver)
     }
 }
 
@@ -104,15 +95,12 @@ pub struct Device {
 
 impl std::fmt::Debug for Device {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Device")
-            .field("adapter", &self.adapter)
-            .finish_non_exhaustive()
+        f.debug_struct("Device").field("adapter", &self.adapter).finish_non_exhaustive()
     }
 }
 
-const BACKENDS: wgpu::Backends = wgpu::Backends::VULKAN
-    .union(wgpu::Backends::METAL)
-    .union(wgpu::Backends::DX12);
+const BACKENDS: wgpu::Backends =
+    wgpu::Backends::VULKAN.union(wgpu::Backends::METAL).union(wgpu::Backends::DX12);
 
 fn instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
@@ -124,10 +112,7 @@ fn instance() -> wgpu::Instance {
 #[must_use]
 pub fn adapters() -> Vec<AdapterDescription> {
     let found = pollster::block_on(instance().enumerate_adapters(BACKENDS));
-    found
-        .iter()
-        .map(|adapter| AdapterDescription::of(&adapter.get_info()))
-        .collect()
+    found.iter().map(|adapter| AdapterDescription::of(&adapter.get_info())).collect()
 }
 
 impl Device {
@@ -138,29 +123,24 @@ impl Device {
     /// [`Error::Device`] naming every adapter seen if none serves or the driver refuses.
     pub fn open(allow_software: bool) -> Result<Self> {
         let mut found = pollster::block_on(instance().enumerate_adapters(BACKENDS));
-        let seen: Vec<_> = found
-            .iter()
-            .map(|adapter| AdapterDescription::of(&adapter.get_info()))
-            .collect();
+        let seen: Vec<_> = found.iter().map(|adapter| AdapterDescription::of(&adapter.get_info())).collect();
         let listed = || {
             if seen.is_empty() {
                 "none".to_owned()
             } else {
-                seen.iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join("; ")
+                seen.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
             }
         };
-        let best = (0..found.len())
-            .filter(|&i| allow_software || !seen[i].is_software())
-            .min_by_key(|&i| match seen[i].kind.as_str() {
-                "discrete" => 0,
-                "integrated" => 1,
-                "virtual" => 2,
-                "other" => 3,
-                _ => 4,
-            });
+        let best =
+            (0..found.len()).filter(|&i| allow_software || !seen[i].is_software()).min_by_key(
+                |&i| match seen[i].kind.as_str() {
+                    "discrete" => 0,
+                    "integrated" => 1,
+                    "virtual" => 2,
+                    "other" => 3,
+                    _ => 4,
+                },
+            );
         let Some(best) = best else {
             return Err(Error::Device {
                 adapter: listed(),
@@ -175,16 +155,12 @@ impl Device {
             required_limits: adapter.limits(),
             ..wgpu::DeviceDescriptor::default()
         };
-        let (raw, queue) =
-            pollster::block_on(adapter.request_device(&descriptor)).map_err(|e| Error::Device {
-                adapter: listed(),
-                reason: format!("the driver refused a device: {e}"),
-            })?;
+        let (raw, queue) = pollster::block_on(adapter.request_device(&descriptor)).map_err(|e| {
+            Error::Device { adapter: listed(), reason: format!("the driver refused a device: {e}") }
+        })?;
         let fault = Arc::new(Mutex::new(None));
         let on_error = Arc::clone(&fault);
-        raw.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            note(&on_error, error.to_string())
-        }));
+        raw.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&on_error, error.to_string())));
         let on_loss = Arc::clone(&fault);
         raw.set_device_lost_callback(move |reason, message| {
             if reason != wgpu::DeviceLostReason::Destroyed {
@@ -192,14 +168,7 @@ impl Device {
             }
         });
         let adapter = AdapterDescription::of(&adapter.get_info());
-        Ok(Self {
-            raw,
-            queue,
-            adapter,
-            pipelines: Mutex::default(),
-            fault,
-            counters: Counters::default(),
-        })
+        Ok(Self { raw, queue, adapter, pipelines: Mutex::default(), fault, counters: Counters::default() })
     }
 
     /// The adapter that was chosen.
@@ -215,10 +184,7 @@ impl Device {
     }
 
     pub(crate) fn error(&self, reason: impl Into<String>) -> Error {
-        Error::Device {
-            adapter: self.adapter.to_string(),
-            reason: reason.into(),
-        }
+        Error::Device { adapter: self.adapter.to_string(), reason: reason.into() }
     }
 
     /// Reports an error that the driver raised outside a call (validation, out of memory, device loss).
@@ -235,9 +201,7 @@ impl Device {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub fn wait(&self) -> Result<()> {
-        self.raw
-            .poll(wgpu::PollType::wait_indefinitely())
-            .map_err(|e| self.error(e.to_string()))?;
+        self.raw.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| self.error(e.to_string()))?;
         self.check()
     }
 
@@ -262,44 +226,30 @@ impl Device {
             source: wgpu::ShaderSource::Wgsl(source.text.as_str().into()),
         });
         let entries: Vec<_> = bindings.iter().map(Binding::layout_entry).collect();
-        let layout = self
-            .raw
-            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-                label: Some(kernel),
-                entries: &entries,
-            });
+        let layout = self.raw.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(kernel),
+            entries: &entries,
+        });
         let pipeline_layout = self.raw.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(kernel),
             bind_group_layouts: &[Some(&layout)],
             immediate_size: 0,
         });
-        let raw = self
-            .raw
-            .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(kernel),
-                layout: Some(&pipeline_layout),
-                module: &module,
-                entry_point: None,
-                compilation_options: wgpu::PipelineCompilationOptions {
-                    constants,
-                    ..Default::default()
-                },
-                cache: None,
-            });
+        let raw = self.raw.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: None,
+            compilation_options: wgpu::PipelineCompilationOptions { constants, ..Default::default() },
+            cache: None,
+        });
         match pollster::block_on(scope.pop()) {
             Some(error) => Err(self.error(format!("shader `{kernel}` was refused: {error}"))),
-            None => Ok(Pipeline {
-                raw,
-                layout,
-                bindings,
-            }),
+            None => Ok(Pipeline { raw, layout, bindings }),
         }
     }
 }
 
 fn note(fault: &Mutex<Option<String>>, text: String) {
-    fault
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get_or_insert(text);
+    fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
 }

@@ -28,12 +28,7 @@ pub struct Plan {
 
 impl std::fmt::Debug for Plan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Plan({} dispatches, {} slots)",
-            self.dispatches.len(),
-            self.slots
-        )
+        write!(f, "Plan({} dispatches, {} slots)", self.dispatches.len(), self.slots)
     }
 }
 
@@ -55,14 +50,7 @@ impl<'d> Recorder<'d> {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        Self {
-            device,
-            plan: Plan {
-                dispatches: Vec::new(),
-                slots: slots.max(1),
-                hyper,
-            },
-        }
+        Self { device, plan: Plan { dispatches: Vec::new(), slots: slots.max(1), hyper } }
     }
 
     /// Records one dispatch of `kernel` (`"family/kernel"`). `params` are the bytes of its `Params`; `buffers` are
@@ -97,20 +85,14 @@ impl<'d> Recorder<'d> {
                 Access::Read | Access::Write => storage.next().map(|buffer| buffer.raw.as_entire_binding()),
             };
             let Some(resource) = resource else {
-                return Err(self
-                    .device
-                    .error(format!("{kernel}: no buffer for binding `{}`", binding.name)));
+                return Err(self.device.error(format!("{kernel}: no buffer for binding `{}`", binding.name)));
             };
-            entries.push(wgpu::BindGroupEntry {
-                binding: binding.index,
-                resource,
-            });
+            entries.push(wgpu::BindGroupEntry { binding: binding.index, resource });
         }
         if storage.next().is_some() {
-            return Err(self.device.error(format!(
-                "{kernel}: {} buffers are more than it declares",
-                buffers.len()
-            )));
+            return Err(self
+                .device
+                .error(format!("{kernel}: {} buffers are more than it declares", buffers.len())));
         }
         let scope = self.device.raw.push_error_scope(wgpu::ErrorFilter::Validation);
         let bind_group = self.device.raw.create_bind_group(&wgpu::BindGroupDescriptor {
@@ -122,12 +104,7 @@ impl<'d> Recorder<'d> {
             return Err(self.device.error(format!("{kernel}: {error}")));
         }
         let uses_hyper = pipeline.bindings.iter().any(|b| b.access == Access::Hyper);
-        self.plan.dispatches.push(Dispatch {
-            pipeline,
-            bind_group,
-            workgroups,
-            uses_hyper,
-        });
+        self.plan.dispatches.push(Dispatch { pipeline, bind_group, workgroups, uses_hyper });
         Ok(())
     }
 
@@ -176,9 +153,7 @@ impl Plan {
             let offset = slot as u64 * u64::from(HYPER_STRIDE_BYTES);
             device.queue.write_buffer(&self.hyper, offset, values.as_ref());
         }
-        let mut encoder = device
-            .raw
-            .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut encoder = device.raw.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             for offset in (0..hyper.len()).map(|slot| u32::try_from(slot).unwrap_or(0) * HYPER_STRIDE_BYTES) {

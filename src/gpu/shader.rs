@@ -5,18 +5,9 @@ use crate::{Error, Result};
 
 /// Shared WGSL, included by `//#include common/<name>.wgsl`.
 pub const COMMON: &[(&str, &str)] = &[
-    (
-        "common/hyper.wgsl",
-        include_str!("../../shaders/common/hyper.wgsl"),
-    ),
-    (
-        "common/index.wgsl",
-        include_str!("../../shaders/common/index.wgsl"),
-    ),
-    (
-        "common/reduce.wgsl",
-        include_str!("../../shaders/common/reduce.wgsl"),
-    ),
+    ("common/hyper.wgsl", include_str!("../../shaders/common/hyper.wgsl")),
+    ("common/index.wgsl", include_str!("../../shaders/common/index.wgsl")),
+    ("common/reduce.wgsl", include_str!("../../shaders/common/reduce.wgsl")),
 ];
 
 /// A composed shader and where each of its lines came from.
@@ -33,10 +24,7 @@ impl Composed {
     #[must_use]
     pub fn locate(&self, offset: usize) -> String {
         let row = self.text[..offset.min(self.text.len())].matches('\n').count();
-        self.lines.get(row).map_or_else(
-            || "end of file".to_owned(),
-            |(file, line)| format!("{file}:{line}"),
-        )
+        self.lines.get(row).map_or_else(|| "end of file".to_owned(), |(file, line)| format!("{file}:{line}"))
     }
 }
 
@@ -53,10 +41,7 @@ pub fn compose(kernel: &str) -> Result<Composed> {
     let (_, source) = kernels()
         .find(|(name, _)| *name == kernel)
         .ok_or_else(|| Error::config("kernel", kernel, "a file of shaders/, without its ending"))?;
-    let mut composed = Composed {
-        text: String::new(),
-        lines: Vec::new(),
-    };
+    let mut composed = Composed { text: String::new(), lines: Vec::new() };
     let mut included = Vec::new();
     append(&mut composed, &mut included, &format!("{kernel}.wgsl"), source)?;
     if let Some(folder) = std::env::var_os("WGSL_DUMP") {
@@ -69,16 +54,13 @@ pub fn compose(kernel: &str) -> Result<Composed> {
 fn append(out: &mut Composed, included: &mut Vec<&'static str>, file: &str, source: &str) -> Result<()> {
     for (number, line) in source.lines().enumerate() {
         if let Some(name) = line.trim().strip_prefix("//#include ") {
-            let (name, text) = COMMON
-                .iter()
-                .find(|(known, _)| *known == name.trim())
-                .ok_or_else(|| {
-                    Error::config(
-                        "//#include",
-                        format!("{name} ({file}:{})", number + 1),
-                        "a file of shaders/common/",
-                    )
-                })?;
+            let (name, text) = COMMON.iter().find(|(known, _)| *known == name.trim()).ok_or_else(|| {
+                Error::config(
+                    "//#include",
+                    format!("{name} ({file}:{})", number + 1),
+                    "a file of shaders/common/",
+                )
+            })?;
             if !included.contains(name) {
                 included.push(name);
                 append(out, included, name, text)?;
@@ -142,14 +124,9 @@ impl Binding {
 /// [`Error::Config`] with file and line of the mistake.
 pub fn parse(kernel: &str, source: &Composed) -> Result<naga::Module> {
     naga::front::wgsl::parse_str(&source.text).map_err(|error| {
-        let place = error
-            .location(&source.text)
-            .map_or_else(String::new, |at| source.locate(at.offset as usize));
-        Error::config(
-            "shader",
-            format!("{kernel} ({place}): {}", error.message()),
-            "valid WGSL",
-        )
+        let place =
+            error.location(&source.text).map_or_else(String::new, |at| source.locate(at.offset as usize));
+        Error::config("shader", format!("{kernel} ({place}): {}", error.message()), "valid WGSL")
     })
 }
 
@@ -185,11 +162,7 @@ pub fn bindings(kernel: &str, source: &Composed) -> Result<Vec<Binding>> {
                 "group 0",
             ));
         }
-        found.push(Binding {
-            name,
-            index: binding.binding,
-            access,
-        });
+        found.push(Binding { name, index: binding.binding, access });
     }
     found.sort_by_key(|b| b.index);
     Ok(found)
@@ -223,15 +196,9 @@ mod tests {
                 faults.push(format!("{kernel}: its one entry point must be `{name}`"));
             }
             let found = bindings(kernel, &source).unwrap();
-            let storage = found
-                .iter()
-                .filter(|b| matches!(b.access, Access::Read | Access::Write))
-                .count();
+            let storage = found.iter().filter(|b| matches!(b.access, Access::Read | Access::Write)).count();
             let numbered = found.iter().enumerate().all(|(i, b)| b.index as usize == i);
-            let first_write = found
-                .iter()
-                .position(|b| b.access == Access::Write)
-                .unwrap_or(found.len());
+            let first_write = found.iter().position(|b| b.access == Access::Write).unwrap_or(found.len());
             let outputs_last = found[first_write..].iter().all(|b| b.access == Access::Write);
             if !numbered
                 || !outputs_last
@@ -249,27 +216,11 @@ mod tests {
 
     #[test]
     fn an_error_names_the_file_and_line_a_person_edits() {
-        let mut broken = Composed {
-            text: String::new(),
-            lines: Vec::new(),
-        };
-        append(
-            &mut broken,
-            &mut Vec::new(),
-            "x/y.wgsl",
-            "//#include common/index.wgsl\nfn broken( {}\n",
-        )
-        .unwrap();
+        let mut broken = Composed { text: String::new(), lines: Vec::new() };
+        append(&mut broken, &mut Vec::new(), "x/y.wgsl", "//#include common/index.wgsl\nfn broken( {}\n")
+            .unwrap();
         let message = parse("x/y", &broken).unwrap_err().to_string();
         assert!(message.contains("x/y.wgsl:2"), "{message}");
-        assert!(
-            append(
-                &mut broken,
-                &mut Vec::new(),
-                "x/y.wgsl",
-                "//#include common/none.wgsl\n"
-            )
-            .is_err()
-        );
+        assert!(append(&mut broken, &mut Vec::new(), "x/y.wgsl", "//#include common/none.wgsl\n").is_err());
     }
 }

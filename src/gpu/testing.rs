@@ -17,10 +17,7 @@ pub(crate) fn device() -> Option<&'static Device> {
         Ok(device) => Some(device),
         Err(reason) => {
             let required = std::env::var("KAIZEN_REQUIRE").unwrap_or_default();
-            assert!(
-                !required.split(',').any(|part| part == "gpu"),
-                "KAIZEN_REQUIRE names gpu: {reason}"
-            );
+            assert!(!required.split(',').any(|part| part == "gpu"), "KAIZEN_REQUIRE names gpu: {reason}");
             println!("skipped: no GPU adapter ({reason})");
             None
         }
@@ -45,10 +42,7 @@ pub(crate) fn in_place(device: &Device, values: &[f32]) -> Buffer {
 pub(crate) fn read_guarded(device: &Device, buffer: &Buffer) -> Vec<f32> {
     let mut values: Vec<f32> = buffer.read(device).unwrap();
     let guard = values.split_off(values.len() - GUARD_WORDS);
-    assert!(
-        guard.iter().all(|v| *v == GUARD),
-        "a kernel wrote past the end: {guard:?}"
-    );
+    assert!(guard.iter().all(|v| *v == GUARD), "a kernel wrote past the end: {guard:?}");
     values
 }
 
@@ -94,10 +88,7 @@ pub(crate) fn mismatch(what: &str, got: &[f32], want: &[f64], level: Level) -> O
         }
     }
     worst.map(|(_, i)| {
-        format!(
-            "{what}[{i}]: got {:e}, expected {:e} ({level:?}, scale {scale:e})",
-            got[i], want[i]
-        )
+        format!("{what}[{i}]: got {:e}, expected {:e} ({level:?}, scale {scale:e})", got[i], want[i])
     })
 }
 
@@ -138,11 +129,7 @@ pub(crate) fn layout_fault(
     let Some((_, uniform)) = variables.find(|(_, v)| v.name.as_deref() == Some(variable)) else {
         return Some(format!("{kernel}: no uniform `{variable}`"));
     };
-    let naga::TypeInner::Struct {
-        members,
-        span: shader_span,
-    } = &module.types[uniform.ty].inner
-    else {
+    let naga::TypeInner::Struct { members, span: shader_span } = &module.types[uniform.ty].inner else {
         return Some(format!("{kernel}: `{variable}` is no struct"));
     };
     let declared: Vec<_> = members

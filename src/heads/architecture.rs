@@ -47,10 +47,7 @@ impl Mlp {
     pub fn new(widths: &[usize], norm: Norm) -> Self {
         let mut layers = Vec::new();
         for (i, pair) in widths.windows(2).enumerate() {
-            layers.push(Layer::Linear {
-                inputs: pair[0],
-                outputs: pair[1],
-            });
+            layers.push(Layer::Linear { inputs: pair[0], outputs: pair[1] });
             if i + 2 < widths.len() {
                 match norm {
                     Norm::None => {}
@@ -68,13 +65,7 @@ impl Mlp {
     pub fn inputs(&self) -> usize {
         self.0
             .iter()
-            .find_map(|l| {
-                if let Layer::Linear { inputs, .. } = l {
-                    Some(*inputs)
-                } else {
-                    None
-                }
-            })
+            .find_map(|l| if let Layer::Linear { inputs, .. } = l { Some(*inputs) } else { None })
             .unwrap_or(0)
     }
 
@@ -82,15 +73,9 @@ impl Mlp {
     #[must_use]
     pub fn outputs(&self) -> usize {
         let last = self.0.iter().rev();
-        last.filter_map(|l| {
-            if let Layer::Linear { outputs, .. } = l {
-                Some(*outputs)
-            } else {
-                None
-            }
-        })
-        .next()
-        .unwrap_or(0)
+        last.filter_map(|l| if let Layer::Linear { outputs, .. } = l { Some(*outputs) } else { None })
+            .next()
+            .unwrap_or(0)
     }
 
     /// Checks that neighbouring layers fit.
@@ -144,14 +129,8 @@ fn init_linear(name: &str, inputs: usize, outputs: usize, rng: &mut Rng, into: &
     #[allow(clippy::cast_precision_loss, reason = "widths are small")]
     let bound = 1.0 / (inputs.max(1) as f32).sqrt();
     let mut draw = |n: usize| (0..n).map(|_| rng.between(-bound, bound)).collect();
-    let weight = Tensor {
-        shape: vec![outputs, inputs],
-        data: draw(outputs * inputs),
-    };
-    let bias = Tensor {
-        shape: vec![outputs],
-        data: draw(outputs),
-    };
+    let weight = Tensor { shape: vec![outputs, inputs], data: draw(outputs * inputs) };
+    let bias = Tensor { shape: vec![outputs], data: draw(outputs) };
     into.insert(format!("{name}.weight"), weight);
     into.insert(format!("{name}.bias"), bias);
 }
@@ -195,38 +174,20 @@ impl Architecture {
     /// [`Error::Shape`] or [`Error::Config`] naming the part.
     pub fn check(&self) -> Result<()> {
         if self.features == 0 || self.adapter.bottleneck == 0 {
-            return Err(Error::config(
-                "adapter",
-                format!("{:?}", self.adapter),
-                "widths of at least 1",
-            ));
+            return Err(Error::config("adapter", format!("{:?}", self.adapter), "widths of at least 1"));
         }
         let projection = self.projector.outputs();
         let parts = [
             ("projector", Some(&self.projector), self.features, projection),
             ("predictor", self.predictor.as_ref(), projection, projection),
-            (
-                "distill_predictor",
-                Some(&self.distill_predictor),
-                projection,
-                projection,
-            ),
-            (
-                "classifier",
-                Some(&self.classifier),
-                self.features,
-                self.classifier.outputs(),
-            ),
+            ("distill_predictor", Some(&self.distill_predictor), projection, projection),
+            ("classifier", Some(&self.classifier), self.features, self.classifier.outputs()),
         ];
         for (name, mlp, inputs, outputs) in parts {
             let Some(mlp) = mlp else { continue };
             mlp.check(name)?;
             if (mlp.inputs(), mlp.outputs()) != (inputs, outputs) {
-                return Err(Error::shape(
-                    name,
-                    [inputs, outputs],
-                    [mlp.inputs(), mlp.outputs()],
-                ));
+                return Err(Error::shape(name, [inputs, outputs], [mlp.inputs(), mlp.outputs()]));
             }
         }
         Ok(())
@@ -287,8 +248,7 @@ impl Architecture {
         );
         parameters.insert("adapter.up.weight", Tensor::zeros(&[d, self.adapter.bottleneck]));
         parameters.insert("adapter.up.bias", Tensor::zeros(&[d]));
-        self.projector
-            .init("projector", &mut Rng::named(seed, "projector"), &mut parameters);
+        self.projector.init("projector", &mut Rng::named(seed, "projector"), &mut parameters);
         if let Some(predictor) = &self.predictor {
             predictor.init("predictor", &mut Rng::named(seed, "predictor"), &mut parameters);
         }
@@ -297,8 +257,7 @@ impl Architecture {
             &mut Rng::named(seed, "distill_predictor"),
             &mut parameters,
         );
-        self.classifier
-            .init("classifier", &mut Rng::named(seed, "classifier"), &mut parameters);
+        self.classifier.init("classifier", &mut Rng::named(seed, "classifier"), &mut parameters);
         parameters
     }
 
@@ -317,31 +276,17 @@ impl Architecture {
         }
         let index = self.classifier.0.len() - 1;
         let Some(Layer::Linear { inputs, outputs }) = self.classifier.0.last_mut() else {
-            return Err(Error::config(
-                "classifier",
-                "no linear layer",
-                "a linear layer at the end",
-            ));
+            return Err(Error::config("classifier", "no linear layer", "a linear layer at the end"));
         };
         *outputs = classes;
         let (inputs, name) = (*inputs, format!("classifier.{index}"));
         let mut fresh = Parameters::default();
-        init_linear(
-            &name,
-            inputs,
-            classes - old,
-            &mut Rng::named(seed, &format!("grow {old}")),
-            &mut fresh,
-        );
+        init_linear(&name, inputs, classes - old, &mut Rng::named(seed, &format!("grow {old}")), &mut fresh);
         for (part, row) in [("weight", inputs), ("bias", 1)] {
             let key = format!("{name}.{part}");
             let mut data = parameters.get(&key)?.data.clone();
             data.extend(&fresh.get(&key)?.data);
-            let shape = if part == "weight" {
-                vec![classes, row]
-            } else {
-                vec![classes]
-            };
+            let shape = if part == "weight" { vec![classes, row] } else { vec![classes] };
             parameters.insert(key, Tensor::new(&shape, data)?);
         }
         Ok(())
@@ -355,10 +300,7 @@ mod tests {
     fn small() -> Architecture {
         Architecture {
             features: 8,
-            adapter: Adapter {
-                bottleneck: 4,
-                layer_norm: true,
-            },
+            adapter: Adapter { bottleneck: 4, layer_norm: true },
             projector: Mlp::new(&[8, 6, 5], Norm::Batch),
             predictor: None,
             distill_predictor: Mlp::new(&[5, 7, 5], Norm::Layer),
@@ -369,33 +311,19 @@ mod tests {
     #[test]
     fn names_are_numbered_as_layers() {
         let parameters = small().init(1);
-        for name in [
-            "adapter.norm.weight",
-            "projector.1.running_var",
-            "projector.3.bias",
-            "classifier.0.weight",
-        ] {
+        for name in
+            ["adapter.norm.weight", "projector.1.running_var", "projector.3.bias", "classifier.0.weight"]
+        {
             assert!(parameters.contains(name), "{name} in {:?}", parameters.names());
         }
-        assert!(
-            parameters
-                .get("adapter.up.weight")
-                .unwrap()
-                .data
-                .iter()
-                .all(|v| *v == 0.0)
-        );
+        assert!(parameters.get("adapter.up.weight").unwrap().data.iter().all(|v| *v == 0.0));
     }
 
     #[test]
     fn every_first_tensor_has_the_shape_that_its_name_says() {
         let architecture = small();
         for (name, tensor) in architecture.init(1).iter() {
-            assert_eq!(
-                architecture.shape_of(name).as_ref(),
-                Some(&tensor.shape),
-                "{name}"
-            );
+            assert_eq!(architecture.shape_of(name).as_ref(), Some(&tensor.shape), "{name}");
         }
         assert_eq!(architecture.shape_of("projector.2.weight"), None);
     }
@@ -407,10 +335,7 @@ mod tests {
         let before = parameters.get("classifier.0.weight").unwrap().clone();
         architecture.grow(&mut parameters, 5, 1).unwrap();
         let after = parameters.get("classifier.0.weight").unwrap();
-        assert_eq!(
-            (after.shape.as_slice(), &after.data[..24]),
-            ([5, 8].as_slice(), &before.data[..])
-        );
+        assert_eq!((after.shape.as_slice(), &after.data[..24]), ([5, 8].as_slice(), &before.data[..]));
         assert!(architecture.grow(&mut parameters, 2, 1).is_err());
         architecture.check().unwrap();
     }
@@ -419,12 +344,6 @@ mod tests {
     fn parts_that_do_not_fit_are_refused_by_name() {
         let mut architecture = small();
         architecture.distill_predictor = Mlp::new(&[4, 7, 5], Norm::None);
-        assert!(
-            architecture
-                .check()
-                .unwrap_err()
-                .to_string()
-                .contains("distill_predictor")
-        );
+        assert!(architecture.check().unwrap_err().to_string().contains("distill_predictor"));
     }
 }

@@ -25,10 +25,7 @@ impl Tensor {
     /// A tensor of one value.
     #[must_use]
     pub fn filled(shape: &[usize], value: f32) -> Self {
-        Self {
-            shape: shape.to_vec(),
-            data: vec![value; shape.iter().product()],
-        }
+        Self { shape: shape.to_vec(), data: vec![value; shape.iter().product()] }
     }
 
     /// A tensor from its elements.
@@ -37,10 +34,7 @@ impl Tensor {
     /// [`Error::Shape`] if their number is not the product of the sizes.
     pub fn new(shape: &[usize], data: Vec<f32>) -> Result<Self> {
         if shape.iter().product::<usize>() == data.len() {
-            Ok(Self {
-                shape: shape.to_vec(),
-                data,
-            })
+            Ok(Self { shape: shape.to_vec(), data })
         } else {
             Err(Error::shape("tensor", shape, data.len()))
         }
@@ -97,20 +91,13 @@ impl Parameters {
     /// Those whose name starts with one of `prefixes`, under `add` + name.
     #[must_use]
     pub fn copied(&self, prefixes: &[&str], add: &str) -> Self {
-        let kept = self
-            .0
-            .iter()
-            .filter(|(name, _)| prefixes.iter().any(|prefix| name.starts_with(prefix)));
-        Self(
-            kept.map(|(name, tensor)| (format!("{add}{name}"), tensor.clone()))
-                .collect(),
-        )
+        let kept = self.0.iter().filter(|(name, _)| prefixes.iter().any(|prefix| name.starts_with(prefix)));
+        Self(kept.map(|(name, tensor)| (format!("{add}{name}"), tensor.clone())).collect())
     }
 
     /// Drops those whose name starts with one of `prefixes`.
     pub fn drop_prefixed(&mut self, prefixes: &[&str]) {
-        self.0
-            .retain(|name, _| !prefixes.iter().any(|prefix| name.starts_with(prefix)));
+        self.0.retain(|name, _| !prefixes.iter().any(|prefix| name.starts_with(prefix)));
     }
 
     /// Adds or replaces all of `other`.
@@ -127,10 +114,7 @@ impl Parameters {
     /// The name of the first tensor that holds a NaN or an infinity.
     #[must_use]
     pub fn first_non_finite(&self) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(_, t)| t.data.iter().any(|v| !v.is_finite()))
-            .map(|(name, _)| name.as_str())
+        self.0.iter().find(|(_, t)| t.data.iter().any(|v| !v.is_finite())).map(|(name, _)| name.as_str())
     }
 
     /// The tensors as a safetensors file, with `metadata`.
@@ -161,11 +145,7 @@ impl Parameters {
         let mut parameters = Self::default();
         for (name, view) in file.iter() {
             if view.dtype() != safetensors::Dtype::F32 {
-                return Err(Error::config(
-                    "safetensors",
-                    format!("{name} is {:?}", view.dtype()),
-                    "F32",
-                ));
+                return Err(Error::config("safetensors", format!("{name} is {:?}", view.dtype()), "F32"));
             }
             let data = bytemuck::pod_collect_to_vec(view.data());
             parameters.insert(name, Tensor::new(view.shape(), data)?);
@@ -192,10 +172,8 @@ mod tests {
 
     fn sample() -> Parameters {
         let mut parameters = Parameters::default();
-        parameters.insert(
-            "adapter.down.weight",
-            Tensor::new(&[2, 3], vec![1., -2., 3., 0.5, 0., -0.0]).unwrap(),
-        );
+        parameters
+            .insert("adapter.down.weight", Tensor::new(&[2, 3], vec![1., -2., 3., 0.5, 0., -0.0]).unwrap());
         parameters.insert("classifier.0.bias", Tensor::zeros(&[0]));
         parameters
     }
@@ -203,9 +181,7 @@ mod tests {
     #[test]
     fn file_form_keeps_every_bit() {
         let parameters = sample();
-        let bytes = parameters
-            .to_safetensors(&BTreeMap::from([("step".into(), "7".into())]))
-            .unwrap();
+        let bytes = parameters.to_safetensors(&BTreeMap::from([("step".into(), "7".into())])).unwrap();
         let read = Parameters::from_safetensors(&bytes).unwrap();
         assert_eq!(read.digest(), parameters.digest());
     }
@@ -214,10 +190,7 @@ mod tests {
     fn cut_or_foreign_bytes_are_refused() {
         let bytes = sample().to_safetensors(&BTreeMap::new()).unwrap();
         for end in 0..bytes.len() {
-            assert!(
-                Parameters::from_safetensors(&bytes[..end]).is_err(),
-                "cut at {end}"
-            );
+            assert!(Parameters::from_safetensors(&bytes[..end]).is_err(), "cut at {end}");
         }
         assert!(Parameters::from_safetensors(b"not a file of tensors").is_err());
     }
@@ -228,11 +201,7 @@ mod tests {
         parameters.extend(parameters.copied(&["adapter."], "teacher."));
         assert_eq!(
             parameters.names(),
-            [
-                "adapter.down.weight",
-                "classifier.0.bias",
-                "teacher.adapter.down.weight"
-            ]
+            ["adapter.down.weight", "classifier.0.bias", "teacher.adapter.down.weight"]
         );
         parameters.drop_prefixed(&["teacher."]);
         assert_eq!(parameters, sample());

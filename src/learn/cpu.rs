@@ -31,15 +31,8 @@ impl CpuEngine {
     /// An engine with `threads` threads; 0 takes all cores.
     #[must_use]
     pub fn new(threads: usize) -> Self {
-        let threads = if threads == 0 {
-            rayon::current_num_threads()
-        } else {
-            threads
-        };
-        Self {
-            threads,
-            loaded: None,
-        }
+        let threads = if threads == 0 { rayon::current_num_threads() } else { threads };
+        Self { threads, loaded: None }
     }
 }
 
@@ -68,9 +61,7 @@ impl Engine for CpuEngine {
     }
 
     fn step(&mut self, inputs: &[StepInput]) -> Result<Vec<Terms>> {
-        let Loaded {
-            problem, interpreter, ..
-        } = self.loaded.as_mut().ok_or_else(not_loaded)?;
+        let Loaded { problem, interpreter, .. } = self.loaded.as_mut().ok_or_else(not_loaded)?;
         let mut all = Vec::with_capacity(inputs.len());
         for input in inputs {
             problem.check_input(input)?;

@@ -83,16 +83,10 @@ impl Terms {
             ("projection deviation", terms.deviation),
         ];
         if let Some((name, _)) = named.iter().find(|(_, value)| !value.is_finite()) {
-            return Err(Error::NonFinite {
-                term: (*name).to_owned(),
-                step,
-            });
+            return Err(Error::NonFinite { term: (*name).to_owned(), step });
         }
         if at(Slot::NonFinite) != 0.0 {
-            return Err(Error::NonFinite {
-                term: format!("{} parameters", at(Slot::NonFinite)),
-                step,
-            });
+            return Err(Error::NonFinite { term: format!("{} parameters", at(Slot::NonFinite)), step });
         }
         Ok(terms)
     }
@@ -143,26 +137,16 @@ impl Problem {
     pub fn program(&self, state: &Parameters) -> Result<Program> {
         let d = self.architecture.features;
         if d == 0 || self.table.len() != self.labels.len() * d {
-            return Err(Error::shape(
-                "feature table",
-                [self.labels.len(), d],
-                self.table.len(),
-            ));
+            return Err(Error::shape("feature table", [self.labels.len(), d], self.table.len()));
         }
         self.optimizer.check()?;
         if self.steps_per_submit == 0 {
-            return Err(Error::config(
-                "steps_per_submit",
-                0,
-                "at least 1, usually 8 to 32",
-            ));
+            return Err(Error::config("steps_per_submit", 0, "at least 1, usually 8 to 32"));
         }
         let last = self.architecture.classifier.0.len().saturating_sub(1);
         let teacher = format!("teacher.classifier.{last}.bias");
-        let teacher_classes = state
-            .contains(&teacher)
-            .then(|| state.get(&teacher).map(|t| t.data.len()))
-            .transpose()?;
+        let teacher_classes =
+            state.contains(&teacher).then(|| state.get(&teacher).map(|t| t.data.len())).transpose()?;
         let spec = StepSpec {
             architecture: &self.architecture,
             objective: &self.objective,
@@ -183,11 +167,7 @@ impl Problem {
             return Err(Error::shape("batch index", 2 * self.rows, input.index.len()));
         }
         match input.index.iter().find(|&&row| row as usize >= self.labels.len()) {
-            Some(row) => Err(Error::config(
-                "batch index",
-                row,
-                format!("rows below {}", self.labels.len()),
-            )),
+            Some(row) => Err(Error::config("batch index", row, format!("rows below {}", self.labels.len()))),
             None => Ok(()),
         }
     }
@@ -197,15 +177,8 @@ impl Problem {
     pub fn inverse_labelled(&self, input: &StepInput) -> f64 {
         let classes = i32::try_from(self.architecture.classes()).unwrap_or(i32::MAX);
         let view = &input.index[..self.rows.min(input.index.len())];
-        let labelled = view
-            .iter()
-            .filter(|&&row| (0..classes).contains(&self.labels[row as usize]))
-            .count();
-        if labelled == 0 {
-            0.0
-        } else {
-            1.0 / crate::learn::step::real(labelled)
-        }
+        let labelled = view.iter().filter(|&&row| (0..classes).contains(&self.labels[row as usize])).count();
+        if labelled == 0 { 0.0 } else { 1.0 / crate::learn::step::real(labelled) }
     }
 }
 
@@ -250,7 +223,11 @@ pub(crate) struct Holding {
 
 impl Holding {
     /// Hands each tensor of `state` that `program` uses to `place`; keeps the others.
-    pub(crate) fn hand_over(state: Parameters, program: &Program, mut place: impl FnMut(&Role, Vec<f32>)) -> Self {
+    pub(crate) fn hand_over(
+        state: Parameters,
+        program: &Program,
+        mut place: impl FnMut(&Role, Vec<f32>),
+    ) -> Self {
         let mut holding = Self::default();
         for (name, tensor) in state.into_tensors() {
             let role = Role::State(name.clone());
@@ -281,10 +258,7 @@ fn unit_rows(len: usize, width: usize, rng: &mut Rng) -> Tensor {
         let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-12);
         row.iter_mut().for_each(|v| *v /= norm);
     }
-    Tensor {
-        shape: vec![len / width.max(1), width],
-        data,
-    }
+    Tensor { shape: vec![len / width.max(1), width], data }
 }
 
 /// Which engine to train on.

@@ -114,11 +114,7 @@ impl Run {
     pub fn new(device: &Device, program: Program, labels: &[i32], slots: usize) -> Result<Self> {
         let limit = usize::try_from(device.largest_buffer_bytes()).unwrap_or(usize::MAX) / 4;
         if let Some(spec) = program.buffers.iter().find(|spec| spec.len > limit) {
-            return Err(Error::shape(
-                format!("GPU buffer of {:?}", spec.role),
-                limit,
-                spec.len,
-            ));
+            return Err(Error::shape(format!("GPU buffer of {:?}", spec.role), limit, spec.len));
         }
         let slots = slots.max(1);
         let buffers: Vec<_> = (program.buffers.iter())
@@ -141,16 +137,7 @@ impl Run {
         let plan = recorder.finish();
         let read_back = ReadBack::new(device, terms.len());
         let zeros = vec![0.0; terms.len()];
-        Ok(Self {
-            program,
-            buffers,
-            index,
-            label_table,
-            terms,
-            read_back,
-            plan,
-            zeros,
-        })
+        Ok(Self { program, buffers, index, label_table, terms, read_back, plan, zeros })
     }
 
     /// Sets the buffer of that role, if the program has one; gives whether it has.
@@ -167,10 +154,7 @@ impl Run {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub fn get(&self, device: &Device, role: &Role) -> Result<Option<Vec<f32>>> {
-        self.program
-            .find(role)
-            .map(|buf| self.buffers[buf.0].read(device))
-            .transpose()
+        self.program.find(role).map(|buf| self.buffers[buf.0].read(device)).transpose()
     }
 
     /// Runs steps, given as table rows and scalars (at most two submits' worth); gives their rows of loss terms.

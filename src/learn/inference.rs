@@ -22,15 +22,7 @@ pub fn adapt(architecture: &Architecture, parameters: &Parameters, h: &[f32]) ->
         layer_norm(parameters, "adapter.norm", d, &mut input)?;
     }
     let hidden = linear(parameters, "adapter.down", rows, d, &input, true, None)?;
-    linear(
-        parameters,
-        "adapter.up",
-        rows,
-        architecture.adapter.bottleneck,
-        &hidden,
-        false,
-        Some(h),
-    )
+    linear(parameters, "adapter.up", rows, architecture.adapter.bottleneck, &hidden, false, Some(h))
 }
 
 /// Logits `[N, C]` of h `[N, D]`.
@@ -39,13 +31,7 @@ pub fn adapt(architecture: &Architecture, parameters: &Parameters, h: &[f32]) ->
 /// As [`adapt`].
 pub fn logits(architecture: &Architecture, parameters: &Parameters, h: &[f32]) -> Result<Vec<f32>> {
     let u = adapt(architecture, parameters, h)?;
-    mlp(
-        &architecture.classifier,
-        parameters,
-        "classifier",
-        h.len() / architecture.features,
-        u,
-    )
+    mlp(&architecture.classifier, parameters, "classifier", h.len() / architecture.features, u)
 }
 
 fn mlp(mlp: &Mlp, parameters: &Parameters, name: &str, rows: usize, mut x: Vec<f32>) -> Result<Vec<f32>> {
@@ -73,22 +59,9 @@ fn linear(
     let weight = &parameters.get(&format!("{name}.weight"))?.data;
     let bias = &parameters.get(&format!("{name}.bias"))?.data;
     let mut y = vec![0.0; rows * bias.len()];
-    let epilogue = Epilogue {
-        bias: Some(bias.as_slice()),
-        residual,
-        relu,
-        ..Epilogue::none()
-    };
+    let epilogue = Epilogue { bias: Some(bias.as_slice()), residual, relu, ..Epilogue::none() };
     let threads = rayon::current_num_threads();
-    product::blocked(
-        Layout::Nt,
-        [rows, bias.len(), inputs],
-        x,
-        weight,
-        &mut y,
-        &epilogue,
-        threads,
-    );
+    product::blocked(Layout::Nt, [rows, bias.len(), inputs], x, weight, &mut y, &epilogue, threads);
     Ok(y)
 }
 
@@ -98,20 +71,14 @@ fn layer_norm(parameters: &Parameters, name: &str, width: usize, x: &mut [f32]) 
         &parameters.get(&format!("{name}.bias"))?.data,
     ];
     let (input, mut stats) = (x.to_vec(), vec![0.0; x.len() / width.max(1) * 2]);
-    let settings = normalize::LayerNorm {
-        eps: f32::of(LAYER_NORM_EPS),
-        relu: false,
-    };
+    let settings = normalize::LayerNorm { eps: f32::of(LAYER_NORM_EPS), relu: false };
     normalize::layer_norm_forward(width, &settings, &input, affine, x, &mut stats);
     Ok(())
 }
 
 fn batch_norm(parameters: &Parameters, name: &str, width: usize, x: &mut [f32]) -> Result<()> {
     let part = |part: &str| parameters.get(&format!("{name}.{part}")).map(|t| &t.data[..]);
-    let (affine, running) = (
-        [part("weight")?, part("bias")?],
-        [part("running_mean")?, part("running_var")?],
-    );
+    let (affine, running) = ([part("weight")?, part("bias")?], [part("running_mean")?, part("running_var")?]);
     let settings = normalize::BatchNorm {
         eps: f32::of(BATCH_NORM_EPS),
         momentum: f32::of(BATCH_NORM_MOMENTUM),

@@ -23,10 +23,7 @@ impl AccuracyMatrix {
         if tasks == 0 {
             return Err(Error::config("tasks", tasks, "1 or more"));
         }
-        Ok(Self {
-            tasks,
-            cells: vec![0.0; tasks * tasks],
-        })
+        Ok(Self { tasks, cells: vec![0.0; tasks * tasks] })
     }
 
     /// A matrix from its rows, [T][T].
@@ -37,11 +34,7 @@ impl AccuracyMatrix {
         let mut matrix = Self::new(rows.len())?;
         for (after, row) in rows.iter().enumerate() {
             if row.len() != rows.len() {
-                return Err(Error::shape(
-                    format!("accuracy row {after}"),
-                    [rows.len()],
-                    [row.len()],
-                ));
+                return Err(Error::shape(format!("accuracy row {after}"), [rows.len()], [row.len()]));
             }
             for (on, &accuracy) in row.iter().enumerate() {
                 matrix.set(after, on, accuracy)?;
@@ -62,11 +55,7 @@ impl AccuracyMatrix {
     /// [`Error::Shape`] for a task outside the matrix, [`Error::Config`] for a value that is not in 0..=1.
     pub fn set(&mut self, after: usize, on: usize, accuracy: f64) -> Result<()> {
         if after >= self.tasks || on >= self.tasks {
-            return Err(Error::shape(
-                "accuracy cell",
-                [self.tasks, self.tasks],
-                [after, on],
-            ));
+            return Err(Error::shape("accuracy cell", [self.tasks, self.tasks], [after, on]));
         }
         if !(0.0..=1.0).contains(&accuracy) {
             return Err(Error::config("accuracy", accuracy, "a fraction in 0..=1"));
@@ -78,9 +67,7 @@ impl AccuracyMatrix {
     /// Accuracy on task `on` after task `after`; `None` outside the matrix.
     #[must_use]
     pub fn get(&self, after: usize, on: usize) -> Option<f64> {
-        (on < self.tasks)
-            .then(|| self.cells.get(after * self.tasks + on).copied())
-            .flatten()
+        (on < self.tasks).then(|| self.cells.get(after * self.tasks + on).copied()).flatten()
     }
 
     /// The rows, each T long, in task order.
@@ -134,11 +121,7 @@ impl AccuracyMatrix {
     pub fn forward_transfer(&self, random: Option<&[f64]>) -> Result<Option<f64>> {
         let Some(random) = random else { return Ok(None) };
         if random.len() != self.tasks {
-            return Err(Error::shape(
-                "accuracies of the random network",
-                [self.tasks],
-                [random.len()],
-            ));
+            return Err(Error::shape("accuracies of the random network", [self.tasks], [random.len()]));
         }
         let gain = mean((1..self.tasks).map(|k| self.at(k - 1, k) - random[k]));
         Ok((self.tasks > 1).then_some(gain))
@@ -162,10 +145,7 @@ impl Confusion {
     /// Zero counts for the classes `0..classes`.
     #[must_use]
     pub fn new(classes: usize) -> Self {
-        Self {
-            classes,
-            counts: vec![0; classes * (classes + 1)],
-        }
+        Self { classes, counts: vec![0; classes * (classes + 1)] }
     }
 
     /// Counts one test sample; `None` stands for the answer "unknown".
@@ -176,11 +156,7 @@ impl Confusion {
         let row = truth.0 as usize;
         let column = predicted.map_or(self.classes, |class| class.0 as usize);
         if row >= self.classes || column > self.classes || predicted.is_some() && column == self.classes {
-            return Err(Error::shape(
-                "confusion of classes",
-                [self.classes],
-                [row, column],
-            ));
+            return Err(Error::shape("confusion of classes", [self.classes], [row, column]));
         }
         self.counts[row * (self.classes + 1) + column] += 1;
         Ok(())
@@ -206,9 +182,7 @@ impl Confusion {
     /// Share of all samples that were named rightly; `None` without samples.
     #[must_use]
     pub fn accuracy(&self) -> Option<f64> {
-        let right = (0..self.classes)
-            .map(|class| self.counts[class * (self.classes + 2)])
-            .sum();
+        let right = (0..self.classes).map(|class| self.counts[class * (self.classes + 2)]).sum();
         ratio(right, self.counts.iter().sum())
     }
 }

@@ -26,14 +26,8 @@ pub enum SslMethod {
 
 impl SslMethod {
     /// All six, in the order of the paper's tables and then ours.
-    pub const ALL: [Self; 6] = [
-        Self::Moco,
-        Self::Simclr,
-        Self::Byol,
-        Self::Simsiam,
-        Self::Vicreg,
-        Self::BarlowTwins,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Moco, Self::Simclr, Self::Byol, Self::Simsiam, Self::Vicreg, Self::BarlowTwins];
 
     /// Name as typed on the command line.
     #[must_use]
@@ -133,12 +127,7 @@ impl Objective {
     /// The paper's scripts: no mask, lambda_C 2, teacher's batch norms on batch statistics.
     #[must_use]
     pub fn as_published(method: SslMethod) -> Self {
-        Self {
-            mask_to_known: false,
-            teacher_norm: CopyNorm::Batch,
-            queue: 65_536,
-            ..Self::new(method)
-        }
+        Self { mask_to_known: false, teacher_norm: CopyNorm::Batch, queue: 65_536, ..Self::new(method) }
     }
 
     /// Our default for a method; ADR 7 says where and why it differs from the paper's code.
@@ -179,25 +168,16 @@ impl Objective {
                 return Err(Error::config(name, weight, "a finite number of at least 0"));
             }
         }
-        for (name, value) in [
-            ("temperature", self.temperature),
-            ("distill_temperature", self.distill_temperature),
-        ] {
+        for (name, value) in
+            [("temperature", self.temperature), ("distill_temperature", self.distill_temperature)]
+        {
             if !(value.is_finite() && value > 0.0) {
-                return Err(Error::config(
-                    name,
-                    value,
-                    "a finite number above 0, usually 0.05 to 1",
-                ));
+                return Err(Error::config(name, value, "a finite number above 0, usually 0.05 to 1"));
             }
         }
         if self.method.has_predictor() != architecture.predictor.is_some() {
             let allowed = "a predictor for byol and simsiam, none for the others";
-            return Err(Error::config(
-                "predictor",
-                architecture.predictor.is_some(),
-                allowed,
-            ));
+            return Err(Error::config("predictor", architecture.predictor.is_some(), allowed));
         }
         if self.method == SslMethod::Moco && self.queue == 0 {
             return Err(Error::config("queue", 0, "at least 1 row"));
@@ -215,12 +195,6 @@ mod tests {
         for method in SslMethod::ALL {
             assert_eq!(method.name().parse::<SslMethod>().unwrap(), method);
         }
-        assert!(
-            "swav"
-                .parse::<SslMethod>()
-                .unwrap_err()
-                .to_string()
-                .contains("barlow_twins")
-        );
+        assert!("swav".parse::<SslMethod>().unwrap_err().to_string().contains("barlow_twins"));
     }
 }

@@ -67,12 +67,7 @@ pub enum Finish {
 
 impl Finish {
     /// `y = product`.
-    pub const PLAIN: Self = Self::Replace {
-        bias: None,
-        residual: None,
-        relu: false,
-        mask: None,
-    };
+    pub const PLAIN: Self = Self::Replace { bias: None, residual: None, relu: false, mask: None };
 }
 
 /// Rows, columns and statistics groups of a normalisation.
@@ -99,38 +94,19 @@ pub enum RateGroup {
 
 /// Update rule of one tensor with its constants.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs, reason = "fields are the rule's own constants, documented in `reference::optim`")]
 pub enum Update {
     /// SGD with momentum.
-    Sgd {
-        velocity: Buf,
-        momentum: f64,
-        decay: f64,
-    },
+    Sgd { velocity: Buf, momentum: f64, decay: f64 },
     /// Clipped LARS over SGD with momentum; `norms` holds the square sums of weight and gradient.
-    Lars {
-        velocity: Buf,
-        norms: Buf,
-        momentum: f64,
-        decay: f64,
-        trust: f64,
-    },
+    Lars { velocity: Buf, norms: Buf, momentum: f64, decay: f64, trust: f64 },
     /// AdamW.
-    AdamW {
-        moment1: Buf,
-        moment2: Buf,
-        beta1: f64,
-        beta2: f64,
-        eps: f64,
-        decay: f64,
-    },
+    AdamW { moment1: Buf, moment2: Buf, beta1: f64, beta2: f64, eps: f64, decay: f64 },
 }
 
 /// Kernel calls. Sizes are explicit; formulas are those of the kernel of the same name.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(
-    missing_docs,
-    reason = "fields are the kernel's own parameters, documented there"
-)]
+#[allow(missing_docs, reason = "fields are the kernel's own parameters, documented there")]
 pub enum Op {
     GatherRows {
         table: Buf,
@@ -439,10 +415,6 @@ impl Program {
     /// Bytes of all buffers but the table, in 32-bit elements.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.buffers
-            .iter()
-            .filter(|spec| spec.role != Role::Table)
-            .map(|spec| spec.len * 4)
-            .sum()
+        self.buffers.iter().filter(|spec| spec.role != Role::Table).map(|spec| spec.len * 4).sum()
     }
 }

@@ -9,11 +9,7 @@ use crate::learn::step::real;
 #[must_use]
 pub fn warmup_cosine(step: usize, total: usize, warmup: usize, start: f64, peak: f64) -> f64 {
     if step < warmup {
-        return if warmup == 1 {
-            peak
-        } else {
-            start + (peak - start) * real(step) / real(warmup - 1)
-        };
+        return if warmup == 1 { peak } else { start + (peak - start) * real(step) / real(warmup - 1) };
     }
     let rest = total.saturating_sub(warmup).max(1);
     peak / 2.0 * (1.0 + (PI * real((step - warmup).min(rest)) / real(rest)).cos())
@@ -31,15 +27,8 @@ mod tests {
 
     #[test]
     fn rates_equal_the_reference_values() {
-        let rates = [
-            (0, 0.003),
-            (1, 0.113_778),
-            (5, 0.556_889),
-            (9, 1.0),
-            (10, 1.0),
-            (255, 0.5),
-            (499, 0.000_010),
-        ];
+        let rates =
+            [(0, 0.003), (1, 0.113_778), (5, 0.556_889), (9, 1.0), (10, 1.0), (255, 0.5), (499, 0.000_010)];
         for (epoch, want) in rates {
             let got = warmup_cosine(epoch, 500, 10, 0.003, 1.0);
             assert!((got - want).abs() < 1e-6, "epoch {epoch}: {got}, expected {want}");

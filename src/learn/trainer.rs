@@ -50,9 +50,7 @@ pub struct Samples {
 impl Samples {
     /// Adds a sample with its views `[V, D]`.
     pub fn push(&mut self, views: &[impl AsRef<[f32]>], label: i32) {
-        views
-            .iter()
-            .for_each(|view| self.features.extend_from_slice(view.as_ref()));
+        views.iter().for_each(|view| self.features.extend_from_slice(view.as_ref()));
         self.views.push(views.len());
         self.labels.push(label);
     }
@@ -103,11 +101,7 @@ impl Trainer {
         seed: u64,
     ) -> Result<Self> {
         if current.is_empty() {
-            return Err(Error::config(
-                "task",
-                "no samples",
-                "at least one sample to learn from",
-            ));
+            return Err(Error::config("task", "no samples", "at least one sample to learn from"));
         }
         let replay_rows = if replay.is_empty() { 0 } else { recipe.replay_rows };
         let mut table = current.features.clone();
@@ -118,25 +112,16 @@ impl Trainer {
             let mut spans = Vec::with_capacity(samples.len());
             for (&views, &label) in samples.views.iter().zip(&samples.labels) {
                 spans.push((next_row, views));
-                next_row = u32::try_from(views)
-                    .ok()
-                    .and_then(|views| next_row.checked_add(views))
-                    .ok_or_else(|| {
-                        Error::shape("feature table rows", "below 2^32", samples.features.len())
-                    })?;
+                next_row =
+                    u32::try_from(views).ok().and_then(|views| next_row.checked_add(views)).ok_or_else(
+                        || Error::shape("feature table rows", "below 2^32", samples.features.len()),
+                    )?;
                 labels.extend(std::iter::repeat_n(label, views));
             }
-            Ok(Draw {
-                purpose,
-                spans,
-                per_batch,
-                order: None,
-            })
+            Ok(Draw { purpose, spans, per_batch, order: None })
         };
-        let (current, replay) = (
-            draw("current", current, recipe.current_rows)?,
-            draw("replay", replay, replay_rows)?,
-        );
+        let (current, replay) =
+            (draw("current", current, recipe.current_rows)?, draw("replay", replay, replay_rows)?);
         let rows = recipe.current_rows + replay_rows;
         let problem = Problem {
             architecture: architecture.clone(),
@@ -148,13 +133,7 @@ impl Trainer {
             steps_per_submit: recipe.steps_per_submit,
         };
         engine.load(problem, state)?;
-        Ok(Self {
-            recipe: recipe.clone(),
-            rows,
-            seed,
-            current,
-            replay,
-        })
+        Ok(Self { recipe: recipe.clone(), rows, seed, current, replay })
     }
 
     /// Runs steps `from..to` (counted within the task) and gives their losses.
@@ -175,23 +154,13 @@ impl Trainer {
             for i in 0..draw.per_batch {
                 let (row, views) = draw.sample(self.seed, step * draw.per_batch + i);
                 let one = rng.below(views);
-                let other = if views > 1 {
-                    (one + 1 + rng.below(views - 1)) % views
-                } else {
-                    one
-                };
+                let other = if views > 1 { (one + 1 + rng.below(views - 1)) % views } else { one };
                 let row_of = |view: usize| row + u32::try_from(view).unwrap_or(0);
                 (first[at], second[at]) = (row_of(one), row_of(other));
                 at += 1;
             }
         }
-        let Recipe {
-            steps,
-            warmup_steps,
-            learning_rate,
-            classifier_rate,
-            ..
-        } = self.recipe;
+        let Recipe { steps, warmup_steps, learning_rate, classifier_rate, .. } = self.recipe;
         let rate = |peak: f64| warmup_cosine(step, steps, warmup_steps, peak / 10.0, peak);
         let [base, last] = self.recipe.momentum_decay;
         StepInput {

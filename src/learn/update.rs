@@ -39,23 +39,11 @@ pub enum Optimizer {
 
 impl Optimizer {
     /// The paper's scripts: LARS, trust 0.02, momentum 0.9, decay 1e-5.
-    pub const AS_PUBLISHED: Self = Self::Lars {
-        momentum: 0.9,
-        weight_decay: 1e-5,
-        trust: 0.02,
-    };
+    pub const AS_PUBLISHED: Self = Self::Lars { momentum: 0.9, weight_decay: 1e-5, trust: 0.02 };
     /// AdamW with PyTorch's constants.
-    pub const ADAMW: Self = Self::AdamW {
-        beta1: 0.9,
-        beta2: 0.999,
-        eps: 1e-8,
-        weight_decay: 0.01,
-    };
+    pub const ADAMW: Self = Self::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 };
     /// SGD with momentum 0.9 and decay 1e-5.
-    pub const SGD: Self = Self::Sgd {
-        momentum: 0.9,
-        weight_decay: 1e-5,
-    };
+    pub const SGD: Self = Self::Sgd { momentum: 0.9, weight_decay: 1e-5 };
 
     /// Checks ranges.
     ///
@@ -63,21 +51,15 @@ impl Optimizer {
     /// [`Error::Config`] naming the constant.
     pub fn check(&self) -> Result<()> {
         let (rates, decay) = match *self {
-            Self::Sgd {
-                momentum,
-                weight_decay,
-            } => ([("momentum", momentum), ("momentum", momentum)], weight_decay),
-            Self::Lars {
-                momentum,
-                weight_decay,
-                trust,
-            } => ([("momentum", momentum), ("trust", trust)], weight_decay),
-            Self::AdamW {
-                beta1,
-                beta2,
-                weight_decay,
-                ..
-            } => ([("beta1", beta1), ("beta2", beta2)], weight_decay),
+            Self::Sgd { momentum, weight_decay } => {
+                ([("momentum", momentum), ("momentum", momentum)], weight_decay)
+            }
+            Self::Lars { momentum, weight_decay, trust } => {
+                ([("momentum", momentum), ("trust", trust)], weight_decay)
+            }
+            Self::AdamW { beta1, beta2, weight_decay, .. } => {
+                ([("beta1", beta1), ("beta2", beta2)], weight_decay)
+            }
         };
         for (name, value) in rates {
             if !(0.0..1.0).contains(&value) {

@@ -91,11 +91,7 @@ impl Memory {
             }
         }
         let repaired = structure.is_empty();
-        let outcome = if repaired {
-            "rebuilt"
-        } else {
-            "not repaired: put back a copy of the file"
-        };
+        let outcome = if repaired { "rebuilt" } else { "not repaired: put back a copy of the file" };
         report.note(repaired, format!("structure of the file: {found}: {outcome}"));
         Ok(report)
     }
@@ -106,23 +102,13 @@ impl Memory {
 
     fn check_rows(&mut self, report: &mut CheckReport) -> Result<()> {
         let (width, fix) = (self.identity.feature_width, self.writable);
-        let behavior = if fix {
-            TransactionBehavior::Immediate
-        } else {
-            TransactionBehavior::Deferred
-        };
+        let behavior = if fix { TransactionBehavior::Immediate } else { TransactionBehavior::Deferred };
         let connection = &mut self.connection;
         let mut work = || -> Outcome<()> {
             let transaction = connection.transaction_with_behavior(behavior)?;
             transaction.pragma_update(None, "defer_foreign_keys", true)?;
             let findings = scan(&transaction, report)?;
-            Repair {
-                connection: &transaction,
-                width,
-                fix,
-                report,
-            }
-            .run(&findings)?;
+            Repair { connection: &transaction, width, fix, report }.run(&findings)?;
             transaction.commit()?;
             Ok(())
         };
@@ -161,10 +147,7 @@ fn scan(connection: &Connection, report: &mut CheckReport) -> Outcome<Findings> 
         training: bad(&seal::TRAINING)?,
     };
     for row in meta {
-        report.note(
-            false,
-            format!("row {row} of `meta` is damaged: put back a copy of the file"),
-        );
+        report.note(false, format!("row {row} of `meta` is damaged: put back a copy of the file"));
     }
     Ok(findings)
 }

@@ -36,9 +36,7 @@ impl From<Error> for Fault {
 impl Fault {
     /// A row whose checksum does not match.
     pub(super) fn damaged(table: &str, row: i64) -> Self {
-        Self::Refused(format!(
-            "row {row} of `{table}` is damaged (checksum differs): run `kaizen check`"
-        ))
+        Self::Refused(format!("row {row} of `{table}` is damaged (checksum differs): run `kaizen check`"))
     }
 
     /// Whether SQLite ran out of the pages it may use.
@@ -53,10 +51,7 @@ impl Fault {
             Self::Refused(sentence) => sentence,
             Self::Sql(error) => sentence(&error),
         };
-        Error::State {
-            path: path.to_path_buf(),
-            reason,
-        }
+        Error::State { path: path.to_path_buf(), reason }
     }
 }
 

@@ -4,18 +4,12 @@ use half::f16;
 
 /// Bytes of `values` `[D]` rounded to f16.
 pub(super) fn bytes_from_features(values: &[f32]) -> Vec<u8> {
-    values
-        .iter()
-        .flat_map(|value| f16::from_f32(*value).to_le_bytes())
-        .collect()
+    values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect()
 }
 
 /// The features `[D]` in `bytes`.
 pub(super) fn features_from_bytes(bytes: &[u8]) -> Vec<f32> {
-    bytes
-        .chunks_exact(2)
-        .map(|pair| f16::from_le_bytes([pair[0], pair[1]]).to_f32())
-        .collect()
+    bytes.chunks_exact(2).map(|pair| f16::from_le_bytes([pair[0], pair[1]]).to_f32()).collect()
 }
 
 /// Cosine of two feature vectors `[D]`; 0 if one of them is zero.

@@ -88,9 +88,7 @@ pub(super) fn write(connection: &Connection, identity: &FeatureIdentity, created
 /// Reads and verifies the identity of a state file.
 pub(super) fn read(connection: &Connection) -> Outcome<FeatureIdentity> {
     if let Some(row) = seal::damaged(connection, &seal::META)?.1.first() {
-        return Err(Fault::Refused(format!(
-            "row {row} of `meta` is damaged: put back a copy of the file"
-        )));
+        return Err(Fault::Refused(format!("row {row} of `meta` is damaged: put back a copy of the file")));
     }
     let value = |key: &str| -> Outcome<String> {
         let found = connection.query_row("SELECT value FROM meta WHERE key=?1", [key], |row| row.get(0));
@@ -102,9 +100,7 @@ pub(super) fn read(connection: &Connection) -> Outcome<FeatureIdentity> {
         })
     };
     if value("format")? != FORMAT {
-        return Err(Fault::Refused(
-            "it is not a state of kaizen: name another file".to_owned(),
-        ));
+        return Err(Fault::Refused("it is not a state of kaizen: name another file".to_owned()));
     }
     let width = value("feature_width")?;
     Ok(FeatureIdentity {

@@ -49,9 +49,7 @@ impl LabelKind {
             "teach" => Ok(Self::Teach),
             "undo" => Ok(Self::Undo),
             "forget" => Ok(Self::Forget),
-            other => Err(Fault::Refused(format!(
-                "label kind `{other}` is unknown: run `kaizen check`"
-            ))),
+            other => Err(Fault::Refused(format!("label kind `{other}` is unknown: run `kaizen check`"))),
         }
     }
 }
@@ -90,9 +88,7 @@ impl Memory {
     /// [`Error::Config`] for an empty name or one with control characters; [`Error::State`] if it cannot be
     /// kept.
     pub fn class_id(&mut self, name: &str) -> Result<ClassId> {
-        self.write(Cost::of(name.len()), |connection, _| {
-            class_from_row(class_row(connection, name)?)
-        })
+        self.write(Cost::of(name.len()), |connection, _| class_from_row(class_row(connection, name)?))
     }
 
     /// Every class that some sample is labelled with, by id.
@@ -152,9 +148,7 @@ impl Memory {
             };
             append(connection, Some(sample), class, LabelKind::Undo, Some(label.0))?;
             settle(connection, sample)?;
-            live(connection, sample)?
-                .map(|(_, class)| class_from_row(class))
-                .transpose()
+            live(connection, sample)?.map(|(_, class)| class_from_row(class)).transpose()
         })
     }
 
@@ -171,11 +165,7 @@ impl Memory {
         })?;
         let Some(class) = class else {
             let names: Vec<String> = self.classes()?.into_iter().map(|(_, name)| name).collect();
-            return Err(Error::config(
-                "class",
-                name,
-                format!("one of [{}]", names.join(", ")),
-            ));
+            return Err(Error::config("class", name, format!("one of [{}]", names.join(", "))));
         };
         let count = self.forget_class(class)?;
         self.checkpoint()?;
@@ -183,18 +173,11 @@ impl Memory {
     }
 
     fn forget_class(&mut self, class: i64) -> Result<usize> {
-        let most = if self.quota.is_some() {
-            FORGET_CHUNK_BYTES
-        } else {
-            usize::MAX
-        };
+        let most = if self.quota.is_some() { FORGET_CHUNK_BYTES } else { usize::MAX };
         let mut count = 0;
         loop {
             let chunk = self.read(|connection| forgettable(connection, class, most))?;
-            let cost = Cost {
-                growth: 64 * chunk.samples.len(),
-                log: chunk.bytes,
-            };
+            let cost = Cost { growth: 64 * chunk.samples.len(), log: chunk.bytes };
             self.write(cost, |connection, _| {
                 for &sample in &chunk.samples {
                     append(connection, Some(sample), class, LabelKind::Forget, None)?;
@@ -229,11 +212,7 @@ fn forgettable(connection: &Connection, class: i64, most: usize) -> Outcome<Chun
          FROM samples LEFT JOIN contents c ON c.sample_id=id WHERE class_id=?1 ORDER BY id",
     )?;
     let mut rows = statement.query([class])?;
-    let mut chunk = Chunk {
-        samples: Vec::new(),
-        bytes: 0,
-        last: true,
-    };
+    let mut chunk = Chunk { samples: Vec::new(), bytes: 0, last: true };
     while let Some(row) = rows.next()? {
         let bytes = usize::try_from(row.get::<_, i64>(1)?).unwrap_or(0) + 1024;
         if !chunk.samples.is_empty() && chunk.bytes + bytes > most {
@@ -260,9 +239,7 @@ pub(super) fn live(connection: &Connection, sample: i64) -> Outcome<Option<(i64,
         "SELECT l.label_id, l.class_id FROM labels l
          WHERE l.sample_id=?1 AND {COUNTS} ORDER BY l.label_id DESC LIMIT 1"
     );
-    let found = connection
-        .prepare_cached(&sql)?
-        .query_row([sample], |row| Ok((row.get(0)?, row.get(1)?)));
+    let found = connection.prepare_cached(&sql)?.query_row([sample], |row| Ok((row.get(0)?, row.get(1)?)));
     Ok(found.optional()?)
 }
 
@@ -273,9 +250,11 @@ pub(super) fn settle(connection: &Connection, sample: i64) -> Outcome<()> {
     let before: Option<i64> = connection
         .prepare_cached("SELECT class_id FROM samples WHERE id=?1")?
         .query_row([sample], |row| row.get(0))?;
-    connection
-        .prepare_cached("UPDATE samples SET label_id=?2, class_id=?3 WHERE id=?1")?
-        .execute((sample, now.map(|(label, _)| label), now.map(|(_, class)| class)))?;
+    connection.prepare_cached("UPDATE samples SET label_id=?2, class_id=?3 WHERE id=?1")?.execute((
+        sample,
+        now.map(|(label, _)| label),
+        now.map(|(_, class)| class),
+    ))?;
     for class in [before, now.map(|(_, class)| class)].into_iter().flatten() {
         settle_split(connection, class)?;
     }
@@ -290,9 +269,7 @@ const MIN_TRAINING: i64 = 2;
 pub(super) fn settle_split(connection: &Connection, class: i64) -> Outcome<()> {
     let rows_of = "FROM samples WHERE class_id=?1 AND state=?2 AND held_out=?3";
     let training: i64 = connection
-        .prepare_cached(&format!(
-            "SELECT count(*) FROM (SELECT 1 {rows_of} LIMIT {MIN_TRAINING})"
-        ))?
+        .prepare_cached(&format!("SELECT count(*) FROM (SELECT 1 {rows_of} LIMIT {MIN_TRAINING})"))?
         .query_row([class, KEPT, 0], |row| row.get(0))?;
     if training >= MIN_TRAINING {
         return Ok(());
@@ -349,11 +326,7 @@ pub(super) fn class_row(connection: &Connection, name: &str) -> Outcome<i64> {
     let id: i64 = connection
         .prepare_cached("SELECT coalesce(max(id) + 1, 0) FROM classes")?
         .query_row([], |row| row.get(0))?;
-    let row = [
-        ValueRef::Integer(id),
-        ValueRef::Text(name.as_bytes()),
-        ValueRef::Integer(now_millis()),
-    ];
+    let row = [ValueRef::Integer(id), ValueRef::Text(name.as_bytes()), ValueRef::Integer(now_millis())];
     seal::insert(connection, &seal::CLASSES, &row, &[])?;
     Ok(id)
 }

@@ -38,10 +38,7 @@ impl WriterLock {
                 };
                 let reason =
                     format!("{holder} is writing it: end that process, or open the state for reading");
-                return Err(Error::State {
-                    path: state.to_path_buf(),
-                    reason,
-                });
+                return Err(Error::State { path: state.to_path_buf(), reason });
             }
             Err(TryLockError::Error(error)) => return Err(Error::io(&path)(error)),
         }

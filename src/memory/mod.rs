@@ -106,10 +106,7 @@ impl Memory {
     fn write<T>(&mut self, cost: Cost, work: impl Fn(&Connection, &mut Tally) -> Outcome<T>) -> Result<T> {
         if !self.writable {
             let reason = "it is open for reading only: open it for writing to change it".to_owned();
-            return Err(Error::State {
-                path: self.path.clone(),
-                reason,
-            });
+            return Err(Error::State { path: self.path.clone(), reason });
         }
         let mut attempt = 0;
         loop {
@@ -128,9 +125,7 @@ impl Memory {
         work: impl Fn(&Connection, &mut Tally) -> Outcome<T>,
     ) -> Outcome<T> {
         let mut tally = self.tally;
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if let Some(quota) = self.quota {
             quota.make_room(&transaction, cost, attempt, &mut tally)?;
         }
@@ -143,8 +138,6 @@ impl Memory {
 
 /// Milliseconds since the Unix epoch; 0 on a machine whose clock stands before it.
 fn now_millis() -> i64 {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }

@@ -30,10 +30,7 @@ impl Memory {
             create(&path, identity)?;
         }
         let memory = Self::attach(path, Some(lock))?;
-        memory
-            .identity
-            .require(identity)
-            .map_err(|fault| fault.at(&memory.path))?;
+        memory.identity.require(identity).map_err(|fault| fault.at(&memory.path))?;
         Ok(memory)
     }
 
@@ -88,24 +85,12 @@ impl Memory {
             connect(&path, writable)
         }
         .map_err(|fault| fault.at(&path))?;
-        Ok(Self {
-            connection,
-            path,
-            lock,
-            writable,
-            identity,
-            quota: None,
-            tally: Tally::default(),
-        })
+        Ok(Self { connection, path, lock, writable, identity, quota: None, tally: Tally::default() })
     }
 }
 
 fn connect(path: &Path, writable: bool) -> Outcome<(Connection, FeatureIdentity)> {
-    let mode = if writable {
-        OpenFlags::SQLITE_OPEN_READ_WRITE
-    } else {
-        OpenFlags::SQLITE_OPEN_READ_ONLY
-    };
+    let mode = if writable { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
     let mut connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     schema::make_careful(&connection)?;
     schema::adopt(&mut connection, writable)?;
@@ -136,10 +121,7 @@ fn create(path: &Path, identity: &FeatureIdentity) -> Result<()> {
     if beside(path, "-wal").exists() {
         let reason =
             "its write-ahead log is there, but not the file: put the file back, or delete the `-wal`";
-        return Err(Error::State {
-            path: path.to_path_buf(),
-            reason: reason.to_owned(),
-        });
+        return Err(Error::State { path: path.to_path_buf(), reason: reason.to_owned() });
     }
     let fresh = beside(path, ".new");
     for leftover in [fresh.clone(), beside(&fresh, "-journal")] {
@@ -151,14 +133,8 @@ fn create(path: &Path, identity: &FeatureIdentity) -> Result<()> {
     fs::rename(&fresh, path).map_err(Error::io(path))?;
     #[cfg(unix)]
     if let Some(folder) = path.parent() {
-        let folder = if folder.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            folder
-        };
-        fs::File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(Error::io(folder))?;
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(folder))?;
     }
     Ok(())
 }

@@ -39,10 +39,7 @@ pub(super) struct Cost {
 impl Cost {
     /// A change that adds `bytes` of content.
     pub(super) fn of(bytes: usize) -> Self {
-        Self {
-            growth: bytes,
-            log: bytes,
-        }
+        Self { growth: bytes, log: bytes }
     }
 }
 
@@ -72,17 +69,9 @@ pub(super) struct Quota {
 
 impl Quota {
     fn new(bytes: u64, in_file: bool) -> Self {
-        let (log_bytes, index_bytes) = if in_file {
-            (bytes / 4, (64 << 10) + bytes / 256)
-        } else {
-            (0, 0)
-        };
+        let (log_bytes, index_bytes) = if in_file { (bytes / 4, (64 << 10) + bytes / 256) } else { (0, 0) };
         let pages = bytes.saturating_sub(log_bytes + index_bytes) / 4096;
-        Self {
-            bytes,
-            max_pages: i64::try_from(pages).unwrap_or(i64::MAX).min(4_294_967_294),
-            log_bytes,
-        }
+        Self { bytes, max_pages: i64::try_from(pages).unwrap_or(i64::MAX).min(4_294_967_294), log_bytes }
     }
 
     /// Evicts until `cost` fits; `attempt` grows the allowance after an estimate that was too small.
@@ -119,27 +108,19 @@ impl Memory {
     /// small.
     pub fn set_quota_bytes(&mut self, bytes: u64) -> Result<()> {
         if bytes < MIN_QUOTA_BYTES {
-            return Err(Error::config(
-                "quota_bytes",
-                bytes,
-                format!("{MIN_QUOTA_BYTES} or more"),
-            ));
+            return Err(Error::config("quota_bytes", bytes, format!("{MIN_QUOTA_BYTES} or more")));
         }
         let quota = Quota::new(bytes, self.lock.is_some());
         let fits = |connection: &Connection| Ok(used_pages(connection)? <= quota.max_pages);
         self.checkpoint()?;
         while self.read(|connection| pragma(connection, "page_count"))? > quota.max_pages {
             if !self.read(fits)? {
-                let evicted = self.write(Cost { growth: 0, log: 0 }, |connection, tally| {
-                    evict(connection, &fits, tally)
-                })?;
+                let evicted = self
+                    .write(Cost { growth: 0, log: 0 }, |connection, tally| evict(connection, &fits, tally))?;
                 if !evicted {
                     let reason =
                         format!("it cannot be shrunk to {bytes} bytes: raise the quota, or forget a class");
-                    return Err(Error::State {
-                        path: self.path.clone(),
-                        reason,
-                    });
+                    return Err(Error::State { path: self.path.clone(), reason });
                 }
             }
             self.read(|connection| Ok(connection.pragma(None, "incremental_vacuum", 32, |_| Ok(()))?))?;
@@ -152,10 +133,7 @@ impl Memory {
             if set == quota.max_pages {
                 return Ok(());
             }
-            Err(Fault::Refused(format!(
-                "the page limit is {set}, not {}: raise the quota",
-                quota.max_pages
-            )))
+            Err(Fault::Refused(format!("the page limit is {set}, not {}: raise the quota", quota.max_pages)))
         })?;
         self.quota = Some(quota);
         Ok(())
@@ -170,10 +148,7 @@ impl Memory {
             let pages = self.read(|connection| pragma(connection, "page_count"))?;
             return Ok(u64::try_from(pages).unwrap_or(0) * 4096);
         }
-        ["", "-wal", "-shm"]
-            .iter()
-            .map(|suffix| size(&beside(&self.path, suffix)))
-            .sum()
+        ["", "-wal", "-shm"].iter().map(|suffix| size(&beside(&self.path, suffix))).sum()
     }
 
     /// Empties the write-ahead log if the change would make it outgrow its share.
@@ -182,12 +157,7 @@ impl Memory {
             return Ok(());
         };
         let pages = 2 * cost.log.div_ceil(PAGE_CONTENT) as u64 + TOUCHED_PAGES;
-        let refuse = |reason: String| {
-            Err(Error::State {
-                path: self.path.clone(),
-                reason,
-            })
-        };
+        let refuse = |reason: String| Err(Error::State { path: self.path.clone(), reason });
         if pages * LOG_PAGE > quota.log_bytes {
             return refuse(format!(
                 "one change of {} bytes is more than an eighth of the quota of {} bytes: make smaller \
@@ -260,9 +230,7 @@ fn evict_unlabelled(connection: &Connection, fits: &Fits<'_>, tally: &mut Tally)
         if logged {
             remove_content(connection, sample, EVICTED)?;
         } else {
-            connection
-                .prepare_cached("DELETE FROM samples WHERE id=?1")?
-                .execute([sample])?;
+            connection.prepare_cached("DELETE FROM samples WHERE id=?1")?.execute([sample])?;
         }
         tally.evicted_unlabelled += 1;
         if fits(connection)? {
@@ -286,21 +254,10 @@ fn evict_labelled(connection: &Connection, fits: &Fits<'_>, tally: &mut Tally) -
     if count <= MIN_PER_CLASS {
         return Ok(false);
     }
-    let second = classes
-        .get(1)
-        .map_or(0, |&(_, count, _)| count)
-        .max(MIN_PER_CLASS);
-    let side = if held_out * 6 > count {
-        "class_id=?1 AND held_out=1"
-    } else {
-        "class_id=?1 AND held_out=0"
-    };
+    let second = classes.get(1).map_or(0, |&(_, count, _)| count).max(MIN_PER_CLASS);
+    let side = if held_out * 6 > count { "class_id=?1 AND held_out=1" } else { "class_id=?1 AND held_out=0" };
     let all = ids(connection, side, Some(class), i64::MAX)?;
-    let pool: Vec<i64> = all
-        .iter()
-        .copied()
-        .step_by(all.len().div_ceil(POOL).max(1))
-        .collect();
+    let pool: Vec<i64> = all.iter().copied().step_by(all.len().div_ceil(POOL).max(1)).collect();
     let share = (pool.len() / 16).max(1);
     let number = usize::try_from(count - second).unwrap_or(0).clamp(1, share);
     for sample in redundant(connection, &pool, number)? {
@@ -345,11 +302,7 @@ fn redundant(connection: &Connection, pool: &[i64], number: usize) -> Outcome<Ve
     let mut left: Vec<usize> = (0..count).collect();
     let mut victims = Vec::new();
     while victims.len() < number && !left.is_empty() {
-        let nearest = |a: usize| {
-            left.iter()
-                .map(|&b| alike[a * count + b])
-                .fold(f32::NEG_INFINITY, f32::max)
-        };
+        let nearest = |a: usize| left.iter().map(|&b| alike[a * count + b]).fold(f32::NEG_INFINITY, f32::max);
         let mut best = (0, f32::NEG_INFINITY);
         for (position, &a) in left.iter().enumerate() {
             let value = nearest(a);

@@ -58,11 +58,7 @@ impl Repair<'_> {
                 (&name, row),
                 |found| found.get(0),
             )?;
-            let name = if taken {
-                format!("{name} (damaged {row})")
-            } else {
-                name
-            };
+            let name = if taken { format!("{name} (damaged {row})") } else { name };
             let values = [ValueRef::Text(name.as_bytes())];
             seal::rewrite(self.connection, &seal::CLASSES, row, assignments, &values)?;
         }
@@ -71,9 +67,7 @@ impl Repair<'_> {
 
     fn samples(&mut self, rows: &[i64]) -> Outcome<()> {
         for &row in rows {
-            self.note(format!(
-                "the description of sample {row} was damaged: it is for training from now on"
-            ));
+            self.note(format!("the description of sample {row} was damaged: it is for training from now on"));
             if self.fix {
                 let name = self.text(&seal::SAMPLES, "name", row)?;
                 let assignments = "held_out=0, name=?2, state=CASE
@@ -95,8 +89,7 @@ impl Repair<'_> {
         for row in thumbnails {
             self.note(format!("the thumbnail of sample {row} was damaged: dropped"));
             if self.fix {
-                self.connection
-                    .execute("UPDATE contents SET thumbnail=NULL WHERE sample_id=?1", [row])?;
+                self.connection.execute("UPDATE contents SET thumbnail=NULL WHERE sample_id=?1", [row])?;
                 seal::rewrite(self.connection, &seal::SAMPLES, row, "thumbnail_sum=NULL", &[])?;
             }
         }
@@ -146,9 +139,7 @@ impl Repair<'_> {
 
     fn views(&mut self, rows: &[i64]) -> Outcome<()> {
         for &row in rows {
-            self.note(format!(
-                "row {row} of the views was damaged: the views of its sample are dropped"
-            ));
+            self.note(format!("row {row} of the views was damaged: the views of its sample are dropped"));
             if self.fix {
                 self.connection.execute(
                     "DELETE FROM views
@@ -173,21 +164,16 @@ impl Repair<'_> {
     }
 
     fn remove_label(&self, row: i64) -> Outcome<()> {
-        self.connection.execute(
-            "UPDATE samples SET label_id=NULL, class_id=NULL WHERE label_id=?1",
-            [row],
-        )?;
         self.connection
-            .execute("DELETE FROM labels WHERE label_id=?1 OR undone=?1", [row])?;
+            .execute("UPDATE samples SET label_id=NULL, class_id=NULL WHERE label_id=?1", [row])?;
+        self.connection.execute("DELETE FROM labels WHERE label_id=?1 OR undone=?1", [row])?;
         Ok(())
     }
 
     fn versions(&mut self, rows: &[i64]) -> Outcome<()> {
         let before = self.serving()?;
         for &row in rows {
-            self.note(format!(
-                "the description of version {row} was damaged: it does not serve any more"
-            ));
+            self.note(format!("the description of version {row} was damaged: it does not serve any more"));
             if self.fix {
                 let kind = self.text(&seal::VERSIONS, "head_kind", row)?;
                 let digest = self.text(&seal::VERSIONS, "sha256", row)?;
@@ -206,25 +192,19 @@ impl Repair<'_> {
         }
         let after = self.serving()?;
         if before != after {
-            let now = after.map_or("no version serves: learn again".to_owned(), |id| {
-                format!("version {id} serves")
-            });
+            let now = after
+                .map_or("no version serves: learn again".to_owned(), |id| format!("version {id} serves"));
             self.note(format!("the published version was damaged: {now}"));
         }
         Ok(())
     }
 
     fn serving(&self) -> Outcome<Option<i64>> {
-        Ok(self
-            .connection
-            .query_row(SERVING, [], |row| row.get(0))
-            .optional()?)
+        Ok(self.connection.query_row(SERVING, [], |row| row.get(0)).optional()?)
     }
 
     fn damaged_heads(&self) -> Outcome<Vec<i64>> {
-        let mut statement = self
-            .connection
-            .prepare("SELECT id, heads, sha256 FROM versions")?;
+        let mut statement = self.connection.prepare("SELECT id, heads, sha256 FROM versions")?;
         let mut rows = statement.query([])?;
         let mut damaged = Vec::new();
         while let Some(row) = rows.next()? {
@@ -246,8 +226,7 @@ impl Repair<'_> {
         for &row in rows {
             self.note("the state of the training was damaged: dropped, the optimiser starts anew".to_owned());
             if self.fix {
-                self.connection
-                    .execute("DELETE FROM training WHERE rowid=?1", [row])?;
+                self.connection.execute("DELETE FROM training WHERE rowid=?1", [row])?;
             }
         }
         Ok(())
@@ -270,19 +249,15 @@ impl Repair<'_> {
             match table.as_str() {
                 "labels" => self.remove_label(row)?,
                 "views" => {
-                    self.connection
-                        .execute("DELETE FROM views WHERE rowid=?1", [row])?;
+                    self.connection.execute("DELETE FROM views WHERE rowid=?1", [row])?;
                 }
                 "contents" => {
-                    self.connection
-                        .execute("DELETE FROM contents WHERE sample_id=?1", [row])?;
+                    self.connection.execute("DELETE FROM contents WHERE sample_id=?1", [row])?;
                 }
                 "versions" => seal::rewrite(self.connection, &seal::VERSIONS, row, "parent=NULL", &[])?,
                 _ => {
-                    self.connection.execute(
-                        "UPDATE samples SET label_id=NULL, class_id=NULL WHERE id=?1",
-                        [row],
-                    )?;
+                    self.connection
+                        .execute("UPDATE samples SET label_id=NULL, class_id=NULL WHERE id=?1", [row])?;
                 }
             }
         }
@@ -293,9 +268,7 @@ impl Repair<'_> {
     fn derived(&mut self) -> Outcome<()> {
         let mut wrong = Vec::new();
         {
-            let mut statement = self
-                .connection
-                .prepare("SELECT id, label_id, class_id FROM samples")?;
+            let mut statement = self.connection.prepare("SELECT id, label_id, class_id FROM samples")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 let id: i64 = row.get(0)?;
@@ -309,14 +282,10 @@ impl Repair<'_> {
             }
         }
         for id in wrong {
-            self.note(format!(
-                "the label of sample {id} was not what the log says: derived again"
-            ));
+            self.note(format!("the label of sample {id} was not what the log says: derived again"));
             if self.fix {
-                self.connection.execute(
-                    "UPDATE samples SET label_id=NULL, class_id=NULL WHERE id=?1",
-                    [id],
-                )?;
+                self.connection
+                    .execute("UPDATE samples SET label_id=NULL, class_id=NULL WHERE id=?1", [id])?;
                 settle(self.connection, id)?;
             }
         }

@@ -96,10 +96,7 @@ impl Memory {
     /// As [`Memory::add_samples`].
     pub fn add_sample(&mut self, new: NewSample<'_>) -> Result<Stored> {
         let stored = self.add_samples(&[new])?;
-        stored
-            .first()
-            .copied()
-            .ok_or_else(|| Error::shape("stored samples", 1, stored.len()))
+        stored.first().copied().ok_or_else(|| Error::shape("stored samples", 1, stored.len()))
     }
 
     /// Stores samples in one transaction: all are durable when it returns, or none is kept. One that repeats
@@ -110,50 +107,32 @@ impl Memory {
     /// [`Error::Config`] for a class name that cannot be used; [`Error::State`] if the quota or the disk is
     /// full.
     pub fn add_samples(&mut self, new: &[NewSample<'_>]) -> Result<Vec<Stored>> {
-        let prepared = new
-            .iter()
-            .map(|sample| self.prepare(sample))
-            .collect::<Result<Vec<Prepared<'_>>>>()?;
+        let prepared =
+            new.iter().map(|sample| self.prepare(sample)).collect::<Result<Vec<Prepared<'_>>>>()?;
         let bytes = prepared.iter().map(Prepared::cost).sum();
         self.write(Cost::of(bytes), |connection, tally| {
-            prepared
-                .iter()
-                .map(|sample| add(connection, sample, tally))
-                .collect()
+            prepared.iter().map(|sample| add(connection, sample, tally)).collect()
         })
     }
 
     fn prepare<'a>(&self, new: &NewSample<'a>) -> Result<Prepared<'a>> {
         let width = self.identity.feature_width;
-        for (number, values) in [new.features]
-            .into_iter()
-            .chain(new.views.iter().map(Vec::as_slice))
-            .enumerate()
+        for (number, values) in
+            [new.features].into_iter().chain(new.views.iter().map(Vec::as_slice)).enumerate()
         {
             if values.len() != width {
                 let what = format!("features of {}, view {number} (0: the frame itself)", new.name);
                 return Err(Error::shape(what, [width], [values.len()]));
             }
-            if values
-                .iter()
-                .any(|value| !half::f16::from_f32(*value).is_finite())
-            {
+            if values.iter().any(|value| !half::f16::from_f32(*value).is_finite()) {
                 let reason = format!("features of view {number} are not finite in half precision");
-                return Err(Error::Frame {
-                    name: new.name.to_owned(),
-                    reason,
-                });
+                return Err(Error::Frame { name: new.name.to_owned(), reason });
             }
         }
         let bytes = bytes_from_features(new.features);
         let rounded = features_from_bytes(&bytes);
         let views = new.views.iter().map(|view| bytes_from_features(view)).collect();
-        Ok(Prepared {
-            new: *new,
-            bytes,
-            rounded,
-            views,
-        })
+        Ok(Prepared { new: *new, bytes, rounded, views })
     }
 
     /// Kept samples of one kind, by id.
@@ -189,12 +168,7 @@ impl Memory {
                 let features = intact_features(row.get_ref(1)?, row.get_ref(2)?, width)
                     .ok_or_else(|| Fault::damaged("samples", id))?;
                 let class = row.get::<_, Option<i64>>(3)?.map(class_from_row).transpose()?;
-                visit(StoredSample {
-                    id: SampleId(id),
-                    features,
-                    class,
-                    held_out: row.get(4)?,
-                });
+                visit(StoredSample { id: SampleId(id), features, class, held_out: row.get(4)? });
             }
             Ok(())
         })
@@ -214,9 +188,7 @@ impl Memory {
                 if !seal::intact(&seal::VIEWS, row)? {
                     return Err(Fault::damaged("views", row.get(0)?));
                 }
-                views.push(features_from_bytes(
-                    row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?,
-                ));
+                views.push(features_from_bytes(row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?));
             }
             Ok(views)
         })
@@ -232,9 +204,8 @@ impl Memory {
                 "SELECT thumbnail, thumbnail_sum FROM samples LEFT JOIN contents ON sample_id=id
                  WHERE id=?1",
             )?;
-            let found: Option<(Option<Vec<u8>>, Option<i64>)> = statement
-                .query_row([sample.0], |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?;
+            let found: Option<(Option<Vec<u8>>, Option<i64>)> =
+                statement.query_row([sample.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
             match found {
                 Some((Some(bytes), Some(sum))) if seal::sum(&bytes) == sum => Ok(Some(bytes)),
                 Some((None, None)) | None => Ok(None),
@@ -264,11 +235,7 @@ pub(super) fn intact_features(blob: ValueRef<'_>, sum: ValueRef<'_>, width: usiz
 }
 
 fn add(connection: &Connection, prepared: &Prepared<'_>, tally: &mut Tally) -> Outcome<Stored> {
-    let class = prepared
-        .new
-        .label
-        .map(|name| class_row(connection, name))
-        .transpose()?;
+    let class = prepared.new.label.map(|name| class_row(connection, name)).transpose()?;
     let twin = twin(connection, prepared, class)?;
     let sample = match twin {
         Some(twin) => {
@@ -281,12 +248,7 @@ fn add(connection: &Connection, prepared: &Prepared<'_>, tally: &mut Tally) -> O
     let held_out = connection
         .prepare_cached("SELECT held_out FROM samples WHERE id=?1")?
         .query_row([sample], |row| row.get(0))?;
-    Ok(Stored {
-        sample: SampleId(sample),
-        label,
-        held_out,
-        duplicate: twin.is_some(),
-    })
+    Ok(Stored { sample: SampleId(sample), label, held_out, duplicate: twin.is_some() })
 }
 
 fn insert(connection: &Connection, prepared: &Prepared<'_>) -> Outcome<i64> {
@@ -308,11 +270,7 @@ fn insert(connection: &Connection, prepared: &Prepared<'_>) -> Outcome<i64> {
         .prepare_cached("INSERT INTO contents (sample_id, features, thumbnail) VALUES (?1, ?2, ?3)")?
         .execute((id, &prepared.bytes, prepared.new.thumbnail))?;
     for (number, view) in (0..).zip(&prepared.views) {
-        let row = [
-            ValueRef::Integer(id),
-            ValueRef::Integer(number),
-            ValueRef::Blob(view),
-        ];
+        let row = [ValueRef::Integer(id), ValueRef::Integer(number), ValueRef::Blob(view)];
         seal::insert(connection, &seal::VIEWS, &row, &[])?;
     }
     Ok(id)
@@ -336,11 +294,7 @@ fn twin(connection: &Connection, prepared: &Prepared<'_>, class: Option<i64>) ->
         "SELECT id, features FROM samples JOIN contents ON sample_id=id
          WHERE class_id IS ?1 AND state=0 ORDER BY id DESC LIMIT ?2",
     )?;
-    let groups = if class.is_some() {
-        vec![class, None]
-    } else {
-        vec![None]
-    };
+    let groups = if class.is_some() { vec![class, None] } else { vec![None] };
     for group in groups {
         let mut rows = statement.query((group, RECENT))?;
         while let Some(row) = rows.next()? {
@@ -359,23 +313,13 @@ fn twin(connection: &Connection, prepared: &Prepared<'_>, class: Option<i64>) ->
 /// shortened: only that gives pages back.
 pub(super) fn remove_content(connection: &Connection, sample: i64, state: i64) -> Outcome<()> {
     let assignments = "state=?2, thumbnail_sum=NULL";
-    seal::amend(
-        connection,
-        &seal::SAMPLES,
-        sample,
-        assignments,
-        &[ValueRef::Integer(state)],
-    )?;
+    seal::amend(connection, &seal::SAMPLES, sample, assignments, &[ValueRef::Integer(state)])?;
     delete_content(connection, sample)
 }
 
 /// Deletes features, views and thumbnail of a sample.
 pub(super) fn delete_content(connection: &Connection, sample: i64) -> Outcome<()> {
-    connection
-        .prepare_cached("DELETE FROM contents WHERE sample_id=?1")?
-        .execute([sample])?;
-    connection
-        .prepare_cached("DELETE FROM views WHERE sample_id=?1")?
-        .execute([sample])?;
+    connection.prepare_cached("DELETE FROM contents WHERE sample_id=?1")?.execute([sample])?;
+    connection.prepare_cached("DELETE FROM views WHERE sample_id=?1")?.execute([sample])?;
     Ok(())
 }

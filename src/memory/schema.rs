@@ -93,11 +93,7 @@ pub(super) fn migrate(connection: &mut Connection, steps: &[&str]) -> Outcome<()
     for (number, step) in steps.iter().enumerate().skip(version(connection, steps.len())?) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(step)?;
-        transaction.pragma_update(
-            None,
-            "user_version",
-            i64::try_from(number + 1).unwrap_or(i64::MAX),
-        )?;
+        transaction.pragma_update(None, "user_version", i64::try_from(number + 1).unwrap_or(i64::MAX))?;
         transaction.commit()?;
     }
     Ok(())
@@ -119,15 +115,11 @@ fn version(connection: &Connection, known: usize) -> Outcome<usize> {
 pub(super) fn adopt(connection: &mut Connection, writable: bool) -> Outcome<()> {
     let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if id != APPLICATION_ID {
-        return Err(Fault::Refused(
-            "the SQLite file was not made by kaizen: name another file".to_owned(),
-        ));
+        return Err(Fault::Refused("the SQLite file was not made by kaizen: name another file".to_owned()));
     }
     let version = version(connection, MIGRATIONS.len())?;
     if version == 0 {
-        return Err(Fault::Refused(
-            "the file is damaged (no schema version): put back a copy".to_owned(),
-        ));
+        return Err(Fault::Refused("the file is damaged (no schema version): put back a copy".to_owned()));
     }
     if version < MIGRATIONS.len() && !writable {
         return Err(Fault::Refused(format!(
@@ -138,9 +130,7 @@ pub(super) fn adopt(connection: &mut Connection, writable: bool) -> Outcome<()> 
     let mut fresh = Connection::open_in_memory()?;
     create(&mut fresh)?;
     if shape(connection)? != shape(&fresh)? {
-        return Err(Fault::Refused(
-            "its tables are not those of a state file: put back a copy".to_owned(),
-        ));
+        return Err(Fault::Refused("its tables are not those of a state file: put back a copy".to_owned()));
     }
     Ok(())
 }

@@ -16,16 +16,9 @@ pub(super) struct Table {
     pub(super) loose: &'static [&'static str],
 }
 
-pub(super) const META: Table = Table {
-    name: "meta",
-    sealed: &["key", "value"],
-    loose: &[],
-};
-pub(super) const CLASSES: Table = Table {
-    name: "classes",
-    sealed: &["id", "name", "created_millis"],
-    loose: &[],
-};
+pub(super) const META: Table = Table { name: "meta", sealed: &["key", "value"], loose: &[] };
+pub(super) const CLASSES: Table =
+    Table { name: "classes", sealed: &["id", "name", "created_millis"], loose: &[] };
 pub(super) const SAMPLES: Table = Table {
     name: "samples",
     sealed: &[
@@ -40,41 +33,19 @@ pub(super) const SAMPLES: Table = Table {
     ],
     loose: &[],
 };
-pub(super) const VIEWS: Table = Table {
-    name: "views",
-    sealed: &["sample_id", "number", "features"],
-    loose: &[],
-};
+pub(super) const VIEWS: Table =
+    Table { name: "views", sealed: &["sample_id", "number", "features"], loose: &[] };
 pub(super) const LABELS: Table = Table {
     name: "labels",
-    sealed: &[
-        "label_id",
-        "sample_id",
-        "class_id",
-        "kind",
-        "undone",
-        "created_millis",
-    ],
+    sealed: &["label_id", "sample_id", "class_id", "kind", "undone", "created_millis"],
     loose: &[],
 };
 pub(super) const VERSIONS: Table = Table {
     name: "versions",
-    sealed: &[
-        "id",
-        "parent",
-        "status",
-        "head_kind",
-        "sha256",
-        "figures",
-        "created_millis",
-    ],
+    sealed: &["id", "parent", "status", "head_kind", "sha256", "figures", "created_millis"],
     loose: &["heads"],
 };
-pub(super) const TRAINING: Table = Table {
-    name: "training",
-    sealed: &["id", "state"],
-    loose: &[],
-};
+pub(super) const TRAINING: Table = Table { name: "training", sealed: &["id", "state"], loose: &[] };
 
 /// SHA-256 of `bytes`.
 pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
@@ -127,20 +98,10 @@ pub(super) fn insert(
 ) -> Outcome<()> {
     let columns = [table.sealed, table.loose, &["checksum"]].concat();
     let marks = vec!["?"; columns.len()].join(",");
-    let sql = format!(
-        "INSERT INTO {} ({}) VALUES ({marks})",
-        table.name,
-        columns.join(",")
-    );
+    let sql = format!("INSERT INTO {} ({}) VALUES ({marks})", table.name, columns.join(","));
     let checksum = ValueRef::Integer(seal(table, sealed));
-    let values = sealed
-        .iter()
-        .chain(loose)
-        .chain([&checksum])
-        .map(|value| to_sql(*value));
-    connection
-        .prepare_cached(&sql)?
-        .execute(params_from_iter(values))?;
+    let values = sealed.iter().chain(loose).chain([&checksum]).map(|value| to_sql(*value));
+    connection.prepare_cached(&sql)?.execute(params_from_iter(values))?;
     Ok(())
 }
 
@@ -155,11 +116,7 @@ pub(super) fn optional(value: Option<i64>) -> ValueRef<'static> {
 }
 
 fn select(table: &Table) -> String {
-    format!(
-        "SELECT rowid,{},checksum FROM {}",
-        table.sealed.join(","),
-        table.name
-    )
+    format!("SELECT rowid,{},checksum FROM {}", table.sealed.join(","), table.name)
 }
 
 fn matches(table: &Table, row: &rusqlite::Row<'_>) -> rusqlite::Result<(bool, i64)> {
@@ -207,9 +164,7 @@ pub(super) fn amend(
     values: &[ValueRef<'_>],
 ) -> Outcome<()> {
     let sql = format!("{} WHERE rowid=?1", select(table));
-    let (intact, _) = connection
-        .prepare_cached(&sql)?
-        .query_row([row], |found| matches(table, found))?;
+    let (intact, _) = connection.prepare_cached(&sql)?.query_row([row], |found| matches(table, found))?;
     if !intact {
         return Err(Fault::damaged(table.name, row));
     }
@@ -229,9 +184,7 @@ pub(super) fn rewrite(
     let all = [&key].into_iter().chain(values).map(|value| to_sql(*value));
     connection.prepare_cached(&sql)?.execute(params_from_iter(all))?;
     let sql = format!("{} WHERE rowid=?1", select(table));
-    let (_, checksum) = connection
-        .prepare_cached(&sql)?
-        .query_row([row], |found| matches(table, found))?;
+    let (_, checksum) = connection.prepare_cached(&sql)?.query_row([row], |found| matches(table, found))?;
     let sql = format!("UPDATE {} SET checksum=?2 WHERE rowid=?1", table.name);
     connection.prepare_cached(&sql)?.execute([row, checksum])?;
     Ok(())
@@ -244,6 +197,5 @@ pub(super) fn next_id(connection: &Connection, table: &str, column: &str) -> Out
                     coalesce((SELECT max({column}) FROM {table}),0))"
     );
     let last: i64 = connection.prepare_cached(&sql)?.query_row([], |row| row.get(0))?;
-    last.checked_add(1)
-        .ok_or_else(|| Fault::Refused(format!("`{table}` has no id left: run `kaizen check`")))
+    last.checked_add(1).ok_or_else(|| Fault::Refused(format!("`{table}` has no id left: run `kaizen check`")))
 }

@@ -109,11 +109,7 @@ impl Memory {
             VersionStatus::Published => ValueRef::Blob(new.heads),
             VersionStatus::RolledBack => ValueRef::Null,
         };
-        let kept = if status == VersionStatus::Published {
-            new.heads.len()
-        } else {
-            0
-        };
+        let kept = if status == VersionStatus::Published { new.heads.len() } else { 0 };
         self.write(Cost::of(kept + figures.len() + 256), |connection, _| {
             let id = seal::next_id(connection, "versions", "id")?;
             let parent = serving(connection)?;
@@ -143,16 +139,10 @@ impl Memory {
                 .optional()?;
             if found.as_deref() != Some(VersionStatus::Published.text()) {
                 return Err(
-                    Error::config("version", version, "a published version: see `kaizen history`").into(),
+                    Error::config("version", version, "a published version: see `kaizen history`").into()
                 );
             }
-            seal::amend(
-                connection,
-                &seal::VERSIONS,
-                version.0,
-                "status='rolled_back'",
-                &[],
-            )?;
+            seal::amend(connection, &seal::VERSIONS, version.0, "status='rolled_back'", &[])?;
             Ok(serving(connection)?.map(VersionId))
         })
     }
@@ -189,10 +179,7 @@ impl Memory {
             while let Some(row) = rows.next()? {
                 versions.push(entry(row)?);
             }
-            Ok(History {
-                labels: labels::log(connection)?,
-                versions,
-            })
+            Ok(History { labels: labels::log(connection)?, versions })
         })
     }
 
@@ -207,21 +194,10 @@ impl Memory {
         })?;
         let before = usize::try_from(before).unwrap_or(0);
         let growth = state.len().saturating_sub(before);
-        self.write(
-            Cost {
-                growth,
-                log: state.len().max(before),
-            },
-            |connection, _| {
-                connection.execute("DELETE FROM training", [])?;
-                seal::insert(
-                    connection,
-                    &seal::TRAINING,
-                    &[ValueRef::Integer(0), ValueRef::Blob(state)],
-                    &[],
-                )
-            },
-        )
+        self.write(Cost { growth, log: state.len().max(before) }, |connection, _| {
+            connection.execute("DELETE FROM training", [])?;
+            seal::insert(connection, &seal::TRAINING, &[ValueRef::Integer(0), ValueRef::Blob(state)], &[])
+        })
     }
 
     /// The state of optimiser and generators, if one was kept.
@@ -256,10 +232,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 fn serving(connection: &Connection) -> Outcome<Option<i64>> {
-    Ok(connection
-        .prepare_cached(SERVING)?
-        .query_row([], |row| row.get(0))
-        .optional()?)
+    Ok(connection.prepare_cached(SERVING)?.query_row([], |row| row.get(0)).optional()?)
 }
 
 const COLUMNS: &str = "id, parent, status, head_kind, sha256, figures, created_millis";
@@ -291,10 +264,7 @@ fn load(connection: &Connection, id: i64) -> Outcome<Option<Version>> {
     let Some(row) = rows.next()? else { return Ok(None) };
     let entry = entry(row)?;
     let heads: Option<Vec<u8>> = row.get(7)?;
-    if heads
-        .as_ref()
-        .is_some_and(|heads| hex(&seal::sha256(heads)) != entry.sha256)
-    {
+    if heads.as_ref().is_some_and(|heads| hex(&seal::sha256(heads)) != entry.sha256) {
         return Err(Fault::damaged("versions", id));
     }
     Ok(Some(Version { entry, heads }))

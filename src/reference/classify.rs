@@ -87,10 +87,7 @@ mod tests {
     use super::*;
     use crate::reference::gradient::{check, disagreement, values};
 
-    const SCALARS: CrossEntropy<f64> = CrossEntropy {
-        inverse_labelled: 0.25,
-        weight: 1.5,
-    };
+    const SCALARS: CrossEntropy<f64> = CrossEntropy { inverse_labelled: 0.25, weight: 1.5 };
 
     fn run(shape: [usize; 2], logits: &[f64], labels: &[i32]) -> (Vec<f64>, Vec<f64>) {
         let (mut loss, mut d_logits) = (vec![9.0; shape[0]], vec![9.0; shape[0] * shape[1]]);

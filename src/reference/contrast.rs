@@ -209,10 +209,7 @@ pub fn variance<T: Real>(scalars: &Variance<T>, z: &[T], centred: &mut [T], loss
         for value in loss.iter_mut() {
             *value = (*value / degrees + scalars.eps).sqrt();
         }
-        for (d_row, row) in d_z
-            .chunks_exact_mut(columns.max(1))
-            .zip(centred.chunks_exact(columns.max(1)))
-        {
+        for (d_row, row) in d_z.chunks_exact_mut(columns.max(1)).zip(centred.chunks_exact(columns.max(1))) {
             for ((d, &value), &deviation) in d_row.iter_mut().zip(row).zip(loss.iter()) {
                 if deviation < scalars.target_std || deviation.is_nan() {
                     *d = *d - scale * value / deviation;
@@ -238,10 +235,7 @@ fn centre<T: Real>(columns: usize, z: &[T], centred: &mut [T], mean: &mut [T]) {
     for sum in mean.iter_mut() {
         *sum = *sum / rows;
     }
-    for (out, row) in centred
-        .chunks_exact_mut(columns.max(1))
-        .zip(z.chunks_exact(columns.max(1)))
-    {
+    for (out, row) in centred.chunks_exact_mut(columns.max(1)).zip(z.chunks_exact(columns.max(1))) {
         for ((out, &value), &mean) in out.iter_mut().zip(row).zip(mean.iter()) {
             *out = value - mean;
         }
@@ -285,11 +279,7 @@ mod tests {
     use super::*;
     use crate::reference::gradient::{check, disagreement, values};
 
-    const NT_XENT: NtXent<f64> = NtXent {
-        decoupled: false,
-        scale: 0.125,
-        weight: 2.0,
-    };
+    const NT_XENT: NtXent<f64> = NtXent { decoupled: false, scale: 0.125, weight: 2.0 };
     const INFO_NCE: InfoNce<f64> = InfoNce {
         rows: 4,
         columns: 3,
@@ -299,21 +289,10 @@ mod tests {
         scale: 0.25,
         weight: 3.0,
     };
-    const VARIANCE: Variance<f64> = Variance {
-        rows: 8,
-        columns: 3,
-        groups: 2,
-        loss_scale: 0.5,
-        weight: 2.0,
-        target_std: 1.0,
-        eps: 1e-4,
-    };
-    const CORRELATION: Correlation<f64> = Correlation {
-        diagonal_target: 1.0,
-        diagonal_scale: 0.1,
-        off_scale: 0.005,
-        weight: 3.0,
-    };
+    const VARIANCE: Variance<f64> =
+        Variance { rows: 8, columns: 3, groups: 2, loss_scale: 0.5, weight: 2.0, target_std: 1.0, eps: 1e-4 };
+    const CORRELATION: Correlation<f64> =
+        Correlation { diagonal_target: 1.0, diagonal_scale: 0.1, off_scale: 0.005, weight: 3.0 };
 
     fn total(loss: &[f64]) -> f64 {
         loss.iter().sum()
@@ -333,10 +312,7 @@ mod tests {
             let objective = |s: &[f64]| 2.0 * total(&pairs(4, &scalars, s).0);
             let (_, d_s) = pairs(4, &scalars, &s);
             check("d_s", &s, &d_s, objective);
-            let other = NtXent {
-                decoupled: !decoupled,
-                ..NT_XENT
-            };
+            let other = NtXent { decoupled: !decoupled, ..NT_XENT };
             assert!(disagreement(&s, &pairs(4, &other, &s).1, objective).is_some());
             for (i, row) in d_s.chunks(8).enumerate() {
                 assert!(total(row).abs() < 1e-15 && row[i] == 0.0);
@@ -346,16 +322,10 @@ mod tests {
 
     #[test]
     fn nt_xent_edges() {
-        assert_eq!(
-            pairs(1, &NT_XENT, &[3.0, 80.0, -80.0, 3.0]),
-            (vec![0.0; 2], vec![0.0; 4])
-        );
+        assert_eq!(pairs(1, &NT_XENT, &[3.0, 80.0, -80.0, 3.0]), (vec![0.0; 2], vec![0.0; 4]));
         let (loss, _) = pairs(3, &NT_XENT, &[80.0; 36]);
         assert!(loss.iter().all(|l| (l - 0.125 * 5.0_f64.ln()).abs() < 1e-14));
-        let only_pair = NtXent {
-            decoupled: true,
-            ..NT_XENT
-        };
+        let only_pair = NtXent { decoupled: true, ..NT_XENT };
         assert!(pairs(1, &only_pair, &[0.0; 4]).0.iter().all(|l| !l.is_finite()));
         for bad in [f64::NAN, f64::INFINITY] {
             let mut s = vec![0.0; 16];
@@ -424,9 +394,7 @@ mod tests {
     fn log_sum_exp_by_columns_is_by_rows_of_the_transpose() {
         let (rows, columns) = (3, 67);
         let s = values(6, rows * columns);
-        let across: Vec<_> = (0..rows * columns)
-            .map(|i| s[i % rows * columns + i / rows])
-            .collect();
+        let across: Vec<_> = (0..rows * columns).map(|i| s[i % rows * columns + i / rows]).collect();
         let (mut by_column, mut by_row) = (vec![0.0; columns], vec![0.0; columns]);
         column_lse([rows, columns], &s, &mut by_column);
         row_lse([columns, rows], &across, &mut by_row);
@@ -449,10 +417,7 @@ mod tests {
         let objective = |z: &[f64]| 2.0 * total(&spread(&VARIANCE, z)[1]);
         let [centred, loss, d_z] = spread(&VARIANCE, &z);
         check("d_z", &z, &d_z, objective);
-        let one_group = Variance {
-            groups: 1,
-            ..VARIANCE
-        };
+        let one_group = Variance { groups: 1, ..VARIANCE };
         assert!(disagreement(&z, &spread(&one_group, &z)[2], objective).is_some());
         assert!(loss[0] == 0.0 && loss[1] > 0.0 && d_z[0] == 0.0);
         for group in centred.chunks(12) {
@@ -487,10 +452,7 @@ mod tests {
         };
         let objective = |c: &[f64]| 3.0 * total(&run(c, &CORRELATION).0);
         check("d_c", &c, &run(&c, &CORRELATION).1, objective);
-        let other = Correlation {
-            diagonal_target: -1.0,
-            ..CORRELATION
-        };
+        let other = Correlation { diagonal_target: -1.0, ..CORRELATION };
         assert!(disagreement(&c, &run(&c, &other).1, objective).is_some());
         let identity: Vec<_> = (0..25).map(|i| if i % 6 == 0 { 1.0 } else { 0.0 }).collect();
         assert_eq!(run(&identity, &CORRELATION), (vec![0.0; 5], vec![0.0; 25]));
@@ -507,45 +469,26 @@ mod tests {
     #[test]
     fn no_weight_means_no_gradient_and_the_same_loss() {
         let (s, q) = (values(10, 16), values(11, 12));
-        let unweighted = NtXent {
-            weight: 0.0,
-            ..NT_XENT
-        };
+        let unweighted = NtXent { weight: 0.0, ..NT_XENT };
         let (loss, d_s) = pairs(2, &unweighted, &s);
         assert_eq!(loss, pairs(2, &NT_XENT, &s).0);
         assert!(d_s.iter().all(|d| *d == 0.0));
         let (mut loss, mut d_q, mut d_s) = (vec![0.0; 4], vec![9.0; 12], values(12, 20));
-        let unweighted = InfoNce {
-            weight: 0.0,
-            ..INFO_NCE
-        };
+        let unweighted = InfoNce { weight: 0.0, ..INFO_NCE };
         info_nce(&unweighted, &q, &q, &mut loss, &mut d_q, &mut d_s);
         assert!(loss.iter().all(|l| *l > 0.0) && d_q.iter().chain(&d_s).all(|d| *d == 0.0));
-        let unweighted = Variance {
-            weight: 0.0,
-            ..VARIANCE
-        };
+        let unweighted = Variance { weight: 0.0, ..VARIANCE };
         let [_, loss, d_z] = spread(&unweighted, &values(13, 24));
         assert!(loss.iter().any(|l| *l > 0.0) && d_z.iter().all(|d| *d == 0.0));
         let (mut loss, mut c) = ([0.0; 4], s.clone());
-        correlation(
-            4,
-            &Correlation {
-                weight: 0.0,
-                ..CORRELATION
-            },
-            &mut loss,
-            &mut c,
-        );
+        correlation(4, &Correlation { weight: 0.0, ..CORRELATION }, &mut loss, &mut c);
         assert!(loss.iter().all(|l| *l > 0.0) && c.iter().all(|d| *d == 0.0));
     }
 
     #[test]
     fn swapped_views_give_swapped_losses() {
         let s = values(14, 16);
-        let turned: Vec<_> = (0..16)
-            .map(|i| s[(i / 4 + 2) % 4 * 4 + (i % 4 + 2) % 4])
-            .collect();
+        let turned: Vec<_> = (0..16).map(|i| s[(i / 4 + 2) % 4 * 4 + (i % 4 + 2) % 4]).collect();
         let ((loss, _), (other, _)) = (pairs(2, &NT_XENT, &s), pairs(2, &NT_XENT, &turned));
         for i in 0..4 {
             assert!((loss[i] - other[(i + 2) % 4]).abs() < 1e-15);

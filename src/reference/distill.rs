@@ -177,13 +177,8 @@ mod tests {
         eps: 1e-8,
         accumulate: false,
     };
-    const MSE: Mse<f64> = Mse {
-        row_shift: 1,
-        loss_scale: 0.125,
-        gradient_scale: 0.125,
-        weight: 2.0,
-        accumulate: false,
-    };
+    const MSE: Mse<f64> =
+        Mse { row_shift: 1, loss_scale: 0.125, gradient_scale: 0.125, weight: 2.0, accumulate: false };
 
     fn soft(scalars: &SoftLabel<f64>, logits: &[f64], teacher: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let (mut loss, mut d) = (vec![9.0; scalars.rows], vec![7.0; logits.len()]);
@@ -209,27 +204,13 @@ mod tests {
         for row in d.chunks(6) {
             assert!(row.iter().sum::<f64>().abs() < 1e-15 && row[4..] == [0.0, 0.0]);
         }
-        let added = soft(
-            &SoftLabel {
-                overwrite: false,
-                ..SOFT
-            },
-            &logits,
-            &teacher,
-        )
-        .1;
+        let added = soft(&SoftLabel { overwrite: false, ..SOFT }, &logits, &teacher).1;
         assert!(added.iter().zip(&d).all(|(a, d)| (a - 7.0 - d).abs() < 1e-14));
     }
 
     #[test]
     fn a_student_equal_to_its_teacher_has_no_gradient_and_the_entropy_as_loss() {
-        let one = SoftLabel {
-            rows: 1,
-            classes: 2,
-            teacher_classes: 2,
-            known: 2,
-            ..SOFT
-        };
+        let one = SoftLabel { rows: 1, classes: 2, teacher_classes: 2, known: 2, ..SOFT };
         let (loss, d) = soft(&one, &[80.0, 80.0], &[-80.0, -80.0]);
         assert!((loss[0] - 0.5 * 2.0_f64.ln()).abs() < 1e-15 && d == [0.0, 0.0]);
         let (loss, d) = soft(&one, &[80.0, -80.0], &[-80.0, 80.0]);
@@ -247,33 +228,18 @@ mod tests {
         let objective = |x: &[f64]| 3.0 * line([4, 5], &COSINE, x, &z).0.iter().sum::<f64>();
         let (_, d) = line([4, 5], &COSINE, &p, &z);
         check("d_p", &p, &d, objective);
-        let unshifted = Cosine {
-            row_shift: 0,
-            ..COSINE
-        };
+        let unshifted = Cosine { row_shift: 0, ..COSINE };
         assert!(disagreement(&p, &line([4, 5], &unshifted, &p, &z).1, objective).is_some());
         for (row, d_row) in p.chunks(5).zip(d.chunks(5)) {
             assert!(row.iter().zip(d_row).map(|(a, b)| a * b).sum::<f64>().abs() < 1e-14);
         }
-        let added = line(
-            [4, 5],
-            &Cosine {
-                accumulate: true,
-                ..COSINE
-            },
-            &p,
-            &z,
-        )
-        .1;
+        let added = line([4, 5], &Cosine { accumulate: true, ..COSINE }, &p, &z).1;
         assert!(added.iter().zip(&d).all(|(a, d)| (a - 7.0 - d).abs() < 1e-14));
     }
 
     #[test]
     fn cosine_of_zero_vectors_is_zero_and_finite() {
-        let still = Cosine {
-            row_shift: 0,
-            ..COSINE
-        };
+        let still = Cosine { row_shift: 0, ..COSINE };
         let (loss, d) = line([2, 2], &still, &[0.0, 0.0, 1.0, 2.0], &[3.0, 4.0, 0.0, 0.0]);
         assert_eq!(loss, [0.5, 0.5]);
         assert!(d.iter().all(|d| d.is_finite()));
@@ -302,14 +268,7 @@ mod tests {
         check("d_r", &r, &d, objective);
         let halved: Vec<_> = d.iter().map(|d| d / 2.0).collect();
         assert!(disagreement(&r, &halved, objective).is_some());
-        let added = run(
-            &r,
-            &Mse {
-                accumulate: true,
-                ..MSE
-            },
-        )
-        .1;
+        let added = run(&r, &Mse { accumulate: true, ..MSE }).1;
         assert!(added.iter().zip(&d).all(|(a, d)| (a - 7.0 - d).abs() < 1e-14));
         for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             let mut r = r.clone();

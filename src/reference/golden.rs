@@ -24,18 +24,12 @@ impl Case {
         let array = file.tensor(key).unwrap();
         let bytes = array.data();
         match array.dtype() {
-            safetensors::Dtype::F32 => bytes
-                .as_chunks::<4>()
-                .0
-                .iter()
-                .map(|b| f64::from(f32::from_le_bytes(*b)))
-                .collect(),
-            safetensors::Dtype::F64 => bytes
-                .as_chunks::<8>()
-                .0
-                .iter()
-                .map(|b| f64::from_le_bytes(*b))
-                .collect(),
+            safetensors::Dtype::F32 => {
+                bytes.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect()
+            }
+            safetensors::Dtype::F64 => {
+                bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect()
+            }
             other => panic!("{key}: {other:?}"),
         }
     }

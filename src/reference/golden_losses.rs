@@ -29,10 +29,7 @@ impl Rows {
     }
 
     fn with(&self, values: Vec<f64>) -> Self {
-        Self {
-            columns: self.columns,
-            values,
-        }
+        Self { columns: self.columns, values }
     }
 
     /// `self` above `other`.
@@ -50,22 +47,14 @@ impl Rows {
         let norm = |row: &[f64]| row.iter().map(|v| v * v).sum::<f64>().sqrt();
         let norms: Vec<_> = self.values.chunks(self.columns).map(norm).collect();
         let columns = self.columns;
-        let unit: Vec<_> = (0..self.values.len())
-            .map(|i| self.values[i] / norms[i / columns])
-            .collect();
+        let unit: Vec<_> = (0..self.values.len()).map(|i| self.values[i] / norms[i / columns]).collect();
         let kept = unit.clone();
         let back = move |d: &[f64]| {
             let along = |i: usize| {
                 let row = i / columns * columns..(i / columns + 1) * columns;
-                d[row.clone()]
-                    .iter()
-                    .zip(&kept[row])
-                    .map(|(d, u)| d * u)
-                    .sum::<f64>()
+                d[row.clone()].iter().zip(&kept[row]).map(|(d, u)| d * u).sum::<f64>()
             };
-            (0..d.len())
-                .map(|i| (d[i] - along(i) * kept[i]) / norms[i / columns])
-                .collect()
+            (0..d.len()).map(|i| (d[i] - along(i) * kept[i]) / norms[i / columns]).collect()
         };
         (self.with(unit), back)
     }
@@ -83,60 +72,23 @@ fn product(
     y: &mut [f64],
     accumulate: bool,
 ) {
-    gemm(
-        layout,
-        shape,
-        a,
-        b,
-        y,
-        &Epilogue {
-            alpha,
-            accumulate,
-            ..Epilogue::none()
-        },
-    );
+    gemm(layout, shape, a, b, y, &Epilogue { alpha, accumulate, ..Epilogue::none() });
 }
 
 fn line(p: &Rows, z: &Rows, [offset, slope, loss_scale]: [f64; 3]) -> Outcome {
-    let scalars = Cosine {
-        row_shift: 0,
-        loss_scale,
-        slope,
-        offset,
-        weight: 1.0,
-        eps: 1e-8,
-        accumulate: false,
-    };
+    let scalars =
+        Cosine { row_shift: 0, loss_scale, slope, offset, weight: 1.0, eps: 1e-8, accumulate: false };
     let (mut loss, mut d_p) = (vec![0.0; p.count()], p.zeros());
-    cosine(
-        [p.count(), p.columns],
-        &scalars,
-        &p.values,
-        &z.values,
-        &mut loss,
-        &mut d_p,
-    );
+    cosine([p.count(), p.columns], &scalars, &p.values, &z.values, &mut loss, &mut d_p);
     (loss.iter().sum(), vec![p.with(d_p)])
 }
 
 fn squares(r: &Rows, o: &Rows) -> Outcome {
     let scale = 1.0 / r.values.len() as f64;
-    let scalars = Mse {
-        row_shift: 0,
-        loss_scale: scale,
-        gradient_scale: scale,
-        weight: 1.0,
-        accumulate: false,
-    };
+    let scalars =
+        Mse { row_shift: 0, loss_scale: scale, gradient_scale: scale, weight: 1.0, accumulate: false };
     let (mut loss, mut d_r) = (vec![0.0; r.count()], r.zeros());
-    mse(
-        [r.count(), r.columns],
-        &scalars,
-        &r.values,
-        &o.values,
-        &mut loss,
-        &mut d_r,
-    );
+    mse([r.count(), r.columns], &scalars, &r.values, &o.values, &mut loss, &mut d_r);
     (loss.iter().sum(), vec![r.with(d_r)])
 }
 
@@ -144,39 +96,11 @@ fn views_contrast(z1: &Rows, z2: &Rows, temperature: f64) -> Outcome {
     let (unit, back) = z1.over(z2).unit();
     let (rows, columns) = (unit.count(), unit.columns);
     let (mut s, mut loss, mut d) = (vec![0.0; rows * rows], vec![0.0; rows], unit.zeros());
-    product(
-        Layout::Nt,
-        [rows, rows, columns],
-        &unit.values,
-        &unit.values,
-        1.0 / temperature,
-        &mut s,
-        false,
-    );
-    let scalars = NtXent {
-        decoupled: false,
-        scale: 1.0 / rows as f64,
-        weight: 1.0,
-    };
+    product(Layout::Nt, [rows, rows, columns], &unit.values, &unit.values, 1.0 / temperature, &mut s, false);
+    let scalars = NtXent { decoupled: false, scale: 1.0 / rows as f64, weight: 1.0 };
     nt_xent(rows / 2, &scalars, &mut loss, &mut s);
-    product(
-        Layout::Nn,
-        [rows, columns, rows],
-        &s,
-        &unit.values,
-        1.0 / temperature,
-        &mut d,
-        false,
-    );
-    product(
-        Layout::Tn,
-        [rows, columns, rows],
-        &s,
-        &unit.values,
-        1.0 / temperature,
-        &mut d,
-        true,
-    );
+    product(Layout::Nn, [rows, columns, rows], &s, &unit.values, 1.0 / temperature, &mut d, false);
+    product(Layout::Tn, [rows, columns, rows], &s, &unit.values, 1.0 / temperature, &mut d, true);
     (loss.iter().sum(), unit.with(back(&d)).halves().to_vec())
 }
 
@@ -203,54 +127,20 @@ fn queue_contrast(query: &Rows, key: &Rows, queue: &Rows, temperature: f64) -> O
         weight: 1.0,
     };
     info_nce(&scalars, &q.values, &key.values, &mut loss, &mut d_q, &mut s);
-    product(
-        Layout::Nn,
-        [rows, columns, negatives],
-        &s,
-        &queue.values,
-        1.0 / temperature,
-        &mut d_q,
-        true,
-    );
+    product(Layout::Nn, [rows, columns, negatives], &s, &queue.values, 1.0 / temperature, &mut d_q, true);
     (loss.iter().sum(), vec![q.with(back(&d_q))])
 }
 
 fn teacher_contrast(student: [&Rows; 2], teacher: [&Rows; 2], temperature: f64) -> Outcome {
-    let ((r, back), (o, _)) = (
-        student[0].over(student[1]).unit(),
-        teacher[0].over(teacher[1]).unit(),
-    );
+    let ((r, back), (o, _)) = (student[0].over(student[1]).unit(), teacher[0].over(teacher[1]).unit());
     let (rows, columns) = (r.count(), r.columns);
     let (mut s, mut loss, mut d) = (vec![0.0; rows * rows], vec![0.0; rows], r.zeros());
     let (mut by_row, mut by_column) = (vec![0.0; rows], vec![0.0; rows]);
-    product(
-        Layout::Nt,
-        [rows, rows, columns],
-        &r.values,
-        &o.values,
-        1.0 / temperature,
-        &mut s,
-        false,
-    );
+    product(Layout::Nt, [rows, rows, columns], &r.values, &o.values, 1.0 / temperature, &mut s, false);
     row_lse([rows, rows], &s, &mut by_row);
     column_lse([rows, rows], &s, &mut by_column);
-    symmetric(
-        rows,
-        [0.5 / rows as f64, 1.0],
-        &by_row,
-        &by_column,
-        &mut loss,
-        &mut s,
-    );
-    product(
-        Layout::Nn,
-        [rows, columns, rows],
-        &s,
-        &o.values,
-        1.0 / temperature,
-        &mut d,
-        false,
-    );
+    symmetric(rows, [0.5 / rows as f64, 1.0], &by_row, &by_column, &mut loss, &mut s);
+    product(Layout::Nn, [rows, columns, rows], &s, &o.values, 1.0 / temperature, &mut d, false);
     (loss.iter().sum(), r.with(back(&d)).halves().to_vec())
 }
 
@@ -258,12 +148,8 @@ fn teacher_contrast(student: [&Rows; 2], teacher: [&Rows; 2], temperature: f64) 
 fn redundancy(view: &[f64], columns: usize, weight: f64, d: &mut [f64]) -> f64 {
     let rows = view.len() / columns;
     let degrees = rows as f64 - 1.0;
-    let scalars = Correlation {
-        diagonal_target: 0.0,
-        diagonal_scale: 0.0,
-        off_scale: 1.0 / columns as f64,
-        weight,
-    };
+    let scalars =
+        Correlation { diagonal_target: 0.0, diagonal_scale: 0.0, off_scale: 1.0 / columns as f64, weight };
     let (mut c, mut loss) = (vec![0.0; columns * columns], vec![0.0; columns]);
     let square = [columns, columns, rows];
     product(Layout::Tn, square, view, view, 1.0 / degrees, &mut c, false);
@@ -287,14 +173,7 @@ fn vicreg(z1: &Rows, z2: &Rows, weights: [f64; 3]) -> ([f64; 3], Vec<Rows>) {
         weight: weights[0],
         accumulate: false,
     };
-    mse(
-        [rows, columns],
-        &invariance,
-        &z.values,
-        &z.values,
-        &mut pairs,
-        &mut d,
-    );
+    mse([rows, columns], &invariance, &z.values, &z.values, &mut pairs, &mut d);
     let spread = Variance {
         rows,
         columns,
@@ -306,9 +185,7 @@ fn vicreg(z1: &Rows, z2: &Rows, weights: [f64; 3]) -> ([f64; 3], Vec<Rows>) {
     };
     variance(&spread, &z.values, &mut centred, &mut hinges, &mut d);
     let views = centred.chunks(half * columns).zip(d.chunks_mut(half * columns));
-    let covariance = views
-        .map(|(view, d)| redundancy(view, columns, weights[2], d))
-        .sum();
+    let covariance = views.map(|(view, d)| redundancy(view, columns, weights[2], d)).sum();
     let losses = [pairs.iter().sum(), hinges.iter().sum(), covariance];
     (losses, z.with(d).halves().to_vec())
 }
@@ -324,11 +201,7 @@ fn standardise(z: &Rows) -> (Rows, impl Fn(&[f64]) -> Rows + use<>) {
     let mean = means(&|i| z.values[i], len);
     let spread = means(&|i| (z.values[i] - mean[i % columns]).powi(2), len);
     let deviation = move |i: usize| (spread[i % columns] + 1e-5).sqrt();
-    let unit = z.with(
-        (0..len)
-            .map(|i| (z.values[i] - mean[i % columns]) / deviation(i))
-            .collect(),
-    );
+    let unit = z.with((0..len).map(|i| (z.values[i] - mean[i % columns]) / deviation(i)).collect());
     let kept = unit.clone();
     let back = move |d: &[f64]| {
         let (level, along) = (means(&|i| d[i], len), means(&|i| d[i] * kept.values[i], len));
@@ -344,12 +217,8 @@ fn barlow(z1: &Rows, z2: &Rows, lambda: f64, scale: f64) -> Outcome {
     let (mut c, mut loss) = (vec![0.0; columns * columns], vec![0.0; columns]);
     let square = [columns, columns, rows];
     product(Layout::Tn, square, &a.values, &b.values, per_row, &mut c, false);
-    let scalars = Correlation {
-        diagonal_target: 1.0,
-        diagonal_scale: scale,
-        off_scale: scale * lambda,
-        weight: 1.0,
-    };
+    let scalars =
+        Correlation { diagonal_target: 1.0, diagonal_scale: scale, off_scale: scale * lambda, weight: 1.0 };
     correlation(columns, &scalars, &mut loss, &mut c);
     let (mut d1, mut d2, back) = (z1.zeros(), z2.zeros(), [rows, columns, columns]);
     product(Layout::Nt, back, &b.values, &c, per_row, &mut d1, false);
@@ -359,19 +228,9 @@ fn barlow(z1: &Rows, z2: &Rows, lambda: f64, scale: f64) -> Outcome {
 
 fn hard_labels(logits: &Rows, labels: &[i32]) -> Outcome {
     let labelled = labels.iter().filter(|label| **label >= 0).count();
-    let scalars = CrossEntropy {
-        inverse_labelled: 1.0 / labelled as f64,
-        weight: 1.0,
-    };
+    let scalars = CrossEntropy { inverse_labelled: 1.0 / labelled as f64, weight: 1.0 };
     let (mut loss, mut d) = (vec![0.0; logits.count()], logits.zeros());
-    cross_entropy(
-        [logits.count(), logits.columns],
-        &scalars,
-        &logits.values,
-        labels,
-        &mut loss,
-        &mut d,
-    );
+    cross_entropy([logits.count(), logits.columns], &scalars, &logits.values, labels, &mut loss, &mut d);
     (loss.iter().sum(), vec![logits.with(d)])
 }
 
@@ -394,30 +253,12 @@ fn read(file: &SafeTensors<'_>, name: &str) -> Rows {
     let tensor = file.tensor(name).unwrap();
     let data = tensor.data();
     let values = match tensor.dtype() {
-        Dtype::F32 => data
-            .as_chunks()
-            .0
-            .iter()
-            .map(|b| f64::from(f32::from_le_bytes(*b)))
-            .collect(),
-        Dtype::F64 => data
-            .as_chunks()
-            .0
-            .iter()
-            .map(|b| f64::from_le_bytes(*b))
-            .collect(),
-        Dtype::I64 => data
-            .as_chunks()
-            .0
-            .iter()
-            .map(|b| i64::from_le_bytes(*b) as f64)
-            .collect(),
+        Dtype::F32 => data.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+        Dtype::F64 => data.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
+        Dtype::I64 => data.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect(),
         other => panic!("{name}: {other:?}"),
     };
-    Rows {
-        columns: *tensor.shape().last().unwrap(),
-        values,
-    }
+    Rows { columns: *tensor.shape().last().unwrap(), values }
 }
 
 /// The outcome of one case and the names of the inputs whose gradients it holds; `None` for ops that are no loss.
@@ -441,12 +282,7 @@ fn outcome(
         "simsiam" => (line(&z1(), &z2(), [0.0, -1.0, rows]), vec!["z1"]),
         "mse" => (squares(&z1(), &z2()), vec!["z1"]),
         "info_nce_queue" => (
-            queue_contrast(
-                &input("query"),
-                &input("key"),
-                &input("queue"),
-                setting("temperature"),
-            ),
+            queue_contrast(&input("query"), &input("key"), &input("queue"), setting("temperature")),
             vec!["query"],
         ),
         "contrastive_distill" => (
@@ -457,10 +293,7 @@ fn outcome(
             ),
             vec!["p1", "p2"],
         ),
-        "soft_label_distill" => (
-            teacher_labels(&input("logits"), &input("teacher_logits")),
-            vec!["logits"],
-        ),
+        "soft_label_distill" => (teacher_labels(&input("logits"), &input("teacher_logits")), vec!["logits"]),
         "cross_entropy" => {
             #[expect(clippy::cast_possible_truncation, reason = "labels are small integers")]
             let labels: Vec<_> = input("labels").values.iter().map(|label| *label as i32).collect();
@@ -494,30 +327,21 @@ fn losses_and_gradients_meet_the_golden_vectors() {
         }
         let bytes = std::fs::read(&path).unwrap();
         let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
-        let (settings, file) = (
-            header.metadata().clone().unwrap(),
-            SafeTensors::deserialize(&bytes).unwrap(),
-        );
+        let (settings, file) =
+            (header.metadata().clone().unwrap(), SafeTensors::deserialize(&bytes).unwrap());
         let setting = |name: &str| settings[name].parse().unwrap();
         let input = |name: &str| read(&file, &format!("input.{name}"));
         let Some(((loss, gradients), names)) = outcome(&settings["op"], &setting, &input) else {
             continue;
         };
         let case = path.display();
-        assert_eq!(
-            excess(&[loss], &read(&file, "expected.loss").values),
-            None,
-            "{case}: loss"
-        );
+        assert_eq!(excess(&[loss], &read(&file, "expected.loss").values), None, "{case}: loss");
         assert_eq!(gradients.len(), names.len());
         for (gradient, name) in gradients.iter().zip(names) {
             let want = read(&file, &format!("grad.{name}"));
             assert_eq!(excess(&gradient.values, &want.values), None, "{case}: {name}");
             let flipped: Vec<_> = gradient.values.iter().map(|v| -v).collect();
-            assert!(
-                excess(&flipped, &want.values).is_some(),
-                "{case}: a wrong sign must be seen"
-            );
+            assert!(excess(&flipped, &want.values).is_some(), "{case}: a wrong sign must be seen");
         }
         met.push(settings["op"].clone());
     }
@@ -531,25 +355,15 @@ type Wave = fn(f64) -> f64;
 /// `wave(start + step i + j)` for `rows` rows of `columns`.
 fn waves(wave: Wave, start: f64, step: f64, [rows, columns]: [usize; 2]) -> Rows {
     let at = |i: usize| start + step * (i / columns) as f64 + (i % columns) as f64;
-    Rows {
-        columns,
-        values: (0..rows * columns).map(|i| wave(at(i))).collect(),
-    }
+    Rows { columns, values: (0..rows * columns).map(|i| wave(at(i))).collect() }
 }
 
 /// z1, z2, p1, p2, f1, f2.
 fn small_waves() -> [Rows; 6] {
     let view = |wave: Wave, start: f64| waves(wave, start, 3.0, [4, 3]);
     let (sin, cos): (Wave, Wave) = (f64::sin, f64::cos);
-    [
-        (sin, 1.0),
-        (sin, 1.3),
-        (sin, 0.7),
-        (sin, 0.9),
-        (cos, 0.5),
-        (cos, 0.8),
-    ]
-    .map(|(wave, start)| view(wave, start))
+    [(sin, 1.0), (sin, 1.3), (sin, 0.7), (sin, 0.9), (cos, 0.5), (cos, 0.8)]
+        .map(|(wave, start)| view(wave, start))
 }
 
 #[track_caller]
@@ -568,10 +382,7 @@ fn contrastive_and_predictive_losses_of_small_waves_are_known() {
     let [z1, z2, p1, p2, f1, f2] = small_waves();
     // The queue is written as 3 x 5 with unit columns; here its rows are those columns.
     let across = waves(f64::sin, 2.0, 5.0, [3, 5]).values;
-    let queue = z1
-        .with((0..15).map(|i| across[i % 3 * 5 + i / 3]).collect())
-        .unit()
-        .0;
+    let queue = z1.with((0..15).map(|i| across[i % 3 * 5 + i / 3]).collect()).unit().0;
     let byol = |p: &Rows, z: &Rows| line(p, z, [2.0, -2.0, 0.25]);
     let simsiam = |p: &Rows, z: &Rows| line(p, z, [0.0, -1.0, 0.125]);
     let moco = |q: &Rows, key: &Rows| queue_contrast(q, key, &queue, 0.2);
@@ -579,11 +390,7 @@ fn contrastive_and_predictive_losses_of_small_waves_are_known() {
     assert_known(&[
         ("byol", sum(&byol(&p1, &z2), &byol(&p2, &z1)), 0.328_633),
         ("simsiam", sum(&simsiam(&p1, &z2), &simsiam(&p2, &z1)), -0.917_842),
-        (
-            "predictive",
-            sum(&byol(&p1, &f1), &byol(&p2, &f2)) / 2.0,
-            1.689_988,
-        ),
+        ("predictive", sum(&byol(&p1, &f1), &byol(&p2, &f2)) / 2.0, 1.689_988),
         ("nt_xent 0.1", views_contrast(&z1, &z2, 0.1).0, 1.066_184),
         ("nt_xent 0.2", views_contrast(&z1, &z2, 0.2).0, 1.066_285),
         ("contrastive", contrastive, 2.234_392),
@@ -606,17 +413,9 @@ fn decorrelating_and_classifier_losses_of_small_waves_are_known() {
         ("vicreg variance", spread, 0.530_454),
         ("vicreg covariance", covariance, 1.393_666),
         ("vicreg", 25.0 * (pairs + spread) + covariance, 15.727_533),
-        (
-            "mse",
-            sum(&squares(&p1, &f1), &squares(&p2, &f2)) / 2.0,
-            0.846_308,
-        ),
+        ("mse", sum(&squares(&p1, &f1), &squares(&p2, &f2)) / 2.0, 0.846_308),
         ("barlow", twins(&z1, &z2).0, 0.013_022),
-        (
-            "decorrelative",
-            sum(&twins(&p1, &f1), &twins(&p2, &f2)) / 2.0,
-            0.438_530,
-        ),
+        ("decorrelative", sum(&twins(&p1, &f1), &twins(&p2, &f2)) / 2.0, 0.438_530),
         ("cross-entropy", hard(&[0, 1, 2, 3]), 3.611_380),
         ("cross-entropy, two labelled", hard(&[0, -1, 2, -1]), 2.961_203),
         ("soft labels", soft, 1.517_214),

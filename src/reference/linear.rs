@@ -23,14 +23,7 @@ impl<T: Real> Epilogue<'_, T> {
     /// The bare product.
     #[must_use]
     pub fn none() -> Self {
-        Self {
-            alpha: T::one(),
-            bias: None,
-            residual: None,
-            relu: false,
-            mask: None,
-            accumulate: false,
-        }
+        Self { alpha: T::one(), bias: None, residual: None, relu: false, mask: None, accumulate: false }
     }
 
     /// Applies everything but `accumulate` to `product`, the element `i` of column `column`.
@@ -121,11 +114,7 @@ mod tests {
     #[test]
     fn backward_layouts_are_the_gradients_of_the_forward_one() {
         let (rows, outputs, inputs) = (5, 3, 4);
-        let (x, w, d_y) = (
-            values(1, rows * inputs),
-            values(2, outputs * inputs),
-            values(3, rows * outputs),
-        );
+        let (x, w, d_y) = (values(1, rows * inputs), values(2, outputs * inputs), values(3, rows * outputs));
         let loss = |x: &[f64], w: &[f64]| {
             product(Layout::Nt, [rows, outputs, inputs], x, w)
                 .iter()

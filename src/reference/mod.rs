@@ -92,19 +92,10 @@ pub(crate) mod gradient {
         }
         let direction: Vec<f64> = x.iter().map(|_| f64::from(rng.normal())).collect();
         let h = 1e-6;
-        let at = |sign: f64| {
-            x.iter()
-                .zip(&direction)
-                .map(|(a, d)| a + sign * h * d)
-                .collect::<Vec<_>>()
-        };
+        let at = |sign: f64| x.iter().zip(&direction).map(|(a, d)| a + sign * h * d).collect::<Vec<_>>();
         let numeric = (loss(&at(1.0)) - loss(&at(-1.0))) / (2.0 * h);
         let derived: f64 = d_x.iter().zip(&direction).map(|(g, d)| g * d).sum();
-        let size = d_x
-            .iter()
-            .zip(&direction)
-            .map(|(g, d)| (g * d).abs())
-            .sum::<f64>();
+        let size = d_x.iter().zip(&direction).map(|(g, d)| (g * d).abs()).sum::<f64>();
         ((numeric - derived).abs() > tolerance(size))
             .then(|| format!("direction: derived {derived}, numeric {numeric}"))
     }

@@ -29,11 +29,7 @@ impl BatchShape {
                 format_args!("{rows} rows, {columns} columns, {groups} groups"),
             ));
         }
-        Ok(Self {
-            rows,
-            columns,
-            groups,
-        })
+        Ok(Self { rows, columns, groups })
     }
 
     /// `[rows, columns, groups]`.
@@ -65,11 +61,7 @@ pub struct LayerNorm<T> {
 
 #[inline]
 fn rectified<T: Real>(relu: bool, value: T) -> T {
-    if relu && value < T::zero() {
-        T::zero()
-    } else {
-        value
-    }
+    if relu && value < T::zero() { T::zero() } else { value }
 }
 
 /// The gradient behind the ReLU: 0 where its output in `mask` is not positive.
@@ -314,11 +306,8 @@ pub fn l2_backward<T: Real>(
     let columns = columns.max(1);
     let rows = d_y.chunks_exact(columns).zip(y.chunks_exact(columns));
     for (((d_y, y), d_x), &norm) in rows.zip(d_x.chunks_exact_mut(columns)).zip(norm) {
-        let (along, divisor) = if norm < eps {
-            (T::zero(), eps)
-        } else {
-            (sum_pairs_by(d_y, y, |g, y| g * y), norm)
-        };
+        let (along, divisor) =
+            if norm < eps { (T::zero(), eps) } else { (sum_pairs_by(d_y, y, |g, y| g * y), norm) };
         for ((d_x, &g), &y) in d_x.iter_mut().zip(d_y).zip(y) {
             let gradient = (g - along * y) / divisor;
             *d_x = if accumulate { *d_x + gradient } else { gradient };

@@ -41,10 +41,7 @@ pub struct Lars<T> {
 
 /// `v = μ v + (g + λ w)`, `w -= rate v` (momentum SGD as PyTorch defines it: no dampening, no look-ahead).
 pub fn sgd<T: Real>(rate: T, settings: &Sgd<T>, grad: &[T], weight: &mut [T], velocity: &mut [T]) {
-    let Sgd {
-        momentum,
-        weight_decay,
-    } = *settings;
+    let Sgd { momentum, weight_decay } = *settings;
     for ((w, v), &g) in weight.iter_mut().zip(velocity).zip(grad) {
         *v = momentum * *v + (g + weight_decay * *w);
         *w = *w - rate * *v;
@@ -61,12 +58,7 @@ pub fn adamw<T: Real>(
     weight: &mut [T],
     [moment1, moment2]: [&mut [T]; 2],
 ) {
-    let AdamW {
-        beta1,
-        beta2,
-        eps,
-        weight_decay,
-    } = *settings;
+    let AdamW { beta1, beta2, eps, weight_decay } = *settings;
     let keep = T::one() - rate * weight_decay;
     let step = rate / correction[0];
     let root = correction[1].sqrt();
@@ -125,20 +117,11 @@ mod tests {
     use crate::reference::gradient::values;
     use crate::reference::reduce::square_sum;
 
-    const LARS: Lars<f64> = Lars {
-        trust: 0.02,
-        momentum: 0.9,
-        weight_decay: 1e-5,
-        eps: 1e-8,
-        clip: true,
-    };
+    const LARS: Lars<f64> = Lars { trust: 0.02, momentum: 0.9, weight_decay: 1e-5, eps: 1e-8, clip: true };
 
     #[test]
     fn sgd_by_hand() {
-        let settings = Sgd {
-            momentum: 0.5,
-            weight_decay: 0.25,
-        };
+        let settings = Sgd { momentum: 0.5, weight_decay: 0.25 };
         let (mut w, mut v) = ([2.0, -4.0], [1.0, 0.0]);
         sgd(0.1, &settings, &[1.0, 3.0], &mut w, &mut v);
         assert_eq!((w, v), ([1.8, -4.2], [2.0, 2.0]));
@@ -146,27 +129,11 @@ mod tests {
 
     #[test]
     fn the_first_adamw_step_is_the_rate_whatever_the_gradient() {
-        let settings = AdamW {
-            beta1: 0.9,
-            beta2: 0.999,
-            eps: 0.0,
-            weight_decay: 0.0,
-        };
+        let settings = AdamW { beta1: 0.9, beta2: 0.999, eps: 0.0, weight_decay: 0.0 };
         let (mut w, mut m, mut s) = ([1.0; 3], [0.0; 3], [0.0; 3]);
-        adamw(
-            0.01,
-            &settings,
-            [0.1, 0.001],
-            &[1e-3, -5.0, 80.0],
-            &mut w,
-            [&mut m, &mut s],
-        );
+        adamw(0.01, &settings, [0.1, 0.001], &[1e-3, -5.0, 80.0], &mut w, [&mut m, &mut s]);
         let want = [0.99, 1.01, 0.99];
-        assert!(
-            w.iter()
-                .zip(want)
-                .all(|(a, b): (&f64, f64)| (a - b).abs() < 1e-12)
-        );
+        assert!(w.iter().zip(want).all(|(a, b): (&f64, f64)| (a - b).abs() < 1e-12));
     }
 
     #[test]
@@ -196,26 +163,12 @@ mod tests {
             let (mut w, mut v) = ([1.0; 2], [0.0; 2]);
             lars(0.1, &LARS, [2.0, square_sum(&grad)], &grad, &mut w, &mut v);
             assert!(!w[1].is_finite(), "lars {poison}");
-            let settings = AdamW {
-                beta1: 0.9,
-                beta2: 0.999,
-                eps: 1e-8,
-                weight_decay: 0.0,
-            };
+            let settings = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
             let (mut w, mut m, mut s) = ([1.0; 2], [0.0; 2], [0.0; 2]);
             adamw(0.1, &settings, [0.1, 0.001], &grad, &mut w, [&mut m, &mut s]);
             assert!(!w[1].is_finite() && w[0].is_finite(), "adamw {poison}");
             let mut w = [1.0; 2];
-            sgd(
-                0.1,
-                &Sgd {
-                    momentum: 0.9,
-                    weight_decay: 0.0,
-                },
-                &grad,
-                &mut w,
-                &mut v,
-            );
+            sgd(0.1, &Sgd { momentum: 0.9, weight_decay: 0.0 }, &grad, &mut w, &mut v);
             assert!(!w[1].is_finite(), "sgd {poison}");
             let mut copy = [0.0; 2];
             ema(0.99, &grad, &mut copy);
@@ -245,10 +198,7 @@ mod tests {
 
         #[test]
         fn golden_sgd() {
-            let settings = |momentum| Sgd {
-                momentum,
-                weight_decay: 1e-4,
-            };
+            let settings = |momentum| Sgd { momentum, weight_decay: 1e-4 };
             let run = |momentum| {
                 worst("sgd_momentum", |_, _, g, w, s| {
                     sgd(0.1, &settings(momentum), g, w, &mut s[0]);
@@ -260,12 +210,7 @@ mod tests {
 
         #[test]
         fn golden_adamw() {
-            let settings = AdamW {
-                beta1: 0.9,
-                beta2: 0.999,
-                eps: 1e-8,
-                weight_decay: 0.01,
-            };
+            let settings = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 };
             let error = worst("adamw", |t, _, g, w, [m, s]| {
                 let t = i32::try_from(t + 1).unwrap();
                 let correction = [1.0 - 0.9_f64.powi(t), 1.0 - 0.999_f64.powi(t)];
@@ -276,10 +221,7 @@ mod tests {
 
         #[test]
         fn golden_lars() {
-            let plain = Sgd {
-                momentum: 0.9,
-                weight_decay: 0.0,
-            };
+            let plain = Sgd { momentum: 0.9, weight_decay: 0.0 };
             let error = worst("lars_sgd", |_, matrix, g, w, s| {
                 if matrix {
                     let norms = [square_sum(w), square_sum(g)];

@@ -135,15 +135,7 @@ mod tests {
 
     #[test]
     fn what_is_not_finite_is_counted_and_stays_visible_in_sums() {
-        let x = [
-            0.0,
-            f64::NAN,
-            1e-310,
-            f64::INFINITY,
-            -80.0,
-            f64::NEG_INFINITY,
-            -0.0,
-        ];
+        let x = [0.0, f64::NAN, 1e-310, f64::INFINITY, -80.0, f64::NEG_INFINITY, -0.0];
         assert_eq!(nonfinite(&x), 3);
         assert_eq!(nonfinite(&[f32::MAX, f32::MIN_POSITIVE / 2.0]), 0);
         assert!(!square_sum(&x).is_finite() && !term_sum(1.0, &x).is_finite());

@@ -24,19 +24,16 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Err(error) = written {
         return Err(match fs::remove_file(&temporary) {
             Ok(()) => error,
-            Err(left) => io::Error::new(
-                error.kind(),
-                format!("{error}; {} is left: {left}", temporary.display()),
-            ),
+            Err(left) => {
+                io::Error::new(error.kind(), format!("{error}; {} is left: {left}", temporary.display()))
+            }
         });
     }
     sync_folder(path)
 }
 
 fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no file name"))?;
+    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no file name"))?;
     for attempt in 0..ATTEMPTS {
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(name);
@@ -62,10 +59,7 @@ fn fill(mut file: File, bytes: &[u8]) -> io::Result<()> {
 /// Makes the rename itself durable; only Unix lets a folder be opened for that.
 fn sync_folder(path: &Path) -> io::Result<()> {
     if cfg!(unix) {
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder)?.sync_all()?;
     }
     Ok(())

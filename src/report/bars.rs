@@ -11,30 +11,15 @@ const THICK: f64 = 15.0;
 
 /// Text beside a bar.
 fn label(bar: &Bar, unit: Unit) -> String {
-    match bar
-        .spread
-        .filter(|spread| spread.is_finite() && bar.value.is_finite())
-    {
-        Some(spread) => format!(
-            "{} ± {}",
-            unit.format(bar.value),
-            unit.format(spread).trim_end_matches('%')
-        ),
+    match bar.spread.filter(|spread| spread.is_finite() && bar.value.is_finite()) {
+        Some(spread) => format!("{} ± {}", unit.format(bar.value), unit.format(spread).trim_end_matches('%')),
         None => unit.format(bar.value),
     }
 }
 
 fn reach(bar: &Bar) -> (f64, f64) {
-    let spread = bar
-        .spread
-        .filter(|spread| spread.is_finite())
-        .unwrap_or(0.0)
-        .abs();
-    if bar.value.is_finite() {
-        (bar.value - spread, bar.value + spread)
-    } else {
-        (0.0, 0.0)
-    }
+    let spread = bar.spread.filter(|spread| spread.is_finite()).unwrap_or(0.0).abs();
+    if bar.value.is_finite() { (bar.value - spread, bar.value + spread) } else { (0.0, 0.0) }
 }
 
 /// Where values land in the drawing.
@@ -48,15 +33,8 @@ impl Scale {
     fn of(bars: &[Bar], unit: Unit) -> Self {
         let low = bars.iter().map(|bar| reach(bar).0).fold(0.0, f64::min);
         let high = bars.iter().map(|bar| reach(bar).1).fold(0.0, f64::max);
-        let margin = bars
-            .iter()
-            .map(|bar| text_width(&label(bar, unit), 15.0))
-            .fold(0.0, f64::max);
-        Self {
-            low,
-            span: if high > low { high - low } else { 1.0 },
-            width: WIDTH - margin - 18.0,
-        }
+        let margin = bars.iter().map(|bar| text_width(&label(bar, unit), 15.0)).fold(0.0, f64::max);
+        Self { low, span: if high > low { high - low } else { 1.0 }, width: WIDTH - margin - 18.0 }
     }
 
     fn px(&self, value: f64) -> f64 {
@@ -78,25 +56,11 @@ pub(super) fn html(title: &str, unit: Unit, bars: &[Bar], palette: &Palette) -> 
         bars.len()
     );
     for (i, bar) in bars.iter().enumerate() {
-        draw(
-            &mut out,
-            bar,
-            unit,
-            &scale,
-            (i as f64).mul_add(ROW, 22.0),
-            &palette.class(&bar.name),
-        );
+        draw(&mut out, bar, unit, &scale, (i as f64).mul_add(ROW, 22.0), &palette.class(&bar.name));
     }
     out.push_str("</svg>");
-    let rows: Vec<Vec<String>> = bars
-        .iter()
-        .map(|bar| vec![bar.name.clone(), label(bar, unit)])
-        .collect();
-    out.push_str(&table::details(
-        &[Column::plain("name"), Column::plain("value")],
-        &rows,
-        title,
-    ));
+    let rows: Vec<Vec<String>> = bars.iter().map(|bar| vec![bar.name.clone(), label(bar, unit)]).collect();
+    out.push_str(&table::details(&[Column::plain("name"), Column::plain("value")], &rows, title));
     out
 }
 

@@ -61,27 +61,17 @@ fn finite(series: &Series) -> impl Iterator<Item = (f64, f64)> + '_ {
 
 /// Smallest and largest of `values`, widened where they are equal; `None` without values.
 fn span(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
-    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| {
-        (l.min(v), h.max(v))
-    });
+    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
     if low > high {
         return None;
     }
-    let pad = if high - low > 1e-12 * high.abs().max(low.abs()) {
-        0.0
-    } else {
-        (high.abs() * 0.1).max(0.5)
-    };
+    let pad = if high - low > 1e-12 * high.abs().max(low.abs()) { 0.0 } else { (high.abs() * 0.1).max(0.5) };
     Some((low - pad, high + pad))
 }
 
 /// The figure: drawing, notes on lines without data, folded table.
 pub(super) fn html(chart: &Chart<'_>, palette: &Palette) -> String {
-    let drawn: Vec<&Series> = chart
-        .series
-        .iter()
-        .filter(|line| finite(line).next().is_some())
-        .collect();
+    let drawn: Vec<&Series> = chart.series.iter().filter(|line| finite(line).next().is_some()).collect();
     let missing: Vec<String> = chart
         .series
         .iter()
@@ -123,18 +113,11 @@ fn plane(chart: &Chart<'_>, drawn: &[&Series]) -> Option<Plane> {
     let x = span(drawn.iter().flat_map(|line| finite(line).map(|(x, _)| x)))?;
     let wanted = chart.y_range.filter(is_finite);
     let ends = wanted.into_iter().flat_map(|(low, high)| [low, high]);
-    let y = span(
-        drawn
-            .iter()
-            .flat_map(|line| finite(line).map(|(_, y)| y))
-            .chain(ends),
-    )?;
+    let y = span(drawn.iter().flat_map(|line| finite(line).map(|(_, y)| y)).chain(ends))?;
     let y_ticks = ticks(y.0, y.1, 5);
     let step = y_ticks.get(1)? - y_ticks[0];
-    let widest = y_ticks
-        .iter()
-        .map(|&tick| text_width(&chart.unit.tick(tick, step), LABEL_FONT))
-        .fold(0.0, f64::max);
+    let widest =
+        y_ticks.iter().map(|&tick| text_width(&chart.unit.tick(tick, step), LABEL_FONT)).fold(0.0, f64::max);
     let margin = drawn
         .iter()
         .map(|line| end_label(line, chart.unit))
@@ -153,10 +136,7 @@ fn plane(chart: &Chart<'_>, drawn: &[&Series]) -> Option<Plane> {
 
 /// Round numbers inside the horizontal range; the points themselves where they are few and whole.
 fn x_ticks(plane: &Plane, drawn: &[&Series]) -> Vec<f64> {
-    let mut whole: Vec<f64> = drawn
-        .iter()
-        .flat_map(|line| finite(line).map(|(x, _)| x))
-        .collect();
+    let mut whole: Vec<f64> = drawn.iter().flat_map(|line| finite(line).map(|(x, _)| x)).collect();
     whole.sort_by(f64::total_cmp);
     whole.dedup();
     if whole.len() <= 10 && whole.iter().all(|x| x.fract() == 0.0) {
@@ -164,10 +144,7 @@ fn x_ticks(plane: &Plane, drawn: &[&Series]) -> Vec<f64> {
     }
     let slack = (plane.x.1 - plane.x.0) * 1e-9;
     let inside = |x: &f64| *x >= plane.x.0 - slack && *x <= plane.x.1 + slack;
-    ticks(plane.x.0, plane.x.1, 5)
-        .into_iter()
-        .filter(inside)
-        .collect()
+    ticks(plane.x.0, plane.x.1, 5).into_iter().filter(inside).collect()
 }
 
 fn axes(out: &mut String, chart: &Chart<'_>, plane: &Plane, drawn: &[&Series]) {
@@ -184,10 +161,7 @@ fn axes(out: &mut String, chart: &Chart<'_>, plane: &Plane, drawn: &[&Series]) {
         ));
     }
     let xs = x_ticks(plane, drawn);
-    let x_step = xs
-        .windows(2)
-        .map(|pair| pair[1] - pair[0])
-        .fold(f64::INFINITY, f64::min);
+    let x_step = xs.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
     let x_step = if x_step.is_finite() { x_step } else { 1.0 };
     for tick in xs {
         let x = plane.px(tick);
@@ -243,16 +217,9 @@ fn thin(pixels: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let mut out = Vec::new();
     for column in pixels.chunk_by(|a, b| a.0.floor() == b.0.floor()) {
         let extreme = |pick: fn(&f64, &f64) -> std::cmp::Ordering| {
-            (0..column.len())
-                .max_by(|&a, &b| pick(&column[a].1, &column[b].1))
-                .unwrap_or(0)
+            (0..column.len()).max_by(|&a, &b| pick(&column[a].1, &column[b].1)).unwrap_or(0)
         };
-        let mut keep = [
-            0,
-            extreme(f64::total_cmp),
-            extreme(|a, b| b.total_cmp(a)),
-            column.len() - 1,
-        ];
+        let mut keep = [0, extreme(f64::total_cmp), extreme(|a, b| b.total_cmp(a)), column.len() - 1];
         keep.sort_unstable();
         for (i, &k) in keep.iter().enumerate() {
             if i == 0 || keep[i - 1] != k {
@@ -277,18 +244,12 @@ fn marker(index: usize, x: f64, y: f64) -> String {
 fn end_labels(out: &mut String, drawn: &[&Series], plane: &Plane, palette: &Palette, unit: Unit) {
     let mut ends: Vec<(f64, f64, &Series)> = drawn
         .iter()
-        .filter_map(|line| {
-            finite(line)
-                .last()
-                .map(|(x, y)| (plane.px(x), plane.py(y), *line))
-        })
+        .filter_map(|line| finite(line).last().map(|(x, y)| (plane.px(x), plane.py(y), *line)))
         .collect();
     ends.sort_by(|a, b| a.1.total_cmp(&b.1));
     let mut places: Vec<f64> = Vec::with_capacity(ends.len());
     for (_, y, _) in &ends {
-        let free = places
-            .last()
-            .map_or(f64::NEG_INFINITY, |above| above + LABEL_STEP);
+        let free = places.last().map_or(f64::NEG_INFINITY, |above| above + LABEL_STEP);
         places.push(y.max(free));
     }
     let count = places.len();
@@ -318,10 +279,7 @@ fn end_labels(out: &mut String, drawn: &[&Series], plane: &Plane, palette: &Pale
 
 /// All points by x where they are few, else first, last, lowest and highest of each line.
 fn numbers(chart: &Chart<'_>, drawn: &[&Series]) -> String {
-    let mut xs: Vec<f64> = drawn
-        .iter()
-        .flat_map(|line| finite(line).map(|(x, _)| x))
-        .collect();
+    let mut xs: Vec<f64> = drawn.iter().flat_map(|line| finite(line).map(|(x, _)| x)).collect();
     xs.sort_by(f64::total_cmp);
     xs.dedup();
     let unit = chart.unit;
@@ -329,10 +287,7 @@ fn numbers(chart: &Chart<'_>, drawn: &[&Series]) -> String {
         let mut columns = vec![Column::plain(chart.x_label)];
         columns.extend(drawn.iter().map(|line| Column::plain(line.name.clone())));
         let value = |line: &Series, x: f64| {
-            finite(line)
-                .filter(|point| point.0 == x)
-                .last()
-                .map_or(f64::NAN, |point| point.1)
+            finite(line).filter(|point| point.0 == x).last().map_or(f64::NAN, |point| point.1)
         };
         let rows: Vec<Vec<String>> = xs
             .iter()
@@ -351,10 +306,7 @@ fn numbers(chart: &Chart<'_>, drawn: &[&Series]) -> String {
             let fold = |pick: fn(f64, f64) -> f64| ys.iter().copied().reduce(pick).unwrap_or(f64::NAN);
             let figures =
                 [fold(|a, _| a), fold(|_, b| b), fold(f64::min), fold(f64::max)].map(|y| unit.format(y));
-            [line.name.clone(), ys.len().to_string()]
-                .into_iter()
-                .chain(figures)
-                .collect()
+            [line.name.clone(), ys.len().to_string()].into_iter().chain(figures).collect()
         })
         .collect();
     table::details(&columns, &rows, chart.title)

@@ -49,11 +49,7 @@ pub(super) fn html(pictures: &[Picture]) -> String {
     for picture in pictures {
         let class = escape(&picture.class);
         let probability = picture.probability.unwrap_or(f64::NAN);
-        let share = if probability.is_finite() {
-            probability.clamp(0.0, 1.0) * 100.0
-        } else {
-            0.0
-        };
+        let share = if probability.is_finite() { probability.clamp(0.0, 1.0) * 100.0 } else { 0.0 };
         out.push_str(&format!(
             "<figure><img src=\"{}\" alt=\"{class}\" loading=\"lazy\" decoding=\"async\"/><figcaption><span class=\"name\">{class}</span><i class=\"meter\" style=\"--p:{share:.0}%\"></i><span class=\"prob\">{}</span></figcaption></figure>",
             picture.data_uri,

@@ -24,9 +24,7 @@ pub(super) fn escape(text: &str) -> String {
 
 /// `text` on one line and without control characters, so that a class name cannot command a terminal.
 pub(super) fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if matches!(c, '\n' | '\t') { ' ' } else { visible(c) })
-        .collect()
+    text.chars().map(|c| if matches!(c, '\n' | '\t') { ' ' } else { visible(c) }).collect()
 }
 
 /// Control characters, noncharacters and direction overrides become the replacement character.
@@ -42,10 +40,7 @@ pub(super) fn columns(text: &str) -> usize {
 }
 
 /// Estimated width of `text` at `font_size`, same unit.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a label has far fewer than 2^52 columns"
-)]
+#[expect(clippy::cast_precision_loss, reason = "a label has far fewer than 2^52 columns")]
 pub(super) fn text_width(text: &str, font_size: f64) -> f64 {
     columns(text) as f64 * COLUMN_EM * font_size
 }

@@ -24,28 +24,16 @@ impl Grid {
     /// Completes short label lists with numbers from 1 and short rows with empty cells.
     pub(super) fn new(row_labels: &[String], column_labels: &[String], values: &[Vec<Option<f64>>]) -> Self {
         let height = values.len().max(row_labels.len());
-        let width = values
-            .iter()
-            .map(Vec::len)
-            .max()
-            .unwrap_or(0)
-            .max(column_labels.len());
+        let width = values.iter().map(Vec::len).max().unwrap_or(0).max(column_labels.len());
         let label =
             |labels: &[String], i: usize| labels.get(i).map_or_else(|| (i + 1).to_string(), |l| one_line(l));
         let cell = |r: usize, c: usize| {
-            values
-                .get(r)
-                .and_then(|row| row.get(c))
-                .copied()
-                .flatten()
-                .filter(|value| value.is_finite())
+            values.get(r).and_then(|row| row.get(c)).copied().flatten().filter(|value| value.is_finite())
         };
         Self {
             rows: (0..height).map(|r| label(row_labels, r)).collect(),
             columns: (0..width).map(|c| label(column_labels, c)).collect(),
-            cells: (0..height)
-                .map(|r| (0..width).map(|c| cell(r, c)).collect())
-                .collect(),
+            cells: (0..height).map(|r| (0..width).map(|c| cell(r, c)).collect()).collect(),
         }
     }
 
@@ -62,9 +50,7 @@ impl Grid {
 
 /// Text of one cell: percent without its sign, which the key names.
 pub(super) fn cell_text(value: Option<f64>) -> String {
-    value
-        .filter(|v| v.is_finite())
-        .map_or_else(|| MISSING.to_owned(), |v| fixed(v * 100.0, 1))
+    value.filter(|v| v.is_finite()).map_or_else(|| MISSING.to_owned(), |v| fixed(v * 100.0, 1))
 }
 
 /// Sizes of the drawing.
@@ -86,18 +72,8 @@ impl Layout {
         let widest = |labels: &[String]| labels.iter().map(|l| text_width(l, 13.0)).fold(0.0, f64::max);
         let cell: f64 = if grid.columns.len() <= 12 { 76.0 } else { 58.0 };
         let slanted = widest(&grid.columns) > cell - 4.0;
-        let top = if slanted {
-            (widest(&grid.columns) * 0.72).min(110.0) + 18.0
-        } else {
-            28.0
-        };
-        Self {
-            left: widest(&grid.rows).min(170.0) + 12.0,
-            top,
-            cell,
-            height: 44.0,
-            slanted,
-        }
+        let top = if slanted { (widest(&grid.columns) * 0.72).min(110.0) + 18.0 } else { 28.0 };
+        Self { left: widest(&grid.rows).min(170.0) + 12.0, top, cell, height: 44.0, slanted }
     }
 }
 
@@ -121,10 +97,7 @@ pub(super) fn html(title: &str, grid: &Grid) -> String {
     labels(&mut out, grid, &layout);
     for (r, row) in grid.cells.iter().enumerate() {
         for (c, value) in row.iter().enumerate() {
-            let (x, y) = (
-                layout.left + at(c) * layout.cell,
-                layout.top + at(r) * layout.height,
-            );
+            let (x, y) = (layout.left + at(c) * layout.cell, layout.top + at(r) * layout.height);
             cell(&mut out, *value, (x, y), &layout, grid.is_square() && r == c);
         }
     }
@@ -190,11 +163,7 @@ fn cell(out: &mut String, value: Option<f64>, (x, y): (f64, f64), layout: &Layou
 }
 
 fn key(square: bool) -> String {
-    let ring = if square {
-        "<span><i class=\"ringkey\"></i>the task just learned</span>"
-    } else {
-        ""
-    };
+    let ring = if square { "<span><i class=\"ringkey\"></i>the task just learned</span>" } else { "" };
     format!("<p class=\"key\"><span>0<i class=\"ramp\"></i>100, accuracy in percent</span>{ring}</p>")
 }
 

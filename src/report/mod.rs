@@ -147,26 +147,17 @@ pub struct Column {
 impl Column {
     /// A column without a winner.
     pub fn plain(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            best: Best::None,
-        }
+        Self { name: name.into(), best: Best::None }
     }
 
     /// A column in which the highest number is bold.
     pub fn highest(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            best: Best::Highest,
-        }
+        Self { name: name.into(), best: Best::Highest }
     }
 
     /// A column in which the lowest number is bold.
     pub fn lowest(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            best: Best::Lowest,
-        }
+        Self { name: name.into(), best: Best::Lowest }
     }
 }
 

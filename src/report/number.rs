@@ -84,19 +84,13 @@ fn significant(value: f64) -> String {
 
 /// A position on a horizontal axis: whole numbers without decimals.
 pub(super) fn position(x: f64) -> String {
-    if x.fract() == 0.0 && x.abs() < 1e9 {
-        fixed(x, 0)
-    } else {
-        Unit::Number.format(x)
-    }
+    if x.fract() == 0.0 && x.abs() < 1e9 { fixed(x, 0) } else { Unit::Number.format(x) }
 }
 
 /// Decimals that tell multiples of `step` apart.
 fn decimals_of(step: f64) -> usize {
     let whole = |scaled: f64| (scaled - scaled.round()).abs() < 1e-6;
-    (0..6u8)
-        .find(|&d| whole(step * 10f64.powi(i32::from(d))))
-        .map_or(6, usize::from)
+    (0..6u8).find(|&d| whole(step * 10f64.powi(i32::from(d)))).map_or(6, usize::from)
 }
 
 /// Multiples of a round step that cover `low..=high` (finite, low < high) with about `count` intervals; ends included.
@@ -122,12 +116,10 @@ pub(super) fn ticks(low: f64, high: f64, count: u32) -> Vec<f64> {
 /// A cell that starts with a number: the number in a base unit, and the unit it can be compared in.
 pub(super) fn measured(cell: &str) -> Option<(f64, String)> {
     let cell = cell.trim().replace('−', "-");
-    let end = cell
-        .find(|c: char| !matches!(c, '0'..='9' | '.' | '+' | '-' | 'e' | 'E'))
-        .unwrap_or(cell.len());
-    let (end, value) = (1..=end)
-        .rev()
-        .find_map(|end| cell[..end].parse::<f64>().ok().map(|value| (end, value)))?;
+    let end =
+        cell.find(|c: char| !matches!(c, '0'..='9' | '.' | '+' | '-' | 'e' | 'E')).unwrap_or(cell.len());
+    let (end, value) =
+        (1..=end).rev().find_map(|end| cell[..end].parse::<f64>().ok().map(|value| (end, value)))?;
     let rest = &cell[end..];
     if rest.starts_with(['-', '.', ':', '/', '+']) {
         return None;

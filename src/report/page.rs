@@ -33,16 +33,8 @@ pub(super) fn html(report: &Report) -> String {
     if !report.facts.is_empty() {
         out.push_str("<dl>");
         for (name, value) in &report.facts {
-            let class = if markup::columns(value) > LONG_FACT {
-                " class=\"long\""
-            } else {
-                ""
-            };
-            out.push_str(&format!(
-                "<div{class}><dt>{}</dt><dd>{}</dd></div>",
-                escape(name),
-                escape(value)
-            ));
+            let class = if markup::columns(value) > LONG_FACT { " class=\"long\"" } else { "" };
+            out.push_str(&format!("<div{class}><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(value)));
         }
         out.push_str("</dl>");
     }
@@ -50,27 +42,15 @@ pub(super) fn html(report: &Report) -> String {
     for (section, wide) in report.sections.iter().zip(widths(&report.sections)) {
         out.push_str(&card(section, wide, &palette));
     }
-    out.push_str(&format!(
-        "</div></main>\n<script>{}</script></body></html>\n",
-        style::SORT
-    ));
+    out.push_str(&format!("</div></main>\n<script>{}</script></body></html>\n", style::SORT));
     out
 }
 
 /// Whether each section takes a whole row: figures pair up, the odd one out and everything else does not.
 fn widths(sections: &[Section]) -> Vec<bool> {
     let pairs = |section: &Section| match section {
-        Section::Matrix {
-            column_labels,
-            values,
-            ..
-        } => {
-            let columns = values
-                .iter()
-                .map(Vec::len)
-                .max()
-                .unwrap_or(0)
-                .max(column_labels.len());
+        Section::Matrix { column_labels, values, .. } => {
+            let columns = values.iter().map(Vec::len).max().unwrap_or(0).max(column_labels.len());
             columns <= NARROW_MATRIX
         }
         Section::Curves { .. } | Section::Bars { .. } => true,
@@ -120,36 +100,15 @@ fn headings(section: &Section) -> (&str, &str) {
 
 fn body(section: &Section, palette: &Palette) -> String {
     match section {
-        Section::Matrix {
-            title,
-            row_labels,
-            column_labels,
-            values,
-        } => matrix::html(title, &Grid::new(row_labels, column_labels, values)),
-        Section::Curves {
-            title,
-            x_label,
-            y_label,
-            unit,
-            series,
-            y_range,
-        } => {
-            let chart = Chart {
-                title,
-                x_label,
-                y_label,
-                unit: *unit,
-                series,
-                y_range: *y_range,
-            };
+        Section::Matrix { title, row_labels, column_labels, values } => {
+            matrix::html(title, &Grid::new(row_labels, column_labels, values))
+        }
+        Section::Curves { title, x_label, y_label, unit, series, y_range } => {
+            let chart = Chart { title, x_label, y_label, unit: *unit, series, y_range: *y_range };
             curves::html(&chart, palette)
         }
-        Section::Table {
-            title, columns, rows, ..
-        } => table::html(columns, rows, title, true),
-        Section::Bars {
-            title, unit, bars, ..
-        } => bars::html(title, *unit, bars, palette),
+        Section::Table { title, columns, rows, .. } => table::html(columns, rows, title, true),
+        Section::Bars { title, unit, bars, .. } => bars::html(title, *unit, bars, palette),
         Section::Text(text) => paragraphs(text),
         Section::Gallery { pictures, .. } => gallery::html(pictures),
     }

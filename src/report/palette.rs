@@ -15,10 +15,7 @@ impl Palette {
             let Section::Curves { series, .. } = section else {
                 continue;
             };
-            let mut taken: Vec<usize> = series
-                .iter()
-                .filter_map(|line| palette.find(&line.name))
-                .collect();
+            let mut taken: Vec<usize> = series.iter().filter_map(|line| palette.find(&line.name)).collect();
             for line in series {
                 if palette.find(&line.name).is_none() {
                     let free = (0..).find(|position| !taken.contains(position)).unwrap_or(0);
@@ -31,10 +28,7 @@ impl Palette {
     }
 
     fn find(&self, name: &str) -> Option<usize> {
-        self.0
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, position)| *position)
+        self.0.iter().find(|(known, _)| known == name).map(|(_, position)| *position)
     }
 
     /// Position of `name`; names without a curve share the first.

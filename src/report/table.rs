@@ -81,19 +81,11 @@ pub(super) fn html(columns: &[Column], rows: &[Vec<String>], label: &str, sortab
     let mut out = format!(
         "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{}\"><table{}><thead><tr>",
         escape(label),
-        if sortable && rows.len() > 1 {
-            " data-sort=\"\""
-        } else {
-            ""
-        }
+        if sortable && rows.len() > 1 { " data-sort=\"\"" } else { "" }
     );
     for (c, numeric) in reading.numeric.iter().enumerate() {
         let name = columns.get(c).map_or("", |column| column.name.as_str());
-        out.push_str(&format!(
-            "<th scope=\"col\"{}>{}</th>",
-            right(*numeric),
-            escape(name)
-        ));
+        out.push_str(&format!("<th scope=\"col\"{}>{}</th>", right(*numeric), escape(name)));
     }
     out.push_str("</tr></thead><tbody>");
     for (r, row) in rows.iter().enumerate() {
@@ -101,16 +93,8 @@ pub(super) fn html(columns: &[Column], rows: &[Vec<String>], label: &str, sortab
         for (c, numeric) in reading.numeric.iter().enumerate() {
             let cell = escape(row.get(c).map_or("", String::as_str));
             let key = reading.keys[r][c].map_or_else(String::new, |key| format!(" data-k=\"{key}\""));
-            let text = if reading.best[r][c] {
-                format!("<strong>{cell}</strong>")
-            } else {
-                cell
-            };
-            let (open, close) = if c == 0 {
-                ("th scope=\"row\"", "th")
-            } else {
-                ("td", "td")
-            };
+            let text = if reading.best[r][c] { format!("<strong>{cell}</strong>") } else { cell };
+            let (open, close) = if c == 0 { ("th scope=\"row\"", "th") } else { ("td", "td") };
             out.push_str(&format!("<{open}{}{key}>{text}</{close}>", right(*numeric)));
         }
         out.push_str("</tr>");
@@ -125,8 +109,5 @@ fn right(numeric: bool) -> &'static str {
 
 /// A folded table with the numbers of a figure, for readers who cannot or will not read the drawing.
 pub(super) fn details(columns: &[Column], rows: &[Vec<String>], label: &str) -> String {
-    format!(
-        "<details><summary>Numbers</summary>{}</details>",
-        html(columns, rows, label, false)
-    )
+    format!("<details><summary>Numbers</summary>{}</details>", html(columns, rows, label, false))
 }

@@ -7,24 +7,12 @@ use super::table::Reading;
 
 const RESET: &str = "\u{1b}[0m";
 /// Colours of the 256-colour palette from low to high, as (background, foreground): one hue, rising lightness.
-const RAMP: [(u8, u8); 7] = [
-    (235, 252),
-    (236, 255),
-    (24, 255),
-    (31, 255),
-    (38, 16),
-    (81, 16),
-    (159, 16),
-];
+const RAMP: [(u8, u8); 7] = [(235, 252), (236, 255), (24, 255), (31, 255), (38, 16), (81, 16), (159, 16)];
 
 /// `text` padded with blanks to `width` terminal columns.
 fn pad(text: &str, width: usize, right: bool) -> String {
     let blanks = " ".repeat(width.saturating_sub(columns_of(text)));
-    if right {
-        format!("{blanks}{text}")
-    } else {
-        format!("{text}{blanks}")
-    }
+    if right { format!("{blanks}{text}") } else { format!("{text}{blanks}") }
 }
 
 /// Accuracies (0..1, `[T, T]` row-major, row t = after task t) as aligned percentages, with heat colours if `colour`.
@@ -42,12 +30,7 @@ pub fn text_matrix(
         let cells = grid.cells.iter().map(|row| columns_of(&cell_text(row[c])));
         cells.max().unwrap_or(0).max(columns_of(label))
     };
-    let widths: Vec<usize> = grid
-        .columns
-        .iter()
-        .enumerate()
-        .map(|(c, label)| width(c, label))
-        .collect();
+    let widths: Vec<usize> = grid.columns.iter().enumerate().map(|(c, label)| width(c, label)).collect();
     let mut out = " ".repeat(left + 1);
     for (label, width) in grid.columns.iter().zip(&widths) {
         out.push_str(&format!(" {} ", pad(label, *width, true)));
@@ -96,28 +79,16 @@ pub fn text_table(columns: &[Column], rows: &[Vec<String>], colour: bool) -> Str
     let heading = |c: usize| one_line(columns.get(c).map_or("", |column| column.name.as_str()));
     let widths: Vec<usize> = (0..count)
         .map(|c| {
-            (0..rows.len())
-                .map(|r| columns_of(&cell(r, c)))
-                .max()
-                .unwrap_or(0)
-                .max(columns_of(&heading(c)))
+            (0..rows.len()).map(|r| columns_of(&cell(r, c))).max().unwrap_or(0).max(columns_of(&heading(c)))
         })
         .collect();
     let line = |cells: Vec<String>| format!("{}\n", cells.join("  ").trim_end());
-    let mut out = line(
-        (0..count)
-            .map(|c| pad(&heading(c), widths[c], reading.numeric[c]))
-            .collect(),
-    );
+    let mut out = line((0..count).map(|c| pad(&heading(c), widths[c], reading.numeric[c])).collect());
     out.push_str(&line(widths.iter().map(|width| "─".repeat(*width)).collect()));
     for r in 0..rows.len() {
         let texts = (0..count).map(|c| {
             let text = pad(&cell(r, c), widths[c], reading.numeric[c]);
-            if colour && reading.best[r][c] {
-                format!("\u{1b}[1m{text}{RESET}")
-            } else {
-                text
-            }
+            if colour && reading.best[r][c] { format!("\u{1b}[1m{text}{RESET}") } else { text }
         });
         out.push_str(&line(texts.collect()));
     }

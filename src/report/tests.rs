@@ -17,11 +17,7 @@ fn well_formed(page: &str) -> std::result::Result<(), String> {
             return Err(format!("broken tag {tag}"));
         }
         entities(tag)?;
-        let name = tag
-            .trim_start_matches('/')
-            .split([' ', '/'])
-            .next()
-            .unwrap_or_default();
+        let name = tag.trim_start_matches('/').split([' ', '/']).next().unwrap_or_default();
         if tag.starts_with('/') {
             let last = open.pop();
             if last != Some(name) {
@@ -33,23 +29,13 @@ fn well_formed(page: &str) -> std::result::Result<(), String> {
         rest = &rest[end + 1..];
     }
     entities(rest)?;
-    if open.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("left open: {open:?}"))
-    }
+    if open.is_empty() { Ok(()) } else { Err(format!("left open: {open:?}")) }
 }
 
 fn entities(text: &str) -> std::result::Result<(), String> {
     let known = ["&amp;", "&lt;", "&gt;", "&quot;", "&#39;"];
-    match text
-        .match_indices('&')
-        .find(|(i, _)| !known.iter().any(|entity| text[*i..].starts_with(entity)))
-    {
-        Some((i, _)) => Err(format!(
-            "bare & at {:?}",
-            text[i..].chars().take(20).collect::<String>()
-        )),
+    match text.match_indices('&').find(|(i, _)| !known.iter().any(|entity| text[*i..].starts_with(entity))) {
+        Some((i, _)) => Err(format!("bare & at {:?}", text[i..].chars().take(20).collect::<String>())),
         None => Ok(()),
     }
 }
@@ -59,10 +45,7 @@ fn strings(texts: &[&str]) -> Vec<String> {
 }
 
 fn line(name: &str, points: &[(f64, f64)]) -> Series {
-    Series {
-        name: name.to_owned(),
-        points: points.to_vec(),
-    }
+    Series { name: name.to_owned(), points: points.to_vec() }
 }
 
 fn curves(series: Vec<Series>) -> Section {
@@ -86,12 +69,7 @@ fn matrix(labels: &[&str], values: Vec<Vec<Option<f64>>>) -> Section {
 }
 
 fn page(sections: Vec<Section>) -> String {
-    let page = Report {
-        title: "R".to_owned(),
-        sections,
-        ..Report::default()
-    }
-    .html();
+    let page = Report { title: "R".to_owned(), sections, ..Report::default() }.html();
     assert_eq!(well_formed(&page), Ok(()));
     page
 }
@@ -128,11 +106,7 @@ fn everything(word: &str) -> Report {
             Section::Bars {
                 title: word(),
                 unit: Unit::Bytes,
-                bars: vec![Bar {
-                    name: word(),
-                    value: 1.0,
-                    spread: Some(0.1),
-                }],
+                bars: vec![Bar { name: word(), value: 1.0, spread: Some(0.1) }],
                 caption: word(),
             },
             Section::Text(word()),
@@ -148,30 +122,16 @@ fn everything(word: &str) -> Report {
 fn every_section_is_well_formed_and_fetches_nothing() {
     let html = everything("plain").html();
     assert_eq!(well_formed(&html), Ok(()));
-    assert!(
-        html.matches("<svg").count() == 3,
-        "matrix, curves and bars are drawings"
-    );
-    for word in [
-        "http://", "https://", "url(", "@import", "<link", "<iframe", "srcset",
-    ] {
+    assert!(html.matches("<svg").count() == 3, "matrix, curves and bars are drawings");
+    for word in ["http://", "https://", "url(", "@import", "<link", "<iframe", "srcset"] {
         assert!(!html.contains(word), "{word}");
     }
 }
 
 #[test]
 fn the_check_for_well_formed_pages_can_fail() {
-    for broken in [
-        "<p>a</div>",
-        "<p>a",
-        "a & b",
-        "<p class=\"a>b</p>",
-        "<b><i></b></i>",
-    ] {
-        assert!(
-            well_formed(&format!("<!DOCTYPE html>\n{broken}")).is_err(),
-            "{broken}"
-        );
+    for broken in ["<p>a</div>", "<p>a", "a & b", "<p class=\"a>b</p>", "<b><i></b></i>"] {
+        assert!(well_formed(&format!("<!DOCTYPE html>\n{broken}")).is_err(), "{broken}");
     }
 }
 
@@ -213,11 +173,7 @@ fn one_task_is_one_cell() {
 fn missing_and_nan_cells_are_dashes_and_never_numbers() {
     let values = vec![vec![Some(f64::NAN), None], vec![Some(f64::INFINITY), Some(0.25)]];
     let html = page(vec![matrix(&["a", "b"], values.clone())]);
-    assert_eq!(
-        html.matches(">–<").count(),
-        6,
-        "three cells, drawn and in the table"
-    );
+    assert_eq!(html.matches(">–<").count(), 6, "three cells, drawn and in the table");
     assert!(!html.contains("NaN") && !html.contains(">inf"));
     let text = text_matrix(&strings(&["a", "b"]), &strings(&["a", "b"]), &values, true);
     assert_eq!(text.matches('–').count(), 3);
@@ -226,20 +182,14 @@ fn missing_and_nan_cells_are_dashes_and_never_numbers() {
 
 #[test]
 fn ragged_matrices_are_filled_up() {
-    let html = page(vec![matrix(
-        &["a"],
-        vec![vec![Some(0.1)], vec![Some(0.1), Some(0.2)]],
-    )]);
+    let html = page(vec![matrix(&["a"], vec![vec![Some(0.1)], vec![Some(0.1), Some(0.2)]])]);
     assert_eq!(html.matches("class=\"cell ").count(), 4);
     assert!(page(vec![matrix(&[], vec![])]).contains("No tasks yet."));
 }
 
 #[test]
 fn empty_lines_are_named_and_empty_charts_say_so() {
-    let html = page(vec![curves(vec![
-        line("full", &[(1.0, 0.5)]),
-        line("hollow", &[(1.0, f64::NAN)]),
-    ])]);
+    let html = page(vec![curves(vec![line("full", &[(1.0, 0.5)]), line("hollow", &[(1.0, f64::NAN)])])]);
     assert!(html.contains("No data: hollow"));
     assert_eq!(html.matches("class=\"line ").count(), 1);
     assert!(page(vec![curves(vec![])]).contains("No data yet."));
@@ -247,47 +197,21 @@ fn empty_lines_are_named_and_empty_charts_say_so() {
 
 #[test]
 fn drawings_hold_finite_coordinates_only() {
-    let odd = [
-        (0.0, 0.5),
-        (1.0, f64::NAN),
-        (2.0, 0.5),
-        (f64::INFINITY, 0.1),
-        (3.0, f64::MAX),
-    ];
+    let odd = [(0.0, 0.5), (1.0, f64::NAN), (2.0, 0.5), (f64::INFINITY, 0.1), (3.0, f64::MAX)];
     let bars = ["a", "b"]
-        .map(|name| Bar {
-            name: name.to_owned(),
-            value: f64::NAN,
-            spread: Some(f64::NAN),
-        })
+        .map(|name| Bar { name: name.to_owned(), value: f64::NAN, spread: Some(f64::NAN) })
         .to_vec();
-    let bars = Section::Bars {
-        title: "b".to_owned(),
-        unit: Unit::Percent,
-        bars,
-        caption: String::new(),
-    };
+    let bars = Section::Bars { title: "b".to_owned(), unit: Unit::Percent, bars, caption: String::new() };
     let html = page(vec![curves(vec![line("odd", &odd)]), bars]);
     assert!(!html.contains("NaN") && !html.contains("inf "));
-    let path = html
-        .split("class=\"line ")
-        .nth(1)
-        .and_then(|part| part.split("d=\"").nth(1))
-        .unwrap();
-    assert_eq!(
-        path.split('"').next().unwrap().matches('M').count(),
-        2,
-        "a gap starts a new stroke"
-    );
+    let path = html.split("class=\"line ").nth(1).and_then(|part| part.split("d=\"").nth(1)).unwrap();
+    assert_eq!(path.split('"').next().unwrap().matches('M').count(), 2, "a gap starts a new stroke");
 }
 
 #[test]
 fn points_outside_the_range_widen_it() {
     let html = page(vec![curves(vec![line("a", &[(0.0, 0.5), (1.0, 1.35)])])]);
-    assert!(
-        html.contains(">150%<") || html.contains(">140%<"),
-        "the axis reaches the point"
-    );
+    assert!(html.contains(">150%<") || html.contains(">140%<"), "the axis reaches the point");
 }
 
 #[test]
@@ -297,13 +221,7 @@ fn long_lines_stay_small_and_keep_their_peaks() {
     let long = page(vec![curves(vec![line("a", &points)])]);
     let flat = page(vec![curves(vec![line("a", &[(0.0, 0.5), (49_999.0, 1.0)])])]);
     assert!(long.len() < flat.len() + 40_000, "{} bytes", long.len());
-    let top = flat
-        .split("class=\"line ")
-        .nth(1)
-        .unwrap()
-        .split("L")
-        .nth(1)
-        .unwrap();
+    let top = flat.split("class=\"line ").nth(1).unwrap().split("L").nth(1).unwrap();
     let top = top.split('"').next().unwrap().split(' ').nth(1).unwrap();
     assert!(long.contains(&format!(" {top}L")), "the peak at {top} is drawn");
 }
@@ -315,33 +233,18 @@ fn names_keep_their_colour_across_charts_and_differ_within_one() {
         curves(vec![line("a", &ends), line("b", &ends)]),
         curves(vec![line("new", &ends), line("b", &ends)]),
     ]);
-    let colours: Vec<&str> = html
-        .split("class=\"line ")
-        .skip(1)
-        .map(|part| &part[..2])
-        .collect();
+    let colours: Vec<&str> = html.split("class=\"line ").skip(1).map(|part| &part[..2]).collect();
     assert_eq!(colours, ["c0", "c1", "c0", "c1"]);
 }
 
 #[test]
 fn end_labels_do_not_overlap() {
-    let lines = (0..12)
-        .map(|i| line(&format!("m{i}"), &[(0.0, 0.5), (1.0, 0.5)]))
-        .collect();
+    let lines = (0..12).map(|i| line(&format!("m{i}"), &[(0.0, 0.5), (1.0, 0.5)])).collect();
     let html = page(vec![curves(lines)]);
     let mut ys: Vec<f64> = html
         .split("<text class=\"end\"")
         .skip(1)
-        .map(|part| {
-            part.split("y=\"")
-                .nth(1)
-                .unwrap()
-                .split('"')
-                .next()
-                .unwrap()
-                .parse()
-                .unwrap()
-        })
+        .map(|part| part.split("y=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap())
         .collect();
     ys.sort_by(f64::total_cmp);
     assert_eq!(ys.len(), 12);
@@ -351,12 +254,8 @@ fn end_labels_do_not_overlap() {
 
 #[test]
 fn best_values_are_marked_across_units_and_ties() {
-    let columns = [
-        Column::plain("m"),
-        Column::highest("acc"),
-        Column::lowest("secs"),
-        Column::highest("mixed"),
-    ];
+    let columns =
+        [Column::plain("m"), Column::highest("acc"), Column::lowest("secs"), Column::highest("mixed")];
     let rows = [
         strings(&["a", "81.2%", "900 ms", "1 apple"]),
         strings(&["b", "81.2% ± 0.3", "1.1 s", "2 pears"]),
@@ -409,12 +308,7 @@ fn figures_have_one_spelling() {
 #[test]
 fn terminal_columns_line_up_for_wide_characters() {
     let labels = strings(&["茶碗", "mug"]);
-    let text = text_matrix(
-        &labels,
-        &labels,
-        &[vec![Some(1.0), None], vec![Some(0.05), Some(0.5)]],
-        false,
-    );
+    let text = text_matrix(&labels, &labels, &[vec![Some(1.0), None], vec![Some(0.05), Some(0.5)]], false);
     let ends: Vec<usize> = text.lines().map(markup::columns).collect();
     assert_eq!(text, "       茶碗   mug\n茶碗  100.0     –\nmug     5.0  50.0\n");
     assert!(ends.windows(2).all(|pair| pair[0] == pair[1]), "{ends:?}");
@@ -423,10 +317,7 @@ fn terminal_columns_line_up_for_wide_characters() {
 #[test]
 fn pictures_carry_their_bytes_and_refuse_other_files() {
     let picture = Picture::new(&[0xFF, 0xD8, 0xFF, 0xE0], "mug", Some(0.981)).unwrap();
-    let html = page(vec![Section::Gallery {
-        title: "g".to_owned(),
-        pictures: vec![picture],
-    }]);
+    let html = page(vec![Section::Gallery { title: "g".to_owned(), pictures: vec![picture] }]);
     assert!(html.contains("src=\"data:image/jpeg;base64,/9j/4A==\"") && html.contains("98.1%"));
     let refused = Picture::new(b"<svg onload='x'/>", "mug", None);
     assert!(matches!(refused, Err(Error::Frame { name, .. }) if name == "mug"));
@@ -456,10 +347,6 @@ fn a_failed_write_names_the_place_and_leaves_no_temporary_file() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(
-        fs::read_dir(folder.path()).unwrap().count(),
-        1,
-        "only the folder that was in the way"
-    );
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "only the folder that was in the way");
     assert_eq!(fs::read_to_string(taken.join("kept")).unwrap(), "kept");
 }

@@ -27,10 +27,7 @@ impl LinearProbe {
         let nothing = || Mlp::new(&[1, 1], Norm::None);
         let architecture = Architecture {
             features,
-            adapter: Adapter {
-                bottleneck: 1,
-                layer_norm: false,
-            },
+            adapter: Adapter { bottleneck: 1, layer_norm: false },
             projector: Mlp::new(&[features, 1], Norm::None),
             predictor: method.has_predictor().then(nothing),
             distill_predictor: nothing(),
@@ -49,12 +46,7 @@ impl LinearProbe {
             ..settings.recipe.clone()
         };
         let parameters = architecture.init(settings.seed);
-        Self {
-            architecture,
-            parameters,
-            recipe,
-            seed: settings.seed,
-        }
+        Self { architecture, parameters, recipe, seed: settings.seed }
     }
 
     /// Fine-tunes on `samples`, whose labels are columns of the head; new columns are added as needed.
@@ -63,14 +55,8 @@ impl LinearProbe {
         self.parameters.drop_prefixed(&["optimizer."]);
         let nothing = Samples::default();
         let pair = [samples, &nothing];
-        let mut trainer = Trainer::load(
-            engine,
-            &self.architecture,
-            &self.recipe,
-            &self.parameters,
-            pair,
-            self.seed,
-        )?;
+        let mut trainer =
+            Trainer::load(engine, &self.architecture, &self.recipe, &self.parameters, pair, self.seed)?;
         trainer.run(engine, 0, self.recipe.steps)?;
         self.parameters = engine.snapshot()?;
         Ok(())
@@ -79,10 +65,7 @@ impl LinearProbe {
     /// Columns named for mapped rows `[N, D]`.
     pub(super) fn predict(&self, mapped: &[f32]) -> Result<Vec<usize>> {
         let logits = inference::logits(&self.architecture, &self.parameters, mapped)?;
-        Ok(logits
-            .chunks(self.architecture.classes())
-            .map(super::learner::best_column)
-            .collect())
+        Ok(logits.chunks(self.architecture.classes()).map(super::learner::best_column).collect())
     }
 }
 
@@ -95,10 +78,7 @@ pub(super) struct LdaBaseline {
 
 impl LdaBaseline {
     pub(super) fn new(inputs: &Inputs, shrinkage: f64) -> Self {
-        Self {
-            lda: StreamingLda::new(inputs.0.clone()),
-            shrinkage,
-        }
+        Self { lda: StreamingLda::new(inputs.0.clone()), shrinkage }
     }
 
     pub(super) fn add(&mut self, h: &[f32], classes: &[ClassId]) -> Result<()> {
@@ -107,10 +87,7 @@ impl LdaBaseline {
 
     /// Classes named for rows h `[N, D]`.
     pub(super) fn predict(&self, h: &[f32]) -> Result<Vec<ClassId>> {
-        let settings = LdaSettings {
-            shrinkage: self.shrinkage,
-            ..LdaSettings::default()
-        };
+        let settings = LdaSettings { shrinkage: self.shrinkage, ..LdaSettings::default() };
         self.lda.fit(settings)?.head.predict(h)
     }
 }

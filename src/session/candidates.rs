@@ -23,10 +23,7 @@ pub(super) struct Score {
 impl Score {
     /// Scores `answer` on held-out rows.
     pub(super) fn of(answer: &Answer, inputs: &Inputs, held_out: &[StoredSample]) -> Result<Self> {
-        let rows: Vec<f32> = held_out
-            .iter()
-            .flat_map(|sample| sample.features.iter().copied())
-            .collect();
+        let rows: Vec<f32> = held_out.iter().flat_map(|sample| sample.features.iter().copied()).collect();
         let (columns, logits) = (answer.columns(), answer.logits(inputs, &rows)?);
         let mut classes = BTreeMap::new();
         for (sample, row) in held_out.iter().zip(logits.chunks(columns.len().max(1))) {
@@ -50,14 +47,7 @@ impl Score {
         let (sum, classes, samples) = kept.fold((0.0, 0, 0), |(sum, n, samples), (_, &(right, all))| {
             (sum + right as f64 / all as f64, n + 1, samples + all)
         });
-        (
-            if classes == 0 {
-                0.0
-            } else {
-                sum / f64::from(classes)
-            },
-            samples,
-        )
+        (if classes == 0 { 0.0 } else { sum / f64::from(classes) }, samples)
     }
 }
 
@@ -68,11 +58,7 @@ pub(super) fn guard(old: &Score, new: &Score, margin: f64) -> Result<(), f64> {
     let known = |class: ClassId| old.classes.contains_key(&class);
     let ((before, samples), (after, _)) = (old.mean(known), new.mean(known));
     let error = (after * (1.0 - after) / (samples.max(1) as f64)).sqrt();
-    if before - after <= margin + error {
-        Ok(())
-    } else {
-        Err(before - after)
-    }
+    if before - after <= margin + error { Ok(()) } else { Err(before - after) }
 }
 
 #[cfg(test)]
@@ -80,13 +66,7 @@ mod tests {
     use super::*;
 
     fn score(values: &[(usize, usize)]) -> Score {
-        Score {
-            classes: values
-                .iter()
-                .enumerate()
-                .map(|(i, &v)| (ClassId(i as u32), v))
-                .collect(),
-        }
+        Score { classes: values.iter().enumerate().map(|(i, &v)| (ClassId(i as u32), v)).collect() }
     }
 
     #[test]

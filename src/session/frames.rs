@@ -60,9 +60,7 @@ pub struct FrameReader {
 
 impl std::fmt::Debug for Prepared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Prepared")
-            .field("frame", &self.frame)
-            .finish_non_exhaustive()
+        f.debug_struct("Prepared").field("frame", &self.frame).finish_non_exhaustive()
     }
 }
 
@@ -76,35 +74,18 @@ impl FrameReader {
         let preprocess = Preprocess::new(side, spec.mean, spec.std)?;
         let image_len = 3 * spec.input_size as usize * spec.input_size as usize;
         let (sender, receiver) = sync_channel(QUEUED_FRAMES);
-        let mut work = Work {
-            source,
-            preprocess,
-            views,
-            seed,
-            side,
-            image_len,
-            number: 0,
-        };
+        let mut work = Work { source, preprocess, views, seed, side, image_len, number: 0 };
         let body = move || {
             while let Some(prepared) = work.next() {
-                let ends = prepared
-                    .as_ref()
-                    .is_err_and(|error| !matches!(error, Error::Frame { .. }));
+                let ends = prepared.as_ref().is_err_and(|error| !matches!(error, Error::Frame { .. }));
                 if sender.send(prepared).is_err() || ends {
                     break;
                 }
             }
         };
-        let thread = std::thread::Builder::new()
-            .name("kaizen-frames".to_owned())
-            .spawn(body);
+        let thread = std::thread::Builder::new().name("kaizen-frames".to_owned()).spawn(body);
         let thread = thread.map_err(Error::io("thread kaizen-frames"))?;
-        Ok(Self {
-            receiver,
-            thread: Some(thread),
-            image_len,
-            size: spec.input_size as usize,
-        })
+        Ok(Self { receiver, thread: Some(thread), image_len, size: spec.input_size as usize })
     }
 
     /// Embeds the next frames, at most `most`; empty at the end of the source. A frame that cannot be used is an
@@ -116,11 +97,8 @@ impl FrameReader {
         let mut prepared = Vec::with_capacity(most);
         while prepared.len() < most {
             // Waits for the first frame only: what is there goes on without those that are not.
-            let next = if prepared.is_empty() {
-                self.receiver.recv().ok()
-            } else {
-                self.receiver.try_recv().ok()
-            };
+            let next =
+                if prepared.is_empty() { self.receiver.recv().ok() } else { self.receiver.try_recv().ok() };
             match next {
                 Some(Err(error)) if !matches!(error, Error::Frame { .. }) => return Err(error),
                 Some(frame) => prepared.push(frame),
@@ -140,11 +118,7 @@ impl FrameReader {
             let frame = frame?;
             let mut own: Vec<_> = rows.by_ref().take(frame.count).collect();
             let features = if own.is_empty() { Vec::new() } else { own.remove(0) };
-            Ok(Embedded {
-                frame: frame.frame,
-                features,
-                views: own,
-            })
+            Ok(Embedded { frame: frame.frame, features, views: own })
         });
         Ok(embedded.collect())
     }
@@ -184,11 +158,7 @@ impl Work {
     }
 
     fn prepare(&mut self, frame: Frame) -> Result<Prepared> {
-        let views = if frame.split == Split::Train {
-            self.views
-        } else {
-            0
-        };
+        let views = if frame.split == Split::Train { self.views } else { 0 };
         let mut images = vec![0.0; self.image_len * (1 + views)];
         let mut slots = images.chunks_mut(self.image_len);
         if let Some(slot) = slots.next() {
@@ -200,24 +170,8 @@ impl Work {
             self.preprocess.run(&view, slot)?;
         }
         let thumbnail = thumbnail_jpeg(&frame, THUMBNAIL_SIDE, THUMBNAIL_QUALITY)?;
-        let Frame {
-            name,
-            timestamp_millis,
-            label,
-            split,
-            ..
-        } = frame;
-        let frame = Described {
-            name,
-            timestamp_millis,
-            label,
-            split,
-            thumbnail: Some(thumbnail),
-        };
-        Ok(Prepared {
-            frame,
-            images,
-            count: 1 + views,
-        })
+        let Frame { name, timestamp_millis, label, split, .. } = frame;
+        let frame = Described { name, timestamp_millis, label, split, thumbnail: Some(thumbnail) };
+        Ok(Prepared { frame, images, count: 1 + views })
     }
 }

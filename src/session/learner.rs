@@ -99,12 +99,8 @@ impl Learner {
             learner.count(&training)?;
             let held_out = learner.memory.samples(Rows::HeldOut)?;
             let answer = learner.closed_form(HeadKind::Slda)?;
-            learner.published = Some(Arc::new(learner.predictor(
-                HeadKind::Slda,
-                answer,
-                &held_out,
-                &training,
-            )?));
+            learner.published =
+                Some(Arc::new(learner.predictor(HeadKind::Slda, answer, &held_out, &training)?));
         }
         Ok(learner)
     }
@@ -154,40 +150,20 @@ impl Learner {
         let held_out = self.memory.samples(Rows::HeldOut)?;
         let unlabelled = self.memory.samples(Rows::Unlabelled)?;
         if training.is_empty() {
-            return Err(Error::config(
-                "labels",
-                0,
-                "at least one labelled sample: teach a class first",
-            ));
+            return Err(Error::config("labels", 0, "at least one labelled sample: teach a class first"));
         }
-        let fresh: Vec<_> = training
-            .iter()
-            .filter(|s| !self.counted.contains(&s.id))
-            .cloned()
-            .collect();
-        let open: Vec<_> = unlabelled
-            .into_iter()
-            .filter(|s| !self.counted.contains(&s.id))
-            .collect();
+        let fresh: Vec<_> = training.iter().filter(|s| !self.counted.contains(&s.id)).cloned().collect();
+        let open: Vec<_> = unlabelled.into_iter().filter(|s| !self.counted.contains(&s.id)).collect();
         self.announce(&fresh, open.len(), events)?;
         let replay = self.replay(&training)?;
         self.count(&fresh)?;
         self.count_unlabelled(&fresh, &open)?;
         let mut candidates = vec![
-            Candidate {
-                kind: HeadKind::Slda,
-                answer: self.closed_form(HeadKind::Slda)?,
-            },
-            Candidate {
-                kind: HeadKind::Ncm,
-                answer: self.closed_form(HeadKind::Ncm)?,
-            },
+            Candidate { kind: HeadKind::Slda, answer: self.closed_form(HeadKind::Slda)? },
+            Candidate { kind: HeadKind::Ncm, answer: self.closed_form(HeadKind::Ncm)? },
         ];
         match self.train(&fresh, &open, &replay, events) {
-            Ok(answer) => candidates.push(Candidate {
-                kind: HeadKind::Kaizen,
-                answer,
-            }),
+            Ok(answer) => candidates.push(Candidate { kind: HeadKind::Kaizen, answer }),
             Err(error @ Error::NonFinite { .. }) => {
                 events.emit(&Event::CandidateFailed {
                     head: HeadKind::Kaizen.name(),
@@ -202,17 +178,10 @@ impl Learner {
     }
 
     fn announce(&self, fresh: &[StoredSample], unlabelled: usize, events: &mut dyn EventSink) -> Result<()> {
-        let new: BTreeSet<_> = fresh
-            .iter()
-            .filter_map(|s| s.class)
-            .filter(|c| !self.columns.contains(c))
-            .collect();
-        let classes = self
-            .memory
-            .classes()?
-            .into_iter()
-            .filter(|(id, _)| new.contains(id))
-            .map(|(_, name)| name);
+        let new: BTreeSet<_> =
+            fresh.iter().filter_map(|s| s.class).filter(|c| !self.columns.contains(c)).collect();
+        let classes =
+            self.memory.classes()?.into_iter().filter(|(id, _)| new.contains(id)).map(|(_, name)| name);
         events.emit(&Event::TaskStarted {
             task: self.tasks,
             classes: classes.collect(),
@@ -240,11 +209,8 @@ impl Learner {
         if fresh.is_empty() || open.is_empty() {
             return Ok(());
         }
-        let join = |rows: &[StoredSample]| {
-            rows.iter()
-                .flat_map(|s| s.features.iter().copied())
-                .collect::<Vec<_>>()
-        };
+        let join =
+            |rows: &[StoredSample]| rows.iter().flat_map(|s| s.features.iter().copied()).collect::<Vec<_>>();
         let classes: Vec<_> = fresh.iter().filter_map(|s| s.class).collect();
         let semi = SemiLda::new(self.inputs.0.clone(), SemiSettings::default())?;
         let open_rows = join(open);
@@ -255,10 +221,7 @@ impl Learner {
     }
 
     fn closed_form(&self, kind: HeadKind) -> Result<Answer> {
-        let settings = LdaSettings {
-            shrinkage: self.settings.shrinkage,
-            ..LdaSettings::default()
-        };
+        let settings = LdaSettings { shrinkage: self.settings.shrinkage, ..LdaSettings::default() };
         Ok(Answer::Closed(match kind {
             HeadKind::Ncm => self.means.fit()?,
             _ => self.lda.fit(settings)?.head,
@@ -303,14 +266,8 @@ impl Learner {
         }
         let mut current = Samples::default();
         for sample in fresh.iter().chain(open) {
-            let column = sample
-                .class
-                .and_then(|class| self.columns.iter().position(|c| *c == class));
-            self.push(
-                &mut current,
-                sample,
-                column.and_then(|c| i32::try_from(c).ok()).unwrap_or(-1),
-            )?;
+            let column = sample.class.and_then(|class| self.columns.iter().position(|c| *c == class));
+            self.push(&mut current, sample, column.and_then(|c| i32::try_from(c).ok()).unwrap_or(-1))?;
         }
         let seed = self.settings.seed.wrapping_add(self.tasks as u64);
         let (architecture, state) = match self.trained.take() {
@@ -337,11 +294,7 @@ impl Learner {
         };
         let parameters = Arc::new(state.copied(&["adapter.", "classifier."], ""));
         self.trained = Some((architecture.clone(), state));
-        Ok(Answer::Trained(Trained {
-            architecture,
-            parameters,
-            columns: self.columns.clone(),
-        }))
+        Ok(Answer::Trained(Trained { architecture, parameters, columns: self.columns.clone() }))
     }
 
     fn train_from(
@@ -361,19 +314,12 @@ impl Learner {
             let terms = trainer.run(engine, from, to)?;
             if let Some(last) = terms.last() {
                 let total = last.total(&recipe.objective);
-                events.emit(&Event::Trained {
-                    step: to,
-                    total,
-                    deviation: last.deviation,
-                });
+                events.emit(&Event::Trained { step: to, total, deviation: last.deviation });
             }
         }
         let state = engine.snapshot()?;
         match state.first_non_finite() {
-            Some(name) => Err(Error::NonFinite {
-                term: name.to_owned(),
-                step: recipe.steps as u64,
-            }),
+            Some(name) => Err(Error::NonFinite { term: name.to_owned(), step: recipe.steps as u64 }),
             None => Ok(state),
         }
     }
@@ -391,10 +337,7 @@ impl Learner {
             let score = Score::of(&candidate.answer, &self.inputs, judges)?;
             scored.push((score, candidate));
         }
-        let figures: Vec<_> = scored
-            .iter()
-            .map(|(score, c)| (c.kind, score.balanced()))
-            .collect();
+        let figures: Vec<_> = scored.iter().map(|(score, c)| (c.kind, score.balanced())).collect();
         // The sort is stable and closed forms come first: a trained head must be better, not equal.
         scored.sort_by(|(a, _), (b, _)| b.balanced().total_cmp(&a.balanced()));
         let old = match &self.published {
@@ -405,9 +348,7 @@ impl Learner {
                     .collect();
                 Score::of(&published.answer, &self.inputs, &known)?
             }
-            None => Score {
-                classes: std::collections::BTreeMap::new(),
-            },
+            None => Score { classes: std::collections::BTreeMap::new() },
         };
         let mut fall = None;
         let mut chosen = None;
@@ -425,20 +366,13 @@ impl Learner {
             task: self.tasks,
             published: outcome.0,
             head: outcome.1.name(),
-            candidates: figures
-                .iter()
-                .map(|(kind, value)| (kind.name(), *value))
-                .collect(),
+            candidates: figures.iter().map(|(kind, value)| (kind.name(), *value)).collect(),
             held_out: judges.len(),
             reason: outcome.2,
             learning_secs: start.elapsed().as_secs_f64(),
         });
         self.tasks += 1;
-        Ok(Consolidation {
-            published: outcome.0,
-            head: outcome.1,
-            candidates: figures,
-        })
+        Ok(Consolidation { published: outcome.0, head: outcome.1, candidates: figures })
     }
 
     fn settle(
@@ -450,10 +384,7 @@ impl Learner {
     ) -> Result<(bool, HeadKind, String)> {
         let Some((score, candidate)) = chosen else {
             let (kind, by) = fall.unwrap_or((HeadKind::Slda, 0.0));
-            let reason = format!(
-                "rolled back: the old classes would have lost {:.1} points",
-                100.0 * by
-            );
+            let reason = format!("rolled back: the old classes would have lost {:.1} points", 100.0 * by);
             return Ok((false, kind, reason));
         };
         let heads = match &candidate.answer {
@@ -461,23 +392,14 @@ impl Learner {
             Answer::Closed(head) => {
                 let mut parameters = Parameters::default();
                 let shape = [head.classes.len(), head.map.width()];
-                parameters.insert(
-                    "head.weight",
-                    crate::heads::Tensor::new(&shape, head.weight.clone())?,
-                );
-                parameters.insert(
-                    "head.bias",
-                    crate::heads::Tensor::new(&shape[..1], head.bias.clone())?,
-                );
+                parameters.insert("head.weight", crate::heads::Tensor::new(&shape, head.weight.clone())?);
+                parameters.insert("head.bias", crate::heads::Tensor::new(&shape[..1], head.bias.clone())?);
                 parameters
             }
         };
         let classes: Vec<_> = candidate.answer.columns().iter().map(|class| class.0).collect();
-        let per_class: Vec<_> = score
-            .classes
-            .iter()
-            .map(|(class, (right, all))| (class.0, *right, *all))
-            .collect();
+        let per_class: Vec<_> =
+            score.classes.iter().map(|(class, (right, all))| (class.0, *right, *all)).collect();
         let figures = serde_json::json!({ "columns": classes, "held_out": per_class });
         let heads = heads.to_safetensors(&std::collections::BTreeMap::new())?;
         self.memory.publish(NewVersion {
@@ -487,12 +409,7 @@ impl Learner {
         })?;
         let reason = format!("best of the candidates on {} held-out samples", judges.len());
         let kind = candidate.kind;
-        self.published = Some(Arc::new(self.predictor(
-            kind,
-            candidate.answer,
-            judges,
-            training,
-        )?));
+        self.published = Some(Arc::new(self.predictor(kind, candidate.answer, judges, training)?));
         Ok((true, kind, reason))
     }
 
@@ -503,15 +420,10 @@ impl Learner {
         judges: &[StoredSample],
         training: &[StoredSample],
     ) -> Result<Predictor> {
-        let settings = LdaSettings {
-            shrinkage: self.settings.shrinkage,
-            ..LdaSettings::default()
-        };
+        let settings = LdaSettings { shrinkage: self.settings.shrinkage, ..LdaSettings::default() };
         let geometry = self.lda.fit(settings)?;
-        let known: Vec<_> = judges
-            .iter()
-            .filter(|s| s.class.is_some_and(|c| answer.columns().contains(&c)))
-            .collect();
+        let known: Vec<_> =
+            judges.iter().filter(|s| s.class.is_some_and(|c| answer.columns().contains(&c))).collect();
         let rows: Vec<f32> = known.iter().flat_map(|s| s.features.iter().copied()).collect();
         let truth: Vec<usize> = (known.iter())
             .filter_map(|s| answer.columns().iter().position(|c| Some(*c) == s.class))
@@ -519,21 +431,14 @@ impl Learner {
         let logits = answer.logits(&self.inputs, &rows)?;
         let temperature = fit_temperature(&logits, answer.columns().len(), &truth);
         let reference: Vec<f32> = if rows.is_empty() {
-            training
-                .iter()
-                .take(256)
-                .flat_map(|s| s.features.iter().copied())
-                .collect()
+            training.iter().take(256).flat_map(|s| s.features.iter().copied()).collect()
         } else {
             rows
         };
         let mut distances = geometry.novelty(&reference)?;
         distances.sort_by(f32::total_cmp);
-        let novelty_scale = distances
-            .get(distances.len() * 95 / 100)
-            .copied()
-            .unwrap_or(1.0)
-            .max(f32::MIN_POSITIVE);
+        let novelty_scale =
+            distances.get(distances.len() * 95 / 100).copied().unwrap_or(1.0).max(f32::MIN_POSITIVE);
         Ok(Predictor {
             kind,
             answer,

@@ -23,6 +23,9 @@ pub fn identity(backbone: &dyn crate::backbone::Backbone) -> crate::memory::Feat
         backbone_sha256: spec.sha256.clone(),
         feature_width: spec.feature_width,
         feature_class: backbone.feature_class(),
-        preprocessing: format!("bilinear {0}x{0}, mean {1:?}, std {2:?}", spec.input_size, spec.mean, spec.std),
+        preprocessing: format!(
+            "bilinear {0}x{0}, mean {1:?}, std {2:?}",
+            spec.input_size, spec.mean, spec.std
+        ),
     }
 }

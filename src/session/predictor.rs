@@ -36,7 +36,7 @@ impl HeadKind {
 
 /// The trained heads: adapter and classifier, with the class of each column.
 #[derive(Clone, Debug)]
-pub struct Trained {
+pub(super) struct Trained {
     pub(super) architecture: Architecture,
     pub(super) parameters: Arc<Parameters>,
     pub(super) columns: Vec<ClassId>,
@@ -142,29 +142,25 @@ impl Predictor {
         logits.iter_mut().for_each(|v| *v /= self.temperature);
         softmax_rows(&mut logits, columns.len());
         let novelty = self.geometry.novelty(h)?;
-        let answers = logits
-            .chunks(columns.len().max(1))
-            .zip(novelty)
-            .map(|(row, distance)| {
-                let (best, probability) = best_of(row);
-                let name = self.names.iter().find(|(id, _)| *id == columns[best]);
-                Prediction {
-                    class: columns[best],
-                    name: name.map(|(_, name)| name.clone()).unwrap_or_default(),
-                    probability,
-                    novelty: distance / self.novelty_scale,
-                }
-            });
+        let answers = logits.chunks(columns.len().max(1)).zip(novelty).map(|(row, distance)| {
+            let (best, probability) = best_of(row);
+            let name = self.names.iter().find(|(id, _)| *id == columns[best]);
+            Prediction {
+                class: columns[best],
+                name: name.map(|(_, name)| name.clone()).unwrap_or_default(),
+                probability,
+                novelty: distance / self.novelty_scale,
+            }
+        });
         Ok(answers.collect())
     }
 }
 
 /// Index and value of the largest element; the first of equals.
 pub(super) fn best_of(row: &[f32]) -> (usize, f32) {
-    row.iter().enumerate().fold(
-        (0, f32::NEG_INFINITY),
-        |best, (i, &v)| if v > best.1 { (i, v) } else { best },
-    )
+    row.iter()
+        .enumerate()
+        .fold((0, f32::NEG_INFINITY), |best, (i, &v)| if v > best.1 { (i, v) } else { best })
 }
 
 /// Temperature under which the logits' probabilities fit the labels best (Guo et al. 2017), by golden section on the
@@ -174,10 +170,7 @@ pub(super) fn fit_temperature(logits: &[f32], columns: usize, truth: &[usize]) -
         return 1.0;
     }
     let loss = |log: f64| -> f64 {
-        #[allow(
-            clippy::cast_possible_truncation,
-            reason = "a temperature needs no more digits"
-        )]
+        #[allow(clippy::cast_possible_truncation, reason = "a temperature needs no more digits")]
         let inverse = (-log).exp() as f32;
         let rows = logits.chunks(columns).zip(truth);
         rows.map(|(row, &class)| {
@@ -193,10 +186,7 @@ pub(super) fn fit_temperature(logits: &[f32], columns: usize, truth: &[usize]) -
         let (a, b) = (high - ratio * (high - low), low + ratio * (high - low));
         if loss(a) < loss(b) { high = b } else { low = a }
     }
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "a temperature needs no more digits"
-    )]
+    #[allow(clippy::cast_possible_truncation, reason = "a temperature needs no more digits")]
     let temperature = f64::midpoint(low, high).exp() as f32;
     temperature
 }

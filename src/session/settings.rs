@@ -37,12 +37,7 @@ impl Default for LearnerSettings {
     fn default() -> Self {
         let recipe = Recipe {
             objective: Objective::new(SslMethod::Simclr),
-            optimizer: Optimizer::AdamW {
-                beta1: 0.9,
-                beta2: 0.999,
-                eps: 1e-8,
-                weight_decay: 1e-4,
-            },
+            optimizer: Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 1e-4 },
             current_rows: 24,
             replay_rows: 8,
             steps: 60,
@@ -74,14 +69,9 @@ impl LearnerSettings {
         let (hidden, p) = (self.projector_hidden, self.projection);
         Architecture {
             features,
-            adapter: Adapter {
-                bottleneck: self.bottleneck.unwrap_or(features / 4).max(1),
-                layer_norm: true,
-            },
+            adapter: Adapter { bottleneck: self.bottleneck.unwrap_or(features / 4).max(1), layer_norm: true },
             projector: method.projector(features, hidden, p),
-            predictor: method
-                .has_predictor()
-                .then(|| Mlp::new(&[p, hidden, p], Norm::Batch)),
+            predictor: method.has_predictor().then(|| Mlp::new(&[p, hidden, p], Norm::Batch)),
             distill_predictor: Mlp::new(&[p, hidden, p], Norm::Batch),
             classifier: Mlp::new(&[features, classes], Norm::None),
         }

@@ -1,8 +1,8 @@
 //! A whole stream from first frame to accuracy matrix: learned as it comes, tested on frames set apart, beside the
 //! baselines on the same frames.
 //!
-//! Tasks: a consolidation happens when a name arrives that was never taught and at least `task_min_frames` labelled
-//! frames have come since the last one, and once more at the end.
+//! Tasks: a consolidation happens when at least `task_min_frames` labelled frames have come since the last one and a
+//! name arrives that was never taught, or a frame for testing; and once more at the end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,12 +38,7 @@ pub struct StreamSettings {
 
 impl Default for StreamSettings {
     fn default() -> Self {
-        Self {
-            learner: LearnerSettings::default(),
-            views: 2,
-            task_min_frames: 10,
-            batch: 8,
-        }
+        Self { learner: LearnerSettings::default(), views: 2, task_min_frames: 10, batch: 8 }
     }
 }
 
@@ -171,6 +166,9 @@ impl Stream<'_> {
         self.seen += 1;
         self.show(&frame)?;
         if frame.frame.split == Split::Test {
+            if self.since_boundary >= self.settings.task_min_frames {
+                self.boundary()?;
+            }
             if let Some(label) = frame.frame.label {
                 self.tests.push((frame.features, label));
             }
@@ -185,28 +183,13 @@ impl Stream<'_> {
                 self.classes.push((label.clone(), self.snapshots.len()));
             }
             self.since_boundary += 1;
-            let column = self
-                .classes
-                .iter()
-                .position(|(name, _)| name == label)
-                .unwrap_or(0);
+            let column = self.classes.iter().position(|(name, _)| name == label).unwrap_or(0);
             self.pending.push((frame.features.clone(), column));
         }
-        let Embedded {
-            frame,
-            features,
-            views,
-        } = frame;
+        let Embedded { frame, features, views } = frame;
         let timestamp_millis = i64::try_from(frame.timestamp_millis).unwrap_or(i64::MAX);
         let (thumbnail, name, label) = (frame.thumbnail, frame.name, frame.label);
-        self.learner.observe(&Observation {
-            features,
-            views,
-            thumbnail,
-            name,
-            timestamp_millis,
-            label,
-        })?;
+        self.learner.observe(&Observation { features, views, thumbnail, name, timestamp_millis, label })?;
         Ok(())
     }
 
@@ -220,10 +203,7 @@ impl Stream<'_> {
         self.events.emit(&Event::Frame {
             number: self.seen,
             name: frame.frame.name.clone(),
-            class: answer
-                .as_ref()
-                .filter(|a| !a.is_unknown())
-                .map(|a| a.name.clone()),
+            class: answer.as_ref().filter(|a| !a.is_unknown()).map(|a| a.name.clone()),
             probability: answer.as_ref().map_or(0.0, |a| a.probability),
             novelty: answer.as_ref().map_or(f32::INFINITY, |a| a.novelty),
             label: frame.frame.label.clone(),
@@ -282,10 +262,7 @@ impl Stream<'_> {
         }
         #[allow(clippy::cast_precision_loss, reason = "a count of frames")]
         let frames_per_sec = self.seen as f64 / self.embed_secs.max(1e-9);
-        let kinds = self
-            .snapshots
-            .iter()
-            .map(|s| s.kaizen.as_ref().map_or("none", |p| p.kind().name()));
+        let kinds = self.snapshots.iter().map(|s| s.kaizen.as_ref().map_or("none", |p| p.kind().name()));
         Ok(StreamOutcome {
             frames: self.seen,
             rejected: self.rejected,
@@ -302,15 +279,8 @@ impl Stream<'_> {
         &self,
         answer: impl Fn(&Self, &Snapshot, &[f32]) -> Result<Vec<Option<usize>>>,
     ) -> Result<Vec<Vec<Option<usize>>>> {
-        let rows: Vec<f32> = self
-            .tests
-            .iter()
-            .flat_map(|(features, _)| features.iter().copied())
-            .collect();
-        self.snapshots
-            .iter()
-            .map(|snapshot| answer(self, snapshot, &rows))
-            .collect()
+        let rows: Vec<f32> = self.tests.iter().flat_map(|(features, _)| features.iter().copied()).collect();
+        self.snapshots.iter().map(|snapshot| answer(self, snapshot, &rows)).collect()
     }
 
     fn kaizen(&self, snapshot: &Snapshot, rows: &[f32]) -> Result<Vec<Option<usize>>> {
@@ -318,30 +288,16 @@ impl Stream<'_> {
             return Ok(vec![None; self.tests.len()]);
         };
         let column = |name: &str| self.classes.iter().position(|(known, _)| known == name);
-        Ok(predictor
-            .predict(rows)?
-            .iter()
-            .map(|answer| column(&answer.name))
-            .collect())
+        Ok(predictor.predict(rows)?.iter().map(|answer| column(&answer.name)).collect())
     }
 
     fn naive(&self, snapshot: &Snapshot, rows: &[f32]) -> Result<Vec<Option<usize>>> {
-        Ok(snapshot
-            .naive
-            .predict(&self.inputs.apply(rows)?)?
-            .into_iter()
-            .map(Some)
-            .collect())
+        Ok(snapshot.naive.predict(&self.inputs.apply(rows)?)?.into_iter().map(Some).collect())
     }
 
     fn slda(&self, snapshot: &Snapshot, rows: &[f32]) -> Result<Vec<Option<usize>>> {
         let _ = self;
-        Ok(snapshot
-            .lda
-            .predict(rows)?
-            .into_iter()
-            .map(|class| Some(class.0 as usize))
-            .collect())
+        Ok(snapshot.lda.predict(rows)?.into_iter().map(|class| Some(class.0 as usize)).collect())
     }
 
     /// A linear head on all labelled frames at once: what remembering everything would give.
@@ -350,16 +306,8 @@ impl Stream<'_> {
         let steps = self.settings.learner.recipe.steps * 2 * self.snapshots.len().max(1);
         let mut probe = LinearProbe::new(&self.settings.learner, width, classes, steps);
         probe.train(self.learner.engine(), &self.everything, classes)?;
-        let rows: Vec<f32> = self
-            .tests
-            .iter()
-            .flat_map(|(features, _)| features.iter().copied())
-            .collect();
-        Ok(probe
-            .predict(&self.inputs.apply(&rows)?)?
-            .into_iter()
-            .map(Some)
-            .collect())
+        let rows: Vec<f32> = self.tests.iter().flat_map(|(features, _)| features.iter().copied()).collect();
+        Ok(probe.predict(&self.inputs.apply(&rows)?)?.into_iter().map(Some).collect())
     }
 
     fn outcome(&self, predictions: &[Vec<Option<usize>>], truth: &[Option<usize>]) -> Result<MethodOutcome> {

@@ -63,12 +63,7 @@ impl Default for Augmentation {
         Self {
             crop_scale: [0.08, 1.0],
             crop_ratio: [3.0 / 4.0, 4.0 / 3.0],
-            jitter: ColourJitter {
-                brightness: 0.4,
-                contrast: 0.4,
-                saturation: 0.2,
-                hue: 0.1,
-            },
+            jitter: ColourJitter { brightness: 0.4, contrast: 0.4, saturation: 0.2, hue: 0.1 },
             jitter_probability: 0.8,
             grayscale_probability: 0.2,
             blur_probability: 0.0,
@@ -91,10 +86,7 @@ impl Augmentation {
     /// The paper's second view: the default, solarised one time in five.
     #[must_use]
     pub fn second_view() -> Self {
-        Self {
-            solarise_probability: 0.2,
-            ..Self::default()
-        }
+        Self { solarise_probability: 0.2, ..Self::default() }
     }
 
     /// Mild views for a frozen backbone, whose features must stay recognisable: at least half of the frame, a
@@ -103,12 +95,7 @@ impl Augmentation {
     pub fn gentle() -> Self {
         Self {
             crop_scale: [0.5, 1.0],
-            jitter: ColourJitter {
-                brightness: 0.2,
-                contrast: 0.2,
-                saturation: 0.1,
-                hue: 0.05,
-            },
+            jitter: ColourJitter { brightness: 0.2, contrast: 0.2, saturation: 0.1, hue: 0.05 },
             grayscale_probability: 0.0,
             ..Self::default()
         }
@@ -131,18 +118,9 @@ impl Augmentation {
         let [least, greatest] = self.crop_ratio;
         if !(0.0 < least && least <= greatest && greatest.is_finite()) {
             let got = format!("{:?}", self.crop_ratio);
-            return Err(Error::config(
-                "crop_ratio",
-                got,
-                "[least, greatest] with 0 < least <= greatest",
-            ));
+            return Err(Error::config("crop_ratio", got, "[least, greatest] with 0 < least <= greatest"));
         }
-        let ColourJitter {
-            brightness,
-            contrast,
-            saturation,
-            hue,
-        } = self.jitter;
+        let ColourJitter { brightness, contrast, saturation, hue } = self.jitter;
         for (field, value) in [
             ("jitter.brightness", brightness),
             ("jitter.contrast", contrast),
@@ -180,28 +158,14 @@ impl Augmentation {
             return Err(Error::config("size", size, "1 or more pixels"));
         }
         let source = view(frame)?;
-        let Crop {
-            left,
-            top,
-            width,
-            height,
-        } = self.crop(frame.width, frame.height, rng);
+        let Crop { left, top, width, height } = self.crop(frame.width, frame.height, rng);
         // Pixels outside of the crop must not shine through the kernel, hence a cropped picture, not a crop
         // box.
-        let source =
-            TypedCroppedImage::from_ref(&source, left, top, width, height).map_err(|e| Error::Frame {
-                name: frame.name.clone(),
-                reason: e.to_string(),
-            })?;
+        let source = TypedCroppedImage::from_ref(&source, left, top, width, height)
+            .map_err(|e| Error::Frame { name: frame.name.clone(), reason: e.to_string() })?;
         let side = size as usize;
         let mut rgb = vec![0; side * side * 3];
-        resize(
-            &mut Resizer::new(),
-            &source,
-            &mut rgb,
-            (size, size),
-            FilterType::CatmullRom,
-        )?;
+        resize(&mut Resizer::new(), &source, &mut rgb, (size, size), FilterType::CatmullRom)?;
         if chance(self.jitter_probability, rng) {
             self.jitter.apply(&mut rgb, rng);
         }
@@ -243,32 +207,14 @@ impl Augmentation {
             if (1..=width).contains(&crop_width) && (1..=height).contains(&crop_height) {
                 let top = place(height - crop_height, rng);
                 let left = place(width - crop_width, rng);
-                return Crop {
-                    left,
-                    top,
-                    width: crop_width,
-                    height: crop_height,
-                };
+                return Crop { left, top, width: crop_width, height: crop_height };
             }
         }
         let ratio = full_width / full_height;
-        let crop_width = if ratio > wide {
-            pixels(full_height * wide).clamp(1, width)
-        } else {
-            width
-        };
-        let crop_height = if ratio < narrow {
-            pixels(full_width / narrow).clamp(1, height)
-        } else {
-            height
-        };
+        let crop_width = if ratio > wide { pixels(full_height * wide).clamp(1, width) } else { width };
+        let crop_height = if ratio < narrow { pixels(full_width / narrow).clamp(1, height) } else { height };
         let (left, top) = ((width - crop_width) / 2, (height - crop_height) / 2);
-        Crop {
-            left,
-            top,
-            width: crop_width,
-            height: crop_height,
-        }
+        Crop { left, top, width: crop_width, height: crop_height }
     }
 }
 
@@ -338,16 +284,11 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_bytes_and_another_does_not() {
         let frame = ramp(50, 40, 120);
-        let noisy = Augmentation {
-            blur_probability: 0.5,
-            ..Augmentation::second_view()
-        };
+        let noisy = Augmentation { blur_probability: 0.5, ..Augmentation::second_view() };
         for augmentation in [noisy, Augmentation::gentle()] {
             let views = |seed| -> Vec<Frame> {
                 let mut rng = Rng::named(seed, "views");
-                (0..8)
-                    .map(|_| augmentation.view(&frame, 32, &mut rng).unwrap())
-                    .collect()
+                (0..8).map(|_| augmentation.view(&frame, 32, &mut rng).unwrap()).collect()
             };
             let (first, again, other) = (views(1), views(1), views(2));
             assert_eq!(first, again);
@@ -375,58 +316,29 @@ mod tests {
         for _ in 0..4000 {
             let crop = augmentation.crop(200, 100, &mut rng);
             let (right, bottom) = (crop.left + crop.width, crop.top + crop.height);
-            assert!(
-                crop.width > 0 && crop.height > 0 && right <= 200 && bottom <= 100,
-                "{crop:?}"
-            );
+            assert!(crop.width > 0 && crop.height > 0 && right <= 200 && bottom <= 100, "{crop:?}");
             let ratio = f64::from(crop.width) / f64::from(crop.height);
             assert!((0.7..1.4).contains(&ratio), "{crop:?}");
             let area = f64::from(crop.width * crop.height) / 20_000.0;
             (least, greatest) = (least.min(area), greatest.max(area));
             for (corner, touched) in
-                corners
-                    .iter_mut()
-                    .zip([crop.left == 0, crop.top == 0, right == 200, bottom == 100])
+                corners.iter_mut().zip([crop.left == 0, crop.top == 0, right == 200, bottom == 100])
             {
                 *corner |= touched;
             }
         }
         // The largest crop that fits 200x100 at 4:3 is 133x100.
-        assert!(
-            least < 0.09 && greatest > 0.6 && greatest < 0.67,
-            "{least} {greatest}"
-        );
+        assert!(least < 0.09 && greatest > 0.6 && greatest < 0.67, "{least} {greatest}");
         assert_eq!(corners, [true; 4]);
     }
 
     #[test]
     fn a_frame_no_crop_fits_gives_its_centre() {
-        let augmentation = Augmentation {
-            crop_scale: [0.9, 1.0],
-            ..Default::default()
-        };
+        let augmentation = Augmentation { crop_scale: [0.9, 1.0], ..Default::default() };
         let strip = |width, height| augmentation.crop(width, height, &mut Rng::new(1, 0));
-        assert_eq!(
-            strip(1000, 30),
-            Crop {
-                left: 480,
-                top: 0,
-                width: 40,
-                height: 30
-            }
-        );
-        assert_eq!(
-            strip(30, 1000),
-            Crop {
-                left: 0,
-                top: 480,
-                width: 30,
-                height: 40
-            }
-        );
-        let point = Augmentation::default()
-            .view(&ramp(1, 1, 9), 4, &mut Rng::new(1, 0))
-            .unwrap();
+        assert_eq!(strip(1000, 30), Crop { left: 480, top: 0, width: 40, height: 30 });
+        assert_eq!(strip(30, 1000), Crop { left: 0, top: 480, width: 30, height: 40 });
+        let point = Augmentation::default().view(&ramp(1, 1, 9), 4, &mut Rng::new(1, 0)).unwrap();
         assert_eq!(point.rgb.len(), 48);
     }
 
@@ -438,20 +350,12 @@ mod tests {
         for row in frame.rgb.chunks_exact_mut(64 * 3) {
             row[32 * 3..33 * 3].fill(255);
         }
-        let quarter = Augmentation {
-            crop_scale: [0.25, 0.25],
-            ..still()
-        };
+        let quarter = Augmentation { crop_scale: [0.25, 0.25], ..still() };
         let (mut seen, mut missed) = (0, 0);
         for seed in 0..60 {
             let Crop { left, width, .. } = quarter.crop(64, 64, &mut Rng::new(seed, 0));
             let inside = (left..left + width).contains(&32);
-            let shows = quarter
-                .view(&frame, 48, &mut Rng::new(seed, 0))
-                .unwrap()
-                .rgb
-                .iter()
-                .any(|v| *v > 0);
+            let shows = quarter.view(&frame, 48, &mut Rng::new(seed, 0)).unwrap().rgb.iter().any(|v| *v > 0);
             assert_eq!(inside, shows, "{left} {width}");
             seen += u32::from(shows);
             missed += u32::from(!shows);
@@ -465,58 +369,26 @@ mod tests {
         let view =
             |augmentation: Augmentation| augmentation.view(&frame, 16, &mut Rng::new(5, 0)).unwrap().rgb;
         assert_eq!(view(still()), frame.rgb);
-        let flipped = view(Augmentation {
-            flip_probability: 1.0,
-            ..still()
-        });
+        let flipped = view(Augmentation { flip_probability: 1.0, ..still() });
         assert_eq!(flipped[..3], frame.rgb[15 * 3..16 * 3]);
-        let grey = view(Augmentation {
-            grayscale_probability: 1.0,
-            ..still()
-        });
+        let grey = view(Augmentation { grayscale_probability: 1.0, ..still() });
         assert!(grey.as_chunks::<3>().0.iter().all(|[r, g, b]| r == g && g == b));
-        let solarised = view(Augmentation {
-            solarise_probability: 1.0,
-            ..still()
-        });
+        let solarised = view(Augmentation { solarise_probability: 1.0, ..still() });
         assert!(solarised.iter().all(|value| *value < 128));
         let spread = |rgb: &[u8]| -> u32 { rgb.chunks_exact(3).map(|p| u32::from(p[0].abs_diff(127))).sum() };
-        let blurred = view(Augmentation {
-            blur_probability: 1.0,
-            ..still()
-        });
+        let blurred = view(Augmentation { blur_probability: 1.0, ..still() });
         assert!(spread(&blurred) < spread(&frame.rgb), "edges are softened");
-        let jittered = view(Augmentation {
-            jitter_probability: 1.0,
-            ..still()
-        });
+        let jittered = view(Augmentation { jitter_probability: 1.0, ..still() });
         assert_ne!(jittered, frame.rgb);
-        let none = ColourJitter {
-            brightness: 0.0,
-            contrast: 0.0,
-            saturation: 0.0,
-            hue: 0.0,
-        };
-        assert_eq!(
-            view(Augmentation {
-                jitter_probability: 1.0,
-                jitter: none,
-                ..still()
-            }),
-            frame.rgb
-        );
+        let none = ColourJitter { brightness: 0.0, contrast: 0.0, saturation: 0.0, hue: 0.0 };
+        assert_eq!(view(Augmentation { jitter_probability: 1.0, jitter: none, ..still() }), frame.rgb);
     }
 
     #[test]
     fn jitter_runs_its_operations_in_random_order() {
         // Saturation and hue change nothing here, so the result is that of one of two orders, drawn about
         // equally often.
-        let jitter = ColourJitter {
-            brightness: 0.9,
-            contrast: 0.9,
-            saturation: 0.0,
-            hue: 0.0,
-        };
+        let jitter = ColourJitter { brightness: 0.9, contrast: 0.9, saturation: 0.0, hue: 0.0 };
         let start = ramp(8, 8, 40).rgb;
         let (mut brightness_first, mut contrast_first) = (0, 0);
         for seed in 0..64 {
@@ -534,23 +406,15 @@ mod tests {
             brightness_first += u32::from(one != other && rgb == one);
             contrast_first += u32::from(one != other && rgb == other);
         }
-        assert!(
-            brightness_first > 10 && contrast_first > 10,
-            "{brightness_first} {contrast_first}"
-        );
+        assert!(brightness_first > 10 && contrast_first > 10, "{brightness_first} {contrast_first}");
     }
 
     #[test]
     fn probabilities_are_kept() {
         let frame = ramp(4, 4, 40);
-        let half = Augmentation {
-            flip_probability: 0.5,
-            ..still()
-        };
+        let half = Augmentation { flip_probability: 0.5, ..still() };
         let mut rng = Rng::new(11, 0);
-        let flips = (0..1000)
-            .filter(|_| half.view(&frame, 4, &mut rng).unwrap().rgb != frame.rgb)
-            .count();
+        let flips = (0..1000).filter(|_| half.view(&frame, 4, &mut rng).unwrap().rgb != frame.rgb).count();
         assert!((430..570).contains(&flips), "{flips}");
     }
 
@@ -563,48 +427,15 @@ mod tests {
             augmentation
         };
         for (augmentation, name) in [
-            (
-                Augmentation {
-                    crop_scale: [0.0, 1.0],
-                    ..base
-                },
-                "crop_scale",
-            ),
-            (
-                Augmentation {
-                    crop_scale: [0.5, 1.5],
-                    ..base
-                },
-                "crop_scale",
-            ),
-            (
-                Augmentation {
-                    crop_ratio: [2.0, 1.0],
-                    ..base
-                },
-                "crop_ratio",
-            ),
-            (
-                Augmentation {
-                    flip_probability: f32::NAN,
-                    ..base
-                },
-                "flip_probability",
-            ),
-            (
-                Augmentation {
-                    blur_probability: 1.1,
-                    ..base
-                },
-                "blur_probability",
-            ),
+            (Augmentation { crop_scale: [0.0, 1.0], ..base }, "crop_scale"),
+            (Augmentation { crop_scale: [0.5, 1.5], ..base }, "crop_scale"),
+            (Augmentation { crop_ratio: [2.0, 1.0], ..base }, "crop_ratio"),
+            (Augmentation { flip_probability: f32::NAN, ..base }, "flip_probability"),
+            (Augmentation { blur_probability: 1.1, ..base }, "blur_probability"),
             (jitter(|j| j.contrast = -0.1), "jitter.contrast"),
             (jitter(|j| j.hue = 0.6), "jitter.hue"),
         ] {
-            let error = augmentation
-                .view(&ramp(4, 4, 0), 4, &mut Rng::new(1, 0))
-                .unwrap_err()
-                .to_string();
+            let error = augmentation.view(&ramp(4, 4, 0), 4, &mut Rng::new(1, 0)).unwrap_err().to_string();
             assert!(error.contains(&format!("`{name}`")), "{error}");
         }
         assert!(base.view(&ramp(4, 4, 0), 0, &mut Rng::new(1, 0)).is_err());
@@ -616,13 +447,7 @@ mod tests {
     #[test]
     fn a_configuration_may_name_only_what_differs() {
         let read: Augmentation = toml::from_str("flip_probability = 0.25").unwrap();
-        assert_eq!(
-            read,
-            Augmentation {
-                flip_probability: 0.25,
-                ..Default::default()
-            }
-        );
+        assert_eq!(read, Augmentation { flip_probability: 0.25, ..Default::default() });
         assert!(toml::from_str::<Augmentation>("flip = 0.25").is_err());
     }
 }

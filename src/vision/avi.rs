@@ -59,12 +59,7 @@ impl Chunks {
     fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::io(path))?;
         let length = file.metadata().map_err(Error::io(path))?.len();
-        Ok(Self {
-            path: path.to_owned(),
-            file: BufReader::new(file),
-            length,
-            offset: 0,
-        })
+        Ok(Self { path: path.to_owned(), file: BufReader::new(file), length, offset: 0 })
     }
 
     /// The next chunk, or `None` where no whole chunk header is left.
@@ -107,26 +102,14 @@ impl AviSource {
     /// [`Error::Source`] if it has no frames, no video stream or another codec than motion JPEG,
     /// [`Error::Io`] if it cannot be read.
     pub fn open(path: &Path, uri: &str, options: &SourceOptions) -> Result<Self> {
-        let refuse = |reason: &str| Error::Source {
-            uri: uri.to_owned(),
-            reason: reason.to_owned(),
-        };
+        let refuse = |reason: &str| Error::Source { uri: uri.to_owned(), reason: reason.to_owned() };
         let mut chunks = Chunks::open(path)?;
         let stream = read_headers(&mut chunks)?
             .ok_or_else(|| refuse("the AVI file has no video stream, or ends before its first frame"))?;
         if !matches!(stream.codec.to_ascii_uppercase().as_slice(), b"MJPG" | b"JPEG") {
-            return Err(unsupported::codec(
-                uri,
-                path,
-                &String::from_utf8_lossy(&stream.codec),
-                options,
-            ));
+            return Err(unsupported::codec(uri, path, &String::from_utf8_lossy(&stream.codec), options));
         }
-        let name = path
-            .file_name()
-            .unwrap_or(path.as_os_str())
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         Ok(Self {
             uri: uri.to_owned(),
             name,
@@ -157,14 +140,9 @@ impl AviSource {
             let ours = self.stream.ids.contains(&id);
             if at + size > self.chunks.length {
                 let got = self.chunks.length.saturating_sub(at);
-                let what = if ours {
-                    format!("frame {}", self.position)
-                } else {
-                    "a chunk".to_owned()
-                };
-                self.warning = Some(format!(
-                    "the clip is cut off inside {what}: {got} of {size} bytes are there"
-                ));
+                let what = if ours { format!("frame {}", self.position) } else { "a chunk".to_owned() };
+                self.warning =
+                    Some(format!("the clip is cut off inside {what}: {got} of {size} bytes are there"));
                 return Ok(None);
             }
             if ours && size > 0 {
@@ -174,10 +152,8 @@ impl AviSource {
         }
         let promised = u64::from(self.stream.frames);
         if self.position < promised {
-            self.warning = Some(format!(
-                "the clip is cut off: {} of {promised} frames are there",
-                self.position
-            ));
+            self.warning =
+                Some(format!("the clip is cut off: {} of {promised} frames are there", self.position));
         }
         Ok(None)
     }
@@ -197,10 +173,7 @@ fn read_headers(chunks: &mut Chunks) -> Result<Option<Stream>> {
                 if in_video {
                     let digits = [digit(streams_seen / 10), digit(streams_seen)];
                     video = Some(Stream {
-                        ids: [
-                            [digits[0], digits[1], b'd', b'c'],
-                            [digits[0], digits[1], b'd', b'b'],
-                        ],
+                        ids: [[digits[0], digits[1], b'd', b'c'], [digits[0], digits[1], b'd', b'b']],
                         codec: four(&header, 4),
                         scale: u32::from_le_bytes(four(&header, 20)),
                         rate: u32::from_le_bytes(four(&header, 24)),
@@ -230,10 +203,7 @@ fn digit(number: u32) -> u8 {
 
 /// Four bytes from `at`; zeros where the chunk is too short.
 fn four(bytes: &[u8], at: usize) -> [u8; 4] {
-    bytes
-        .get(at..at + 4)
-        .and_then(|part| part.try_into().ok())
-        .unwrap_or_default()
+    bytes.get(at..at + 4).and_then(|part| part.try_into().ok()).unwrap_or_default()
 }
 
 impl FrameSource for AviSource {
@@ -250,18 +220,11 @@ impl FrameSource for AviSource {
         let name = format!("{} frame {}", self.name, self.position);
         self.position += 1;
         let frame = decode(&bytes, &name, self.options.max_pixels)?;
-        Ok(Some(Frame {
-            timestamp_millis,
-            label: None,
-            split: Split::Train,
-            ..frame
-        }))
+        Ok(Some(Frame { timestamp_millis, label: None, split: Split::Train, ..frame }))
     }
 
     fn frames_hint(&self) -> Option<usize> {
-        usize::try_from(self.stream.frames)
-            .ok()
-            .filter(|frames| *frames > 0)
+        usize::try_from(self.stream.frames).ok().filter(|frames| *frames > 0)
     }
 
     fn uri(&self) -> &str {
@@ -304,20 +267,12 @@ mod tests {
         header[32..36].copy_from_slice(&frames.to_le_bytes());
         let mut format = vec![0_u8; 40];
         format[16..20].copy_from_slice(codec);
-        list(
-            b"LIST",
-            b"strl",
-            &[chunk(b"strh", &header), chunk(b"strf", &format)],
-        )
+        list(b"LIST", b"strl", &[chunk(b"strh", &header), chunk(b"strf", &format)])
     }
 
     /// Sound first, so that the video is stream 1; junk, an index and one frame inside a `rec ` list.
     fn clip(codec: &[u8; 4]) -> Vec<u8> {
-        let headers = [
-            chunk(b"avih", &[0; 56]),
-            stream(b"auds", &[1; 4], 9),
-            stream(b"vids", codec, 4),
-        ];
+        let headers = [chunk(b"avih", &[0; 56]), stream(b"auds", &[1; 4], 9), stream(b"vids", codec, 4)];
         let pictures: Vec<Vec<u8>> = [10, 90, 170].map(|shade| jpeg(&ramp(16, 12, shade))).into();
         let movi = [
             chunk(b"00wb", &[1, 2, 3]),
@@ -325,11 +280,7 @@ mod tests {
             chunk(b"JUNK", &[0; 5]),
             chunk(b"01dc", &[]),
             chunk(b"01db", &pictures[1]),
-            list(
-                b"LIST",
-                b"rec ",
-                &[chunk(b"00wb", &[7; 9]), chunk(b"01dc", &pictures[2])],
-            ),
+            list(b"LIST", b"rec ", &[chunk(b"00wb", &[7; 9]), chunk(b"01dc", &pictures[2])]),
         ];
         let parts = [
             list(b"LIST", b"hdrl", &headers),
@@ -357,10 +308,7 @@ mod tests {
     #[test]
     fn frames_play_in_order_with_their_times() {
         let (seen, warning) = play(&clip(b"MJPG"));
-        assert_eq!(
-            seen.iter().map(|frame| frame.1).collect::<Vec<_>>(),
-            [0, 100, 150]
-        );
+        assert_eq!(seen.iter().map(|frame| frame.1).collect::<Vec<_>>(), [0, 100, 150]);
         for (frame, shade) in seen.iter().zip([10_u8, 90, 170]) {
             assert!(frame.0.abs_diff(shade) < 12, "{seen:?}");
         }
@@ -394,10 +342,7 @@ mod tests {
             while source.next_frame().unwrap().is_some() {
                 frames += 1;
             }
-            assert!(
-                frames < 3 && source.warning().is_some(),
-                "{length}: {frames} frames"
-            );
+            assert!(frames < 3 && source.warning().is_some(), "{length}: {frames} frames");
         }
     }
 
@@ -421,16 +366,11 @@ mod tests {
         let path = folder.path().join("clip.avi");
         let reason = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
-            AviSource::open(&path, "clip", &SourceOptions::default())
-                .unwrap_err()
-                .to_string()
+            AviSource::open(&path, "clip", &SourceOptions::default()).unwrap_err().to_string()
         };
         let text = reason(&clip(b"H264"));
         assert!(text.contains("H264") && text.contains("-c:v mjpeg"), "{text}");
-        let sound = [
-            list(b"LIST", b"hdrl", &[stream(b"auds", &[1; 4], 9)]),
-            list(b"LIST", b"movi", &[]),
-        ];
+        let sound = [list(b"LIST", b"hdrl", &[stream(b"auds", &[1; 4], 9)]), list(b"LIST", b"movi", &[])];
         assert!(reason(&list(b"RIFF", b"AVI ", &sound)).contains("no video stream"));
         assert!(reason(b"RIFF").contains("no video stream"));
     }

@@ -2,11 +2,7 @@
 //! nearest and saturates.
 
 /// `x` as a pixel value.
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "clamped to 0..=255 first"
-)]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=255 first")]
 fn byte(x: f32) -> u8 {
     x.clamp(0.0, 255.0).round() as u8
 }
@@ -82,9 +78,7 @@ pub(super) fn grayscale(rgb: &mut [u8]) {
 
 /// Inverts the values from 128 up.
 pub(super) fn solarise(rgb: &mut [u8]) {
-    each(rgb, |pixel| {
-        pixel.map(|value| if value < 128 { value } else { 255 - value })
-    });
+    each(rgb, |pixel| pixel.map(|value| if value < 128 { value } else { 255 - value }));
 }
 
 /// Mirrors left and right.
@@ -121,34 +115,13 @@ mod tests {
                 after(|p| contrast(p, 0.6)),
                 [166, 64, 100, 53, 190, 50, 123, 122, 196, 100, 100, 100],
             ),
-            (
-                "saturation",
-                after(|p| saturation(p, 1.4)),
-                [244, 6, 90, 0, 255, 0, 122, 121, 255, 90, 90, 90],
-            ),
-            (
-                "hue",
-                after(|p| hue(p, 0.1)),
-                [200, 72, 30, 7, 240, 142, 202, 127, 250, 90, 90, 90],
-            ),
-            (
-                "hue back",
-                after(|p| hue(p, -0.3)),
-                [30, 56, 200, 240, 49, 7, 127, 250, 153, 90, 90, 90],
-            ),
-            (
-                "grey",
-                after(grayscale),
-                [88, 88, 88, 145, 145, 145, 141, 141, 141, 90, 90, 90],
-            ),
+            ("saturation", after(|p| saturation(p, 1.4)), [244, 6, 90, 0, 255, 0, 122, 121, 255, 90, 90, 90]),
+            ("hue", after(|p| hue(p, 0.1)), [200, 72, 30, 7, 240, 142, 202, 127, 250, 90, 90, 90]),
+            ("hue back", after(|p| hue(p, -0.3)), [30, 56, 200, 240, 49, 7, 127, 250, 153, 90, 90, 90]),
+            ("grey", after(grayscale), [88, 88, 88, 145, 145, 145, 141, 141, 141, 90, 90, 90]),
         ];
         for (name, got, expected) in cases {
-            let worst = got
-                .iter()
-                .zip(expected)
-                .map(|(a, b)| a.abs_diff(b))
-                .max()
-                .unwrap();
+            let worst = got.iter().zip(expected).map(|(a, b)| a.abs_diff(b)).max().unwrap();
             assert!(worst <= 1, "{name}: {got:?}");
             assert_ne!(got, PIXELS, "{name}");
         }
@@ -167,10 +140,7 @@ mod tests {
     #[test]
     fn solarise_and_flip_by_hand() {
         assert_eq!(after(solarise), [55, 30, 90, 12, 15, 7, 127, 127, 5, 90, 90, 90]);
-        assert_eq!(
-            after(|p| flip(p, 2)),
-            [12, 240, 7, 200, 30, 90, 90, 90, 90, 128, 127, 250]
-        );
+        assert_eq!(after(|p| flip(p, 2)), [12, 240, 7, 200, 30, 90, 90, 90, 90, 128, 127, 250]);
         assert_eq!(after(|p| flip(p, 1)), PIXELS);
     }
 }

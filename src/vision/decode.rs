@@ -26,13 +26,9 @@ const SMALLEST_BUDGET_BYTES: u64 = 16 << 20;
 /// # Errors
 /// [`Error::Frame`] naming `name`: not a JPEG or PNG, too large, damaged, or cut short.
 pub fn decode(bytes: &[u8], name: &str, max_pixels: u64) -> Result<Frame> {
-    let bad = |reason: String| Error::Frame {
-        name: name.to_owned(),
-        reason,
-    };
-    let mut reader = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()
-        .map_err(|e| bad(e.to_string()))?;
+    let bad = |reason: String| Error::Frame { name: name.to_owned(), reason };
+    let mut reader =
+        ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| bad(e.to_string()))?;
     let format = match reader.format() {
         Some(format @ (ImageFormat::Jpeg | ImageFormat::Png)) => format,
         Some(other) => return Err(bad(format!("{other:?} is not read; convert it to JPEG or PNG"))),
@@ -40,11 +36,7 @@ pub fn decode(bytes: &[u8], name: &str, max_pixels: u64) -> Result<Frame> {
         None => return Err(bad("neither JPEG nor PNG".to_owned())),
     };
     let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(
-        max_pixels
-            .saturating_mul(WIDEST_PIXEL_BYTES)
-            .max(SMALLEST_BUDGET_BYTES),
-    );
+    limits.max_alloc = Some(max_pixels.saturating_mul(WIDEST_PIXEL_BYTES).max(SMALLEST_BUDGET_BYTES));
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(|e| bad(e.to_string()))?;
     let (width, height) = decoder.dimensions();
@@ -91,29 +83,17 @@ pub fn thumbnail_jpeg(frame: &Frame, max_side: u32, quality: u8) -> Result<Vec<u
         (width, height) = (frame.width, frame.height);
         &frame.rgb
     } else {
-        (width, height) = (
-            scaled(frame.width, max_side, longer),
-            scaled(frame.height, max_side, longer),
-        );
+        (width, height) = (scaled(frame.width, max_side, longer), scaled(frame.height, max_side, longer));
         let source = view(frame)?;
         let mut pixels = vec![0; width as usize * height as usize * 3];
-        resize(
-            &mut Resizer::new(),
-            &source,
-            &mut pixels,
-            (width, height),
-            FilterType::Bilinear,
-        )?;
+        resize(&mut Resizer::new(), &source, &mut pixels, (width, height), FilterType::Bilinear)?;
         small = pixels;
         &small
     };
     let mut jpeg = Vec::new();
     JpegEncoder::new_with_quality(&mut jpeg, quality)
         .encode(rgb, width, height, ExtendedColorType::Rgb8)
-        .map_err(|e| Error::Frame {
-            name: frame.name.clone(),
-            reason: e.to_string(),
-        })?;
+        .map_err(|e| Error::Frame { name: frame.name.clone(), reason: e.to_string() })?;
     Ok(jpeg)
 }
 
@@ -126,10 +106,8 @@ fn scaled(side: u32, max_side: u32, longer: u32) -> u32 {
 /// The frame's pixels as the resizer sees them.
 pub(super) fn view(frame: &Frame) -> Result<TypedImageRef<'_, U8x3>> {
     frame.check()?;
-    TypedImageRef::from_buffer(frame.width, frame.height, &frame.rgb).map_err(|e| Error::Frame {
-        name: frame.name.clone(),
-        reason: e.to_string(),
-    })
+    TypedImageRef::from_buffer(frame.width, frame.height, &frame.rgb)
+        .map_err(|e| Error::Frame { name: frame.name.clone(), reason: e.to_string() })
 }
 
 /// Resizes `source` into `out`, RGB8 `[height, width, 3]`, with a kernel that widens when shrinking (as
@@ -141,17 +119,10 @@ pub(super) fn resize(
     (width, height): (u32, u32),
     filter: FilterType,
 ) -> Result<()> {
-    let bad = |reason: String| Error::Frame {
-        name: format!("resize to {width}x{height}"),
-        reason,
-    };
+    let bad = |reason: String| Error::Frame { name: format!("resize to {width}x{height}"), reason };
     let mut target = TypedImage::<U8x3>::from_buffer(width, height, out).map_err(|e| bad(e.to_string()))?;
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(filter))
-        .use_alpha(false);
-    resizer
-        .resize_typed(source, &mut target, &options)
-        .map_err(|e| bad(e.to_string()))
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
+    resizer.resize_typed(source, &mut target, &options).map_err(|e| bad(e.to_string()))
 }
 
 #[cfg(test)]
@@ -175,9 +146,7 @@ pub(super) mod tests {
 
     pub(in super::super) fn png(bytes: &[u8], width: u32, height: u32, colour: ExtendedColorType) -> Vec<u8> {
         let mut file = Vec::new();
-        PngEncoder::new(&mut file)
-            .write_image(bytes, width, height, colour)
-            .unwrap();
+        PngEncoder::new(&mut file).write_image(bytes, width, height, colour).unwrap();
         file
     }
 
@@ -201,13 +170,7 @@ pub(super) mod tests {
         let exact = decode(&png(&frame.rgb, 40, 30, ExtendedColorType::Rgb8), "ramp", 1200).unwrap();
         assert_eq!(exact, frame);
         let lossy = decode(&jpeg(&frame), "ramp", 1200).unwrap();
-        let worst = frame
-            .rgb
-            .iter()
-            .zip(&lossy.rgb)
-            .map(|(a, b)| a.abs_diff(*b))
-            .max()
-            .unwrap();
+        let worst = frame.rgb.iter().zip(&lossy.rgb).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
         assert!(worst > 0 && worst < 12, "{worst}");
     }
 
@@ -217,11 +180,7 @@ pub(super) mod tests {
             (&[90], ExtendedColorType::L8, [90, 90, 90]),
             (&[90, 0], ExtendedColorType::La8, [90, 90, 90]),
             (&[10, 20, 30, 0], ExtendedColorType::Rgba8, [10, 20, 30]),
-            (
-                &[0xFF, 0xFF, 0, 0, 0x80, 0x80],
-                ExtendedColorType::Rgb16,
-                [255, 0, 128],
-            ),
+            (&[0xFF, 0xFF, 0, 0, 0x80, 0x80], ExtendedColorType::Rgb16, [255, 0, 128]),
         ];
         for (pixel, colour, expected) in cases {
             // 16-bit input of the encoder is in native order; these values read the same both ways.
@@ -267,10 +226,7 @@ pub(super) mod tests {
         let checksum = crc32(&bomb[12..29]);
         bomb[29..33].copy_from_slice(&checksum.to_be_bytes());
         let text = reason(&bomb);
-        assert!(
-            text.contains("60000x60000") && text.contains("64000000"),
-            "{text}"
-        );
+        assert!(text.contains("60000x60000") && text.contains("64000000"), "{text}");
         // The same check on a JPEG header: 65 500 x 65 500.
         let mut bomb = jpeg(&ramp(8, 8, 0));
         let sof = bomb.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();

@@ -33,12 +33,7 @@ impl ImageSource {
     #[must_use]
     pub fn single(path: &Path, uri: &str, options: &SourceOptions) -> Self {
         let name = file_name(path);
-        let entry = Entry {
-            path: path.to_owned(),
-            name,
-            label: None,
-            split: Split::Train,
-        };
+        let entry = Entry { path: path.to_owned(), name, label: None, split: Split::Train };
         Self {
             uri: uri.to_owned(),
             options: options.clone(),
@@ -53,10 +48,7 @@ impl ImageSource {
     /// # Errors
     /// [`Error::Source`] if the folder is missing or holds no picture, [`Error::Io`] if it cannot be listed.
     pub fn folder(folder: &Path, uri: &str, options: &SourceOptions) -> Result<Self> {
-        let refuse = |reason: String| Error::Source {
-            uri: uri.to_owned(),
-            reason,
-        };
+        let refuse = |reason: String| Error::Source { uri: uri.to_owned(), reason };
         if !folder.is_dir() {
             return Err(refuse("there is no such folder".to_owned()));
         }
@@ -75,19 +67,12 @@ impl ImageSource {
             return Err(refuse(match skipped.first() {
                 None => "the folder is empty; put JPEG or PNG files in it, or in one subfolder per class"
                     .to_owned(),
-                Some(first) => format!(
-                    "no JPEG or PNG file in it ({} other, such as {first})",
-                    skipped.len()
-                ),
+                Some(first) => {
+                    format!("no JPEG or PNG file in it ({} other, such as {first})", skipped.len())
+                }
             }));
         }
-        Ok(Self {
-            uri: uri.to_owned(),
-            options: options.clone(),
-            entries,
-            skipped,
-            position: 0,
-        })
+        Ok(Self { uri: uri.to_owned(), options: options.clone(), entries, skipped, position: 0 })
     }
 
     /// Files and folders that were left out because they are no pictures, relative to the folder.
@@ -123,12 +108,7 @@ impl Scan {
 
     fn file(&mut self, path: PathBuf, name: String, label: Option<String>, split: Split) {
         if is_picture(&path) {
-            self.entries.push(Entry {
-                path,
-                name,
-                label,
-                split,
-            });
+            self.entries.push(Entry { path, name, label, split });
         } else {
             self.skipped.push(name);
         }
@@ -136,8 +116,7 @@ impl Scan {
 
     fn skip_all_but(&mut self, folder: &Path, names: &[&str]) -> Result<()> {
         let others = listing(folder)?.into_iter().map(|path| file_name(&path));
-        self.skipped
-            .extend(others.filter(|name| !names.contains(&name.as_str())));
+        self.skipped.extend(others.filter(|name| !names.contains(&name.as_str())));
         Ok(())
     }
 }
@@ -145,9 +124,7 @@ impl Scan {
 /// The entries of a folder, sorted by name.
 fn listing(folder: &Path) -> Result<Vec<PathBuf>> {
     let read = || -> std::io::Result<Vec<PathBuf>> {
-        std::fs::read_dir(folder)?
-            .map(|entry| Ok(entry?.path()))
-            .collect()
+        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
     };
     let mut paths = read().map_err(Error::io(folder))?;
     paths.sort();
@@ -155,10 +132,7 @@ fn listing(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or(path.as_os_str())
-        .to_string_lossy()
-        .into_owned()
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 /// Whether the name says JPEG or PNG; the content is judged when it is decoded.
@@ -175,12 +149,7 @@ impl FrameSource for ImageSource {
         let timestamp_millis = self.options.millis_at(self.position as u64);
         self.position += 1;
         let frame = read(&entry.path, &entry.name, self.options.max_pixels)?;
-        Ok(Some(Frame {
-            timestamp_millis,
-            label: entry.label.clone(),
-            split: entry.split,
-            ..frame
-        }))
+        Ok(Some(Frame { timestamp_millis, label: entry.label.clone(), split: entry.split, ..frame }))
     }
 
     fn frames_hint(&self) -> Option<usize> {
@@ -242,10 +211,7 @@ mod tests {
         }
         write(folder.path(), "notes.txt", b"hello");
         write(folder.path(), "cup/deeper/x.jpg", &picture);
-        let options = SourceOptions {
-            raw_frame_rate: 2.0,
-            ..Default::default()
-        };
+        let options = SourceOptions { raw_frame_rate: 2.0, ..Default::default() };
         let mut source = open(folder.path().to_str().unwrap(), &options).unwrap();
         assert_eq!((source.frames_hint(), source.is_live()), (Some(4), false));
         let cup = || Some("cup".to_owned());
@@ -268,19 +234,12 @@ mod tests {
     fn train_and_test_folders_give_the_split() {
         let folder = tempfile::tempdir().unwrap();
         let picture = jpeg(&ramp(8, 6, 3));
-        for name in [
-            "train/cup/1.jpg",
-            "train/pen/1.jpg",
-            "test/cup/1.jpg",
-            "stray.jpg",
-        ] {
+        for name in ["train/cup/1.jpg", "train/pen/1.jpg", "test/cup/1.jpg", "stray.jpg"] {
             write(folder.path(), name, &picture);
         }
         let mut source = open(folder.path().to_str().unwrap(), &SourceOptions::default()).unwrap();
-        let found: Vec<_> = rows(source.as_mut())
-            .into_iter()
-            .map(|row| (row.0, row.1.unwrap(), row.2))
-            .collect();
+        let found: Vec<_> =
+            rows(source.as_mut()).into_iter().map(|row| (row.0, row.1.unwrap(), row.2)).collect();
         let row = |name: &str, label: &str, split| (name.to_owned(), label.to_owned(), split);
         assert_eq!(
             found,
@@ -329,14 +288,8 @@ mod tests {
         let uri = format!("file://{}", folder.path().join("one.bin").display());
         let mut source = open(&uri, &SourceOptions::default()).unwrap();
         let frame = source.next_frame().unwrap().unwrap();
-        assert_eq!(
-            (frame.name.as_str(), frame.width, frame.height),
-            ("one.bin", 8, 6)
-        );
+        assert_eq!((frame.name.as_str(), frame.width, frame.height), ("one.bin", 8, 6));
         assert!(source.next_frame().unwrap().is_none());
-        assert_eq!(
-            (source.uri(), source.frames_hint(), source.warning()),
-            (uri.as_str(), Some(1), None)
-        );
+        assert_eq!((source.uri(), source.frames_hint(), source.warning()), (uri.as_str(), Some(1), None));
     }
 }

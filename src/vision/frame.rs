@@ -62,15 +62,7 @@ impl Frame {
     /// [`Error::Shape`] if a side is zero or `rgb` is not `height * width * 3` bytes.
     pub fn new(width: u32, height: u32, rgb: Vec<u8>, name: impl Into<String>) -> Result<Self> {
         let name = name.into();
-        let frame = Self {
-            width,
-            height,
-            rgb,
-            timestamp_millis: 0,
-            name,
-            label: None,
-            split: Split::Train,
-        };
+        let frame = Self { width, height, rgb, timestamp_millis: 0, name, label: None, split: Split::Train };
         frame.check()?;
         Ok(frame)
     }
@@ -106,9 +98,7 @@ mod tests {
     fn the_byte_count_must_fit_the_sides() {
         assert!(Frame::new(2, 3, vec![0; 18], "a").is_ok());
         for (width, height, bytes) in [(2, 3, 17), (0, 3, 0), (2, 0, 0), (u32::MAX, u32::MAX, 3)] {
-            let error = Frame::new(width, height, vec![0; bytes], "odd")
-                .unwrap_err()
-                .to_string();
+            let error = Frame::new(width, height, vec![0; bytes], "odd").unwrap_err().to_string();
             assert!(error.contains("frame odd"), "{error}");
         }
     }

@@ -28,13 +28,7 @@ impl Preprocess {
     /// [`Error::Config`] for a zero size, a mean that is not finite or a standard deviation that is not above
     /// 0.
     pub fn new(size: u32, mean: [f32; 3], std: [f32; 3]) -> Result<Self> {
-        let this = Self {
-            size,
-            mean,
-            std,
-            resizer: Resizer::new(),
-            resized: Vec::new(),
-        };
+        let this = Self { size, mean, std, resizer: Resizer::new(), resized: Vec::new() };
         this.check()?;
         Ok(this)
     }
@@ -44,18 +38,10 @@ impl Preprocess {
             return Err(Error::config("size", self.size, "1 or more pixels"));
         }
         if let Some(mean) = self.mean.iter().find(|mean| !mean.is_finite()) {
-            return Err(Error::config(
-                "mean",
-                mean,
-                "finite numbers on the scale of pixels, 0..255",
-            ));
+            return Err(Error::config("mean", mean, "finite numbers on the scale of pixels, 0..255"));
         }
         if let Some(std) = self.std.iter().find(|std| !(std.is_finite() && **std > 0.0)) {
-            return Err(Error::config(
-                "std",
-                std,
-                "numbers above 0 on the scale of pixels, 0..255",
-            ));
+            return Err(Error::config("std", std, "numbers above 0 on the scale of pixels, 0..255"));
         }
         Ok(())
     }
@@ -75,13 +61,7 @@ impl Preprocess {
         let source = view(frame)?;
         self.resized.resize(3 * side * side, 0);
         let sides = (self.size, self.size);
-        resize(
-            &mut self.resizer,
-            &source,
-            &mut self.resized,
-            sides,
-            FilterType::Bilinear,
-        )?;
+        resize(&mut self.resizer, &source, &mut self.resized, sides, FilterType::Bilinear)?;
         let (pixels, _) = self.resized.as_chunks::<3>();
         for (channel, plane) in out.chunks_exact_mut(side * side).enumerate() {
             // There are only 256 values to normalise.
@@ -168,31 +148,16 @@ mod tests {
             assert!(worst <= 1.0, "{width}x{height} to {size}: off by {worst}");
             // Negative control: another picture is nowhere near.
             preprocess.run(&ramp(width, height, 0), &mut out).unwrap();
-            assert!(
-                out.iter()
-                    .zip(expected)
-                    .any(|(got, want)| (got - f32::from(*want)).abs() > 50.0)
-            );
+            assert!(out.iter().zip(expected).any(|(got, want)| (got - f32::from(*want)).abs() > 50.0));
         }
     }
 
     #[test]
     fn planes_are_normalised_by_channel() {
-        let frame = Frame::new(
-            2,
-            2,
-            vec![0, 10, 20, 30, 40, 50, 60, 70, 80, 255, 100, 110],
-            "four",
-        )
-        .unwrap();
+        let frame = Frame::new(2, 2, vec![0, 10, 20, 30, 40, 50, 60, 70, 80, 255, 100, 110], "four").unwrap();
         let mut out = [0.0; 12];
-        Preprocess::new(2, [10.0, 20.0, 30.0], [2.0, 4.0, 5.0])
-            .unwrap()
-            .run(&frame, &mut out)
-            .unwrap();
-        let expected = [
-            -5.0, 10.0, 25.0, 122.5, -2.5, 5.0, 12.5, 20.0, -2.0, 4.0, 10.0, 16.0,
-        ];
+        Preprocess::new(2, [10.0, 20.0, 30.0], [2.0, 4.0, 5.0]).unwrap().run(&frame, &mut out).unwrap();
+        let expected = [-5.0, 10.0, 25.0, 122.5, -2.5, 5.0, 12.5, 20.0, -2.0, 4.0, 10.0, 16.0];
         assert_eq!(out, expected);
     }
 
@@ -204,32 +169,20 @@ mod tests {
             let frame = ramp(width, height, 200);
             let (mut got, mut fresh) = (vec![0.0; 147], vec![0.0; 147]);
             shared.run(&frame, &mut got).unwrap();
-            Preprocess::new(7, [1.0; 3], [2.0; 3])
-                .unwrap()
-                .run(&frame, &mut fresh)
-                .unwrap();
+            Preprocess::new(7, [1.0; 3], [2.0; 3]).unwrap().run(&frame, &mut fresh).unwrap();
             assert_eq!(got, fresh);
             addresses.push(shared.resized.as_ptr());
         }
-        assert!(
-            addresses.iter().all(|address| *address == addresses[0]),
-            "the buffer is kept"
-        );
+        assert!(addresses.iter().all(|address| *address == addresses[0]), "the buffer is kept");
     }
 
     #[test]
     fn wrong_shapes_and_settings_are_refused() {
         let mut preprocess = Preprocess::new(4, IDENTITY.0, IDENTITY.1).unwrap();
         let mut frame = ramp(5, 5, 0);
-        assert!(matches!(
-            preprocess.run(&frame, &mut [0.0; 47]),
-            Err(Error::Shape { .. })
-        ));
+        assert!(matches!(preprocess.run(&frame, &mut [0.0; 47]), Err(Error::Shape { .. })));
         frame.height = 6;
-        assert!(matches!(
-            preprocess.run(&frame, &mut [0.0; 48]),
-            Err(Error::Shape { .. })
-        ));
+        assert!(matches!(preprocess.run(&frame, &mut [0.0; 48]), Err(Error::Shape { .. })));
         assert!(Preprocess::new(0, IDENTITY.0, IDENTITY.1).is_err());
         assert!(Preprocess::new(4, IDENTITY.0, [1.0, 0.0, 1.0]).is_err());
         assert!(Preprocess::new(4, [f32::NAN; 3], IDENTITY.1).is_err());

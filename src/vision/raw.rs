@@ -31,9 +31,7 @@ impl<R: Read + Send> RawSource<R> {
             }
         }
         let pixels = u64::from(width) * u64::from(height);
-        let frame_bytes = pixels
-            .checked_mul(3)
-            .and_then(|bytes| usize::try_from(bytes).ok());
+        let frame_bytes = pixels.checked_mul(3).and_then(|bytes| usize::try_from(bytes).ok());
         match frame_bytes {
             Some(frame_bytes) if pixels <= options.max_pixels => Ok(Self {
                 stream,
@@ -45,20 +43,13 @@ impl<R: Read + Send> RawSource<R> {
             }),
             _ => {
                 let allowed = format!("width times height up to max_pixels, {}", options.max_pixels);
-                Err(Error::config(
-                    "raw_width",
-                    format!("{width} with raw_height {height}"),
-                    allowed,
-                ))
+                Err(Error::config("raw_width", format!("{width} with raw_height {height}"), allowed))
             }
         }
     }
 
     fn broken(&self, reason: String) -> Error {
-        Error::Source {
-            uri: self.uri.clone(),
-            reason,
-        }
+        Error::Source { uri: self.uri.clone(), reason }
     }
 }
 
@@ -85,11 +76,7 @@ impl<R: Read + Send> FrameSource for RawSource<R> {
             if filled == 0 {
                 return Ok(None);
             }
-            let SourceOptions {
-                raw_width,
-                raw_height,
-                ..
-            } = self.options;
+            let SourceOptions { raw_width, raw_height, .. } = self.options;
             return Err(self.broken(format!(
                 "the stream ends inside frame {}: {filled} of {} bytes ({raw_width}x{raw_height}x3; check that the \
                  sender's size and pixel format are these)",
@@ -127,12 +114,7 @@ mod tests {
     use super::*;
 
     fn options(raw_width: u32, raw_height: u32) -> SourceOptions {
-        SourceOptions {
-            raw_width,
-            raw_height,
-            raw_frame_rate: 25.0,
-            ..Default::default()
-        }
+        SourceOptions { raw_width, raw_height, raw_frame_rate: 25.0, ..Default::default() }
     }
 
     /// Gives one byte at a time, with an interruption before each.
@@ -156,10 +138,7 @@ mod tests {
         let first = source.next_frame().unwrap().unwrap();
         assert_eq!((first.rgb.as_slice(), first.timestamp_millis), (&bytes[..18], 0));
         let second = source.next_frame().unwrap().unwrap();
-        assert_eq!(
-            (second.rgb.as_slice(), second.timestamp_millis),
-            (&bytes[18..], 40)
-        );
+        assert_eq!((second.rgb.as_slice(), second.timestamp_millis), (&bytes[18..], 40));
         assert!(source.next_frame().unwrap().is_none() && source.is_live());
     }
 
@@ -169,10 +148,7 @@ mod tests {
         assert!(source.next_frame().unwrap().is_some());
         let error = source.next_frame().unwrap_err();
         assert!(matches!(error, Error::Source { .. }));
-        assert!(
-            error.to_string().contains("inside frame 1: 11 of 18 bytes"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("inside frame 1: 11 of 18 bytes"), "{error}");
         assert!(source.next_frame().unwrap().is_none());
     }
 

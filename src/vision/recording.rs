@@ -42,10 +42,7 @@ impl RecordingSource {
     /// [`Error::Source`] if the folder or its `labels.csv` is missing, or the table is empty or has a wrong
     /// column or row (named by its line number); [`Error::Io`] if it cannot be read.
     pub fn open(folder: &Path, uri: &str, options: &SourceOptions) -> Result<Self> {
-        let refuse = |reason: String| Error::Source {
-            uri: uri.to_owned(),
-            reason,
-        };
+        let refuse = |reason: String| Error::Source { uri: uri.to_owned(), reason };
         if !folder.is_dir() {
             return Err(refuse("there is no such folder".to_owned()));
         }
@@ -59,13 +56,7 @@ impl RecordingSource {
         let file = File::open(&table).map_err(Error::io(&table))?;
         let rows = read_rows(file).map_err(|reason| refuse(format!("{LABELS_FILE}: {reason}")))?;
         let root = folder.canonicalize().map_err(Error::io(folder))?;
-        Ok(Self {
-            uri: uri.to_owned(),
-            root,
-            max_pixels: options.max_pixels,
-            rows,
-            position: 0,
-        })
+        Ok(Self { uri: uri.to_owned(), root, max_pixels: options.max_pixels, rows, position: 0 })
     }
 }
 
@@ -94,14 +85,9 @@ fn column_positions(header: &csv::StringRecord) -> Result<[usize; 4], String> {
     }
     let mut positions = [0; 4];
     for (position, column) in positions.iter_mut().zip(COLUMNS) {
-        let mut places = header
-            .iter()
-            .enumerate()
-            .filter(|(_, name)| *name == column)
-            .map(|(place, _)| place);
-        *position = places
-            .next()
-            .ok_or_else(|| format!("column `{column}` is missing; {right}"))?;
+        let mut places =
+            header.iter().enumerate().filter(|(_, name)| *name == column).map(|(place, _)| place);
+        *position = places.next().ok_or_else(|| format!("column `{column}` is missing; {right}"))?;
         if places.next().is_some() {
             return Err(format!("column `{column}` stands there twice; {right}"));
         }
@@ -112,9 +98,7 @@ fn column_positions(header: &csv::StringRecord) -> Result<[usize; 4], String> {
 fn csv_reason(error: &csv::Error) -> String {
     let line = error.position().map_or(0, csv::Position::line);
     match error.kind() {
-        csv::ErrorKind::UnequalLengths {
-            expected_len, len, ..
-        } => {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
             format!("line {line}: {len} fields, needed are {expected_len} (quote a field that holds a comma)")
         }
         csv::ErrorKind::Utf8 { .. } => format!("line {line}: not UTF-8 text"),
@@ -128,25 +112,15 @@ fn row(record: &csv::StringRecord, columns: [usize; 4]) -> Result<Row, String> {
         return Err("frame is empty; it is a path within the folder".to_owned());
     }
     let path = PathBuf::from(frame);
-    if !path
-        .components()
-        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
-    {
-        return Err(format!(
-            "frame `{frame}` leaves the folder; paths are relative and without `..`"
-        ));
+    if !path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(format!("frame `{frame}` leaves the folder; paths are relative and without `..`"));
     }
     let timestamp_millis = timestamp
         .parse()
         .map_err(|_| format!("timestamp_millis is `{timestamp}`; it is a whole number of milliseconds"))?;
     let split = Split::from_name(split).ok_or_else(|| format!("split is `{split}`; it is train or test"))?;
     let label = (!label.is_empty()).then(|| label.to_owned());
-    Ok(Row {
-        frame: path,
-        timestamp_millis,
-        label,
-        split,
-    })
+    Ok(Row { frame: path, timestamp_millis, label, split })
 }
 
 impl FrameSource for RecordingSource {
@@ -156,15 +130,9 @@ impl FrameSource for RecordingSource {
         };
         self.position += 1;
         let name = row.frame.to_string_lossy();
-        let bad = |reason: String| Error::Frame {
-            name: name.to_string(),
-            reason,
-        };
-        let path = self
-            .root
-            .join(&row.frame)
-            .canonicalize()
-            .map_err(|e| bad(format!("cannot be read: {e}")))?;
+        let bad = |reason: String| Error::Frame { name: name.to_string(), reason };
+        let path =
+            self.root.join(&row.frame).canonicalize().map_err(|e| bad(format!("cannot be read: {e}")))?;
         if !path.starts_with(&self.root) {
             return Err(bad("it is a link that leaves the folder".to_owned()));
         }
@@ -210,12 +178,7 @@ mod tests {
 
     fn refusal(table: &str) -> String {
         let folder = recording(table);
-        match open(
-            &format!("recording://{}", folder.path().display()),
-            &SourceOptions::default(),
-        )
-        .err()
-        {
+        match open(&format!("recording://{}", folder.path().display()), &SourceOptions::default()).err() {
             Some(Error::Source { reason, .. }) => reason,
             other => panic!("{table}: {other:?}"),
         }
@@ -228,25 +191,16 @@ mod tests {
             "\u{feff}split,label,frame,timestamp_millis\r\ntrain,\"cup, red\",frames/0.jpg,0\r\n\
              test, ,./frames/1.jpg,33\r\n",
         );
-        for uri in [
-            format!("recording://{}", folder.path().display()),
-            folder.path().display().to_string(),
-        ] {
+        for uri in [format!("recording://{}", folder.path().display()), folder.path().display().to_string()] {
             let mut source = open(&uri, &SourceOptions::default()).unwrap();
             assert_eq!(
                 (source.frames_hint(), source.is_live(), source.uri()),
                 (Some(2), false, uri.as_str())
             );
             let first = source.next_frame().unwrap().unwrap();
-            assert_eq!(
-                (first.label.as_deref(), first.split),
-                (Some("cup, red"), Split::Train)
-            );
+            assert_eq!((first.label.as_deref(), first.split), (Some("cup, red"), Split::Train));
             let second = source.next_frame().unwrap().unwrap();
-            assert_eq!(
-                (second.label, second.split, second.timestamp_millis),
-                (None, Split::Test, 33)
-            );
+            assert_eq!((second.label, second.split, second.timestamp_millis), (None, Split::Test, 33));
             assert_eq!(second.name, "./frames/1.jpg");
             assert!(source.next_frame().unwrap().is_none());
         }
@@ -258,10 +212,7 @@ mod tests {
         for (header, words) in [
             ("frame,timestamp_millis,label", "column `split` is missing"),
             ("frame,timestamp_ms,label,split", "unknown column `timestamp_ms`"),
-            (
-                "frame,timestamp_millis,label,split,split",
-                "column `split` stands there twice",
-            ),
+            ("frame,timestamp_millis,label,split,split", "column `split` stands there twice"),
             ("frame", "column `timestamp_millis` is missing"),
         ] {
             let text = refusal(&format!("{header}\na,0,,train\n"));
@@ -283,10 +234,7 @@ mod tests {
             ("/etc/hostname,0,,train", "leaves the folder"),
         ] {
             let text = refusal(&format!("{HEADER}frames/0.jpg,0,cup,train\n{row}\n"));
-            assert!(
-                text.starts_with("labels.csv: line 3: ") && text.contains(words),
-                "{text}"
-            );
+            assert!(text.starts_with("labels.csv: line 3: ") && text.contains(words), "{text}");
         }
         assert!(refusal(HEADER).contains("no rows"));
     }
@@ -297,14 +245,8 @@ mod tests {
         std::fs::remove_file(folder.path().join(LABELS_FILE)).unwrap();
         let uri = format!("recording://{}", folder.path().display());
         let text = open(&uri, &SourceOptions::default()).err().unwrap().to_string();
-        assert!(
-            text.contains("no labels.csv") && text.contains(HEADER.trim()),
-            "{text}"
-        );
-        let text = open("recording://no/such", &SourceOptions::default())
-            .err()
-            .unwrap()
-            .to_string();
+        assert!(text.contains("no labels.csv") && text.contains(HEADER.trim()), "{text}");
+        let text = open("recording://no/such", &SourceOptions::default()).err().unwrap().to_string();
         assert!(text.contains("no such folder"), "{text}");
     }
 

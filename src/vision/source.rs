@@ -53,23 +53,14 @@ pub struct SourceOptions {
 
 impl Default for SourceOptions {
     fn default() -> Self {
-        Self {
-            max_pixels: DEFAULT_MAX_PIXELS,
-            raw_width: 640,
-            raw_height: 480,
-            raw_frame_rate: 30.0,
-        }
+        Self { max_pixels: DEFAULT_MAX_PIXELS, raw_width: 640, raw_height: 480, raw_frame_rate: 30.0 }
     }
 }
 
 impl SourceOptions {
     pub(super) fn check(&self) -> Result<()> {
         if !(self.raw_frame_rate.is_finite() && self.raw_frame_rate > 0.0) {
-            return Err(Error::config(
-                "raw_frame_rate",
-                self.raw_frame_rate,
-                "a number above 0",
-            ));
+            return Err(Error::config("raw_frame_rate", self.raw_frame_rate, "a number above 0"));
         }
         if self.max_pixels == 0 {
             return Err(Error::config("max_pixels", self.max_pixels, "1 or more"));
@@ -124,14 +115,9 @@ pub fn open(uri: &str, options: &SourceOptions) -> Result<Box<dyn FrameSource>> 
 }
 
 fn open_path(path: &Path, uri: &str, options: &SourceOptions) -> Result<Box<dyn FrameSource>> {
-    let refuse = |reason: &str| Error::Source {
-        uri: uri.to_owned(),
-        reason: reason.to_owned(),
-    };
+    let refuse = |reason: &str| Error::Source { uri: uri.to_owned(), reason: reason.to_owned() };
     if path.as_os_str().is_empty() {
-        return Err(refuse(
-            "the source is empty; give a folder, a file, recording://DIR or -",
-        ));
+        return Err(refuse("the source is empty; give a folder, a file, recording://DIR or -"));
     }
     let metadata = match path.metadata() {
         Ok(metadata) => metadata,
@@ -148,9 +134,7 @@ fn open_path(path: &Path, uri: &str, options: &SourceOptions) -> Result<Box<dyn 
         };
     }
     let mut head = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(12).read_to_end(&mut head))
-        .map_err(Error::io(path))?;
+    File::open(path).and_then(|file| file.take(12).read_to_end(&mut head)).map_err(Error::io(path))?;
     match head.as_slice() {
         [] => Err(refuse("the file is empty")),
         [0xFF, 0xD8, ..] | [0x89, b'P', b'N', b'G', ..] => {
@@ -178,17 +162,11 @@ mod tests {
     #[test]
     fn cameras_and_streams_name_the_pipe() {
         for (uri, words) in [
-            (
-                "/dev/video0",
-                "ffmpeg -loglevel error -f v4l2 -i '/dev/video0' -vf scale=640:480,fps=30",
-            ),
+            ("/dev/video0", "ffmpeg -loglevel error -f v4l2 -i '/dev/video0' -vf scale=640:480,fps=30"),
             ("v4l2:///dev/video1", "-f v4l2 -i '/dev/video1'"),
             ("csi://0", "gst-launch-1.0 -q nvarguscamerasrc sensor-id=0"),
             ("rtsp://cam/stream", "-rtsp_transport tcp -i 'rtsp://cam/stream'"),
-            (
-                "gst://videotestsrc ! appsink",
-                "gst-launch-1.0 -q videotestsrc ! videoconvert",
-            ),
+            ("gst://videotestsrc ! appsink", "gst-launch-1.0 -q videotestsrc ! videoconvert"),
             ("http://cam/clip", "ffmpeg -loglevel error -i 'http://cam/clip'"),
         ] {
             let text = refusal(uri);
@@ -212,38 +190,17 @@ mod tests {
         let clip = folder.path().join("clip.mp4");
         std::fs::write(&clip, b"\0\0\0\x20ftypisom....").unwrap();
         let text = refusal(&format!("file://{}", clip.display()));
-        assert!(
-            text.contains("ffmpeg -loglevel error -i '") && text.contains("clip.mp4'"),
-            "{text}"
-        );
+        assert!(text.contains("ffmpeg -loglevel error -i '") && text.contains("clip.mp4'"), "{text}");
         assert!(text.contains("-c:v mjpeg"), "{text}");
     }
 
     #[test]
     fn options_out_of_range_are_refused() {
         for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            let options = SourceOptions {
-                raw_frame_rate: rate,
-                ..Default::default()
-            };
-            assert!(matches!(
-                open("-", &options),
-                Err(Error::Config {
-                    field: "raw_frame_rate",
-                    ..
-                })
-            ));
+            let options = SourceOptions { raw_frame_rate: rate, ..Default::default() };
+            assert!(matches!(open("-", &options), Err(Error::Config { field: "raw_frame_rate", .. })));
         }
-        let options = SourceOptions {
-            max_pixels: 0,
-            ..Default::default()
-        };
-        assert!(matches!(
-            open("-", &options),
-            Err(Error::Config {
-                field: "max_pixels",
-                ..
-            })
-        ));
+        let options = SourceOptions { max_pixels: 0, ..Default::default() };
+        assert!(matches!(open("-", &options), Err(Error::Config { field: "max_pixels", .. })));
     }
 }

@@ -23,22 +23,15 @@ pub(super) fn scheme(uri: &str, options: &SourceOptions) -> Error {
             options,
         )
     } else if let Some(pipeline) = uri.strip_prefix("gst://") {
-        let pipeline = pipeline
-            .trim()
-            .trim_end_matches("appsink")
-            .trim_end()
-            .trim_end_matches('!')
-            .trim_end();
+        let pipeline =
+            pipeline.trim().trim_end_matches("appsink").trim_end().trim_end_matches('!').trim_end();
         gstreamer(pipeline, options)
     } else if uri.starts_with("rtsp://") {
         ffmpeg("-rtsp_transport tcp ", uri, options)
     } else {
         ffmpeg("", uri, options)
     };
-    refusal(
-        uri,
-        &format!("this kind of source is not read by this build; pipe it in: {pipe}"),
-    )
+    refusal(uri, &format!("this kind of source is not read by this build; pipe it in: {pipe}"))
 }
 
 /// The refusal of a file that is neither picture nor motion-JPEG AVI.
@@ -48,10 +41,7 @@ pub(super) fn file(uri: &str, path: &Path, options: &SourceOptions) -> Error {
 
 /// The refusal of an AVI file with another codec.
 pub(super) fn codec(uri: &str, path: &Path, codec: &str, options: &SourceOptions) -> Error {
-    let reason = format!(
-        "AVI with codec {} is not read by this build",
-        codec.escape_default()
-    );
+    let reason = format!("AVI with codec {} is not read by this build", codec.escape_default());
     file_because(&reason, uri, path, options)
 }
 
@@ -59,27 +49,16 @@ fn file_because(reason: &str, uri: &str, path: &Path, options: &SourceOptions) -
     let path = path.to_string_lossy();
     let pipe = ffmpeg("", &path, options);
     let convert = format!("ffmpeg -i {} -an -c:v mjpeg -q:v 3 clip.avi", quoted(&path));
-    refusal(
-        uri,
-        &format!("{reason}; pipe it in: {pipe}, or convert it: {convert}"),
-    )
+    refusal(uri, &format!("{reason}; pipe it in: {pipe}, or convert it: {convert}"))
 }
 
 fn refusal(uri: &str, reason: &str) -> Error {
-    Error::Source {
-        uri: uri.to_owned(),
-        reason: format!("{reason} ({READ_HERE})"),
-    }
+    Error::Source { uri: uri.to_owned(), reason: format!("{reason} ({READ_HERE})") }
 }
 
 /// The ffmpeg command that writes the frames of `input` to a pipe.
 fn ffmpeg(input_options: &str, input: &str, options: &SourceOptions) -> String {
-    let SourceOptions {
-        raw_width,
-        raw_height,
-        raw_frame_rate,
-        ..
-    } = options;
+    let SourceOptions { raw_width, raw_height, raw_frame_rate, .. } = options;
     format!(
         "ffmpeg -loglevel error {input_options}-i {} -vf scale={raw_width}:{raw_height},fps={raw_frame_rate} \
          -f rawvideo -pix_fmt rgb24 - | camera_stream --source -",
@@ -91,11 +70,7 @@ fn ffmpeg(input_options: &str, input: &str, options: &SourceOptions) -> String {
 /// bytes there, so the width is rounded up to a multiple of 4.
 fn gstreamer(pipeline: &str, options: &SourceOptions) -> String {
     let (width, height) = (options.raw_width.next_multiple_of(4), options.raw_height);
-    let note = if width == options.raw_width {
-        String::new()
-    } else {
-        format!(" (with raw_width {width})")
-    };
+    let note = if width == options.raw_width { String::new() } else { format!(" (with raw_width {width})") };
     format!(
         "gst-launch-1.0 -q {pipeline} ! videoconvert ! videoscale ! \
          video/x-raw,format=RGB,width={width},height={height} ! fdsink fd=1 | camera_stream --source -{note}"
@@ -113,12 +88,8 @@ mod tests {
 
     #[test]
     fn commands_carry_the_size_and_are_safe_to_paste() {
-        let options = SourceOptions {
-            raw_width: 322,
-            raw_height: 240,
-            raw_frame_rate: 7.5,
-            ..Default::default()
-        };
+        let options =
+            SourceOptions { raw_width: 322, raw_height: 240, raw_frame_rate: 7.5, ..Default::default() };
         assert!(ffmpeg("", "a", &options).contains("scale=322:240,fps=7.5 "));
         assert!(gstreamer("videotestsrc", &options).contains("width=324,height=240"));
         assert!(gstreamer("videotestsrc", &options).ends_with("(with raw_width 324)"));

@@ -35,14 +35,14 @@ fn faults(case: &Case, runner: &Runner, (relative, absolute): (f64, f64)) -> Vec
         assert_eq!(got.len(), want.len(), "{what}");
         let scale = want.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
         let excess = |g: f64, w: f64| (g - w).abs() - (relative * w.abs() + absolute);
-        let worst = got
-            .iter()
-            .zip(&want)
-            .map(|(&g, &w)| (excess(g, w), g, w))
-            .fold(None, |worst, next| match worst {
-                Some((e, _, _)) if e >= next.0 && !next.0.is_nan() => worst,
-                _ => Some(next),
-            });
+        let worst =
+            got.iter().zip(&want).map(|(&g, &w)| (excess(g, w), g, w)).fold(
+                None,
+                |worst, next| match worst {
+                    Some((e, _, _)) if e >= next.0 && !next.0.is_nan() => worst,
+                    _ => Some(next),
+                },
+            );
         if let Some((excess, g, w)) = worst
             && !(excess <= 0.0)
         {
@@ -64,12 +64,7 @@ fn check(runner: &Runner, tolerance: (f64, f64)) {
         all.extend(faults(&case, runner, tolerance));
         count += 1;
     }
-    assert!(
-        all.is_empty(),
-        "{} of {count} cases:\n{}",
-        all.len(),
-        all.join("\n")
-    );
+    assert!(all.is_empty(), "{} of {count} cases:\n{}", all.len(), all.join("\n"));
     println!("{count} golden cases met on {}", runner.name());
 }
 
@@ -95,25 +90,14 @@ fn golden_comparison_sees_a_wrong_sign_and_swapped_views() {
     let mut runners = vec![Runner::Definition, Runner::Cpu];
     runners.extend(crate::support::gpu().map(Runner::Gpu));
     let files: Vec<_> = files();
-    let step = files
-        .iter()
-        .find(|file| file.meta("op") == "kaizen_step")
-        .expect("a kaizen_step case");
+    let step = files.iter().find(|file| file.meta("op") == "kaizen_step").expect("a kaizen_step case");
     for runner in &runners {
         let mut wrong_sign = cases::case(step);
         wrong_sign.negate_gradients();
-        assert!(
-            !faults(&wrong_sign, runner, SINGLE).is_empty(),
-            "{} missed a sign",
-            runner.name()
-        );
+        assert!(!faults(&wrong_sign, runner, SINGLE).is_empty(), "{} missed a sign", runner.name());
         let mut swapped = cases::case(step);
         swapped.swap_states("classifier.0.weight", "teacher.classifier.0.weight");
-        assert!(
-            !faults(&swapped, runner, SINGLE).is_empty(),
-            "{} missed a swapped operand",
-            runner.name()
-        );
+        assert!(!faults(&swapped, runner, SINGLE).is_empty(), "{} missed a swapped operand", runner.name());
     }
 }
 

@@ -6,26 +6,23 @@ use std::sync::{Arc, OnceLock};
 use kaizen_edge::gpu::Device;
 
 /// The repository's folder.
-pub fn repository() -> &'static Path {
+pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// A file or folder below `tests/data`.
-pub fn data(name: &str) -> PathBuf {
+pub(crate) fn data(name: &str) -> PathBuf {
     repository().join("tests/data").join(name)
 }
 
 /// Whether `KAIZEN_REQUIRE` (a comma-separated list) makes the absence of `part` a failure.
-pub fn required(part: &str) -> bool {
-    std::env::var("KAIZEN_REQUIRE")
-        .unwrap_or_default()
-        .split(',')
-        .any(|name| name == part)
+pub(crate) fn required(part: &str) -> bool {
+    std::env::var("KAIZEN_REQUIRE").unwrap_or_default().split(',').any(|name| name == part)
 }
 
 /// The process's GPU device, software adapters welcome; says so and gives `None` where there is none and none is
 /// required.
-pub fn gpu() -> Option<Arc<Device>> {
+pub(crate) fn gpu() -> Option<Arc<Device>> {
     static DEVICE: OnceLock<Option<Arc<Device>>> = OnceLock::new();
     let device = DEVICE.get_or_init(|| match Device::open(true) {
         Ok(device) => Some(Arc::new(device)),

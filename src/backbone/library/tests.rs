@@ -9,13 +9,7 @@ fn put(root: &Path, relative: &str) -> PathBuf {
 
 /// The version that the file name ends with stands in for the one that a real library reports.
 fn probe_by_name(path: &Path) -> Option<u32> {
-    path.to_str()?
-        .rsplit("so.1.")
-        .next()?
-        .split('.')
-        .next()?
-        .parse()
-        .ok()
+    path.to_str()?.rsplit("so.1.").next()?.split('.').next()?.parse().ok()
 }
 
 fn found(places: &Places) -> PathBuf {
@@ -49,13 +43,7 @@ fn an_earlier_place_wins_over_a_later_one() {
     assert_eq!(found(&places), variable);
     let explicit = put(root.path(), "cwd/mine.so.1.22.0");
     let got = search(Some(Path::new("mine.so.1.22.0")), &places, &probe_by_name).unwrap();
-    assert_eq!(
-        got,
-        Found {
-            path: explicit,
-            minor: 22
-        }
-    );
+    assert_eq!(got, Found { path: explicit, minor: 22 });
 }
 
 #[test]
@@ -76,44 +64,26 @@ fn a_path_asked_for_is_not_replaced() {
     let mut places = Places::below(root.path());
     put(root.path(), "data/libonnxruntime.so.1.31.1");
     let error = search(Some(Path::new("nowhere.so")), &places, &probe_by_name).unwrap_err();
-    assert!(
-        error.contains("nowhere.so") && error.contains("--ort-lib"),
-        "{error}"
-    );
+    assert!(error.contains("nowhere.so") && error.contains("--ort-lib"), "{error}");
     places.ort_dylib_path = Some(put(root.path(), "old/libonnxruntime.so.1.16.3"));
     let error = search(None, &places, &probe_by_name).unwrap_err();
-    assert!(
-        error.contains("ORT_DYLIB_PATH") && error.contains("1.16") && error.contains("1.17"),
-        "{error}"
-    );
+    assert!(error.contains("ORT_DYLIB_PATH") && error.contains("1.16") && error.contains("1.17"), "{error}");
 }
 
 #[test]
 fn nothing_found_lists_the_places_and_the_command_of_this_machine() {
     let root = tempfile::tempdir().unwrap();
     let places = Places::below(root.path());
-    put(
-        root.path(),
-        "venv/lib/python3.9/site-packages/onnxruntime/capi/libonnxruntime.so.1.16.0",
-    );
+    put(root.path(), "venv/lib/python3.9/site-packages/onnxruntime/capi/libonnxruntime.so.1.16.0");
     let error = search(None, &places, &probe_by_name).unwrap_err();
-    for named in [
-        "data",
-        "cwd/.cache/onnxruntime",
-        "venv/lib/python3.9",
-        "1.16",
-        "system/usr/local/lib",
-    ] {
+    for named in ["data", "cwd/.cache/onnxruntime", "venv/lib/python3.9", "1.16", "system/usr/local/lib"] {
         assert!(error.contains(named), "{named}: {error}");
     }
     assert!(error.ends_with("run `pip install onnxruntime`"), "{error}");
 
     put(root.path(), "system/dev/nvidiactl");
     let gpu = "pip install onnxruntime-gpu[cuda,cudnn]";
-    assert_eq!(
-        install_command(&places).contains(gpu),
-        std::env::consts::ARCH == "x86_64"
-    );
+    assert_eq!(install_command(&places).contains(gpu), std::env::consts::ARCH == "x86_64");
     put(root.path(), "system/etc/nv_tegra_release");
     assert!(install_command(&places).contains("JetPack"));
 }
@@ -136,13 +106,6 @@ fn the_version_is_the_full_one_where_the_file_name_has_it() {
         ("libonnxruntime.so", "1.31"),
         ("libonnxruntime.so.1.3.1", "1.31"),
     ] {
-        assert_eq!(
-            version_of(&Found {
-                path: name.into(),
-                minor: 31
-            }),
-            version,
-            "{name}"
-        );
+        assert_eq!(version_of(&Found { path: name.into(), minor: 31 }), version, "{name}");
     }
 }

@@ -26,10 +26,7 @@ fn a_good_manifest_gives_default_name_and_path() {
     let dir = folder_with(&manifest("a", ""), "abc");
     for asked in [None, Some("a")] {
         let entry = resolve(asked, Some(dir.path())).unwrap();
-        assert_eq!(
-            (entry.input_size, entry.feature_width, entry.precision),
-            (32, 8, Precision::Fp32)
-        );
+        assert_eq!((entry.input_size, entry.feature_width, entry.precision), (32, 8, Precision::Fp32));
         assert_eq!(entry.read().unwrap(), b"abc");
     }
     let by_path = resolve(Some(dir.path().join("a.onnx").to_str().unwrap()), None).unwrap();
@@ -47,22 +44,13 @@ fn what_is_wrong_in_a_manifest_is_named() {
         (manifest("a", "").replace("fp32", "fp8"), "fp8"),
         (manifest("a", "").replace("a.onnx", "../a.onnx"), "../a.onnx"),
         (manifest("a", "").replace("licence = \"MIT\"\n", ""), "licence"),
-        (
-            manifest("a", "").replace("128.0, 128.0, 128.0", "128.0, 0.0, 128.0"),
-            "std",
-        ),
-        (
-            manifest("a", "").replace("input_size = 32", "input_size = 0"),
-            "input_size",
-        ),
+        (manifest("a", "").replace("128.0, 128.0, 128.0", "128.0, 0.0, 128.0"), "std"),
+        (manifest("a", "").replace("input_size = 32", "input_size = 0"), "input_size"),
         (manifest("a", "").replacen("default", "defualt", 1), "defualt"),
         ("not toml".into(), "manifest"),
     ] {
         let message = refusal(&text);
-        assert!(
-            message.contains(named) && message.contains("manifest.toml"),
-            "{named}: {message}"
-        );
+        assert!(message.contains(named) && message.contains("manifest.toml"), "{named}: {message}");
     }
     let twice = manifest("a", "");
     let (_, entry) = twice.split_once('\n').unwrap();
@@ -75,10 +63,7 @@ fn a_wrong_hash_names_both_hashes_and_the_way_out() {
     let error = resolve(None, Some(dir.path())).unwrap().read().unwrap_err();
     let message = error.to_string();
     assert!(matches!(error, Error::Model { .. }));
-    assert!(
-        message.contains(HASH) && message.contains(&sha256_hex(b"abcd")),
-        "{message}"
-    );
+    assert!(message.contains(HASH) && message.contains(&sha256_hex(b"abcd")), "{message}");
     assert!(message.contains("fetch the file again"), "{message}");
 }
 
@@ -90,23 +75,12 @@ fn an_unknown_name_lists_the_known_ones_and_an_unlisted_file_shows_its_entry() {
 
     let other = dir.path().join("other.onnx");
     std::fs::write(&other, "abc").unwrap();
-    let message = resolve(Some(other.to_str().unwrap()), None)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.contains(HASH) && message.contains("[[model]]"),
-        "{message}"
-    );
-    assert!(
-        !message.contains("default = "),
-        "the manifest has a default already: {message}"
-    );
+    let message = resolve(Some(other.to_str().unwrap()), None).unwrap_err().to_string();
+    assert!(message.contains(HASH) && message.contains("[[model]]"), "{message}");
+    assert!(!message.contains("default = "), "the manifest has a default already: {message}");
 
     let missing = dir.path().join("missing.onnx");
-    assert!(matches!(
-        resolve(Some(missing.to_str().unwrap()), None),
-        Err(Error::Io { .. })
-    ));
+    assert!(matches!(resolve(Some(missing.to_str().unwrap()), None), Err(Error::Io { .. })));
 }
 
 #[test]
@@ -114,26 +88,15 @@ fn models_are_found_from_the_working_directory_then_above_the_program_then_syste
     let root = tempfile::tempdir().unwrap();
     let places = Places::below(root.path());
     let message = locate_in(None, &places).unwrap_err().to_string();
-    assert!(
-        message.contains("cwd/models") && message.contains("usr/share/kaizen-edge/models"),
-        "{message}"
-    );
+    assert!(message.contains("cwd/models") && message.contains("usr/share/kaizen-edge/models"), "{message}");
 
     // From the last place that is looked at to the first, each wins over those before it in this list.
-    for place in [
-        "system/usr/share/kaizen-edge/models",
-        "data/models",
-        "repo/models",
-        "cwd/models",
-    ] {
+    for place in ["system/usr/share/kaizen-edge/models", "data/models", "repo/models", "cwd/models"] {
         let folder = root.path().join(place);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join(MANIFEST_FILE), "").unwrap();
         assert_eq!(locate_in(None, &places).unwrap(), folder);
     }
     let given = root.path().join("given");
-    assert!(
-        locate_in(Some(&given), &places).is_err(),
-        "a given folder is not replaced by another"
-    );
+    assert!(locate_in(Some(&given), &places).is_err(), "a given folder is not replaced by another");
 }

@@ -6,18 +6,9 @@ use crate::{Error, Result};
 
 /// Sources of the family.
 pub const SOURCES: &[(&str, &str)] = &[
-    (
-        "batch/enqueue",
-        include_str!("../../../shaders/batch/enqueue.wgsl"),
-    ),
-    (
-        "batch/gather_labels",
-        include_str!("../../../shaders/batch/gather_labels.wgsl"),
-    ),
-    (
-        "batch/gather_rows",
-        include_str!("../../../shaders/batch/gather_rows.wgsl"),
-    ),
+    ("batch/enqueue", include_str!("../../../shaders/batch/enqueue.wgsl")),
+    ("batch/gather_labels", include_str!("../../../shaders/batch/gather_labels.wgsl")),
+    ("batch/gather_rows", include_str!("../../../shaders/batch/gather_rows.wgsl")),
 ];
 
 #[repr(C)]
@@ -67,9 +58,7 @@ fn gather_params(
     }
     table.at_least(&format!("{kernel} table"), table_rows * columns)?;
     x.at_least(&format!("{kernel} output"), x_start + rows * columns)?;
-    index
-        .rows
-        .at_least(&format!("{kernel} index"), index.offset + rows)?;
+    index.rows.at_least(&format!("{kernel} index"), index.offset + rows)?;
     size("table elements", table_rows * columns)?;
     size("output elements", x_start + rows * columns)?;
     Ok(GatherParams {
@@ -177,29 +166,16 @@ mod tests {
     use crate::reference::batch;
     use crate::rng::Rng;
 
-    const SHAPES: [[usize; 3]; 7] = [
-        [1, 1, 1],
-        [63, 1, 9],
-        [8, 8, 3],
-        [5, 13, 70],
-        [131, 1, 131],
-        [17, 31, 64],
-        [0, 4, 5],
-    ];
+    const SHAPES: [[usize; 3]; 7] =
+        [[1, 1, 1], [63, 1, 9], [8, 8, 3], [5, 13, 70], [131, 1, 131], [17, 31, 64], [0, 4, 5]];
 
     fn hyper() -> Hyper {
-        Hyper {
-            index_start: 3,
-            queue_start: 2,
-            ..Hyper::default()
-        }
+        Hyper { index_start: 3, queue_start: 2, ..Hyper::default() }
     }
 
     fn indices(rows: usize, table_rows: usize) -> Vec<u32> {
         let mut rng = Rng::new(7, 0);
-        (0..rows)
-            .map(|_| u32::try_from(rng.below(table_rows)).unwrap())
-            .collect()
+        (0..rows).map(|_| u32::try_from(rng.below(table_rows)).unwrap()).collect()
     }
 
     #[test]
@@ -222,10 +198,7 @@ mod tests {
         let out = testing::in_place(device, &x);
         let input = Buffer::from_slice(device, "table", &table);
         let indices = Buffer::from_slice(device, "index", index);
-        let index_buffer = Index {
-            rows: &indices,
-            offset: 2,
-        };
+        let index_buffer = Index { rows: &indices, offset: 2 };
         testing::run(device, hyper().as_ref(), |r| {
             gather_rows(r, [rows, columns, table_rows], &input, index_buffer, (&out, 2))
         });
@@ -263,10 +236,7 @@ mod tests {
             Buffer::from_slice(device, "table", &table),
             Buffer::from_slice(device, "index", &[0_u32, 0, 0, 0, 3]),
         ];
-        let index = Index {
-            rows: &indices,
-            offset: 2,
-        };
+        let index = Index { rows: &indices, offset: 2 };
         let (x, labels) = (testing::output(device, 3), testing::output(device, 3));
         testing::run(device, hyper().as_ref(), |r| {
             gather_rows(r, [3, 1, 4], &input, index, (&x, 0))?;
@@ -286,10 +256,7 @@ mod tests {
             let out = Buffer::from_slice(device, "labels", &want);
             let input = Buffer::from_slice(device, "table", &table);
             let indices = Buffer::from_slice(device, "index", &index);
-            let index_buffer = Index {
-                rows: &indices,
-                offset: 0,
-            };
+            let index_buffer = Index { rows: &indices, offset: 0 };
             testing::run(device, hyper().as_ref(), |r| {
                 gather_labels(r, [rows, table_rows], &input, index_buffer, (&out, 1))
             });
@@ -301,15 +268,9 @@ mod tests {
     #[test]
     fn enqueue_matches_the_reference_and_leaves_the_rest() {
         let Some(device) = testing::device() else { return };
-        for [rows, columns, queue_rows] in [
-            [1, 1, 1],
-            [3, 5, 7],
-            [7, 9, 7],
-            [64, 1, 65],
-            [13, 31, 14],
-            [0, 4, 5],
-            [2, 67, 3],
-        ] {
+        for [rows, columns, queue_rows] in
+            [[1, 1, 1], [3, 5, 7], [7, 9, 7], [64, 1, 65], [13, 31, 14], [0, 4, 5], [2, 67, 3]]
+        {
             let mut keys = testing::values(1, (rows + 2) * columns);
             if let Some(poison) = keys.get_mut(2 * columns).filter(|_| rows > 0) {
                 *poison = f32::INFINITY;
@@ -329,10 +290,7 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let Some(device) = testing::device() else { return };
         let small = Buffer::zeroed(device, "small", 6);
-        let index = Index {
-            rows: &small,
-            offset: 4,
-        };
+        let index = Index { rows: &small, offset: 4 };
         let mut recorder = Recorder::new(device, 1);
         let r = &mut recorder;
         let refused = |result| assert!(matches!(result, Err(Error::Shape { .. })));

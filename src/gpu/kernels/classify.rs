@@ -6,14 +6,8 @@ use crate::{Error, Result};
 
 /// Sources of the family.
 pub const SOURCES: &[(&str, &str)] = &[
-    (
-        "classify/cross_entropy",
-        include_str!("../../../shaders/classify/cross_entropy.wgsl"),
-    ),
-    (
-        "classify/softmax",
-        include_str!("../../../shaders/classify/softmax.wgsl"),
-    ),
+    ("classify/cross_entropy", include_str!("../../../shaders/classify/cross_entropy.wgsl")),
+    ("classify/softmax", include_str!("../../../shaders/classify/softmax.wgsl")),
 ];
 
 #[repr(C)]
@@ -50,12 +44,8 @@ pub fn cross_entropy(
     labels.at_least("cross_entropy labels", rows)?;
     loss.at_least("cross_entropy loss", rows)?;
     d_logits.at_least("cross_entropy d_logits", rows * classes)?;
-    let params = CrossEntropyParams {
-        rows: size("rows", rows)?,
-        classes: size("classes", classes)?,
-        weight,
-        pad: 0,
-    };
+    let params =
+        CrossEntropyParams { rows: size("rows", rows)?, classes: size("classes", classes)?, weight, pad: 0 };
     recorder.dispatch(
         "classify/cross_entropy",
         bytemuck::bytes_of(&params),
@@ -82,12 +72,8 @@ pub fn softmax(
     }
     logits.at_least("softmax logits", rows * classes)?;
     probabilities.at_least("softmax probabilities", rows * classes)?;
-    let params = SoftmaxParams {
-        rows: size("rows", rows)?,
-        classes: size("classes", classes)?,
-        temperature,
-        pad: 0,
-    };
+    let params =
+        SoftmaxParams { rows: size("rows", rows)?, classes: size("classes", classes)?, temperature, pad: 0 };
     recorder.dispatch(
         "classify/softmax",
         bytemuck::bytes_of(&params),
@@ -104,17 +90,8 @@ mod tests {
     use crate::gpu::testing::{self, Level, fields};
     use crate::reference::classify::{self, CrossEntropy};
 
-    const SHAPES: [[usize; 2]; 9] = [
-        [1, 1],
-        [3, 63],
-        [2, 64],
-        [5, 65],
-        [2, 131],
-        [67, 10],
-        [0, 4],
-        [4, 1],
-        [131, 7],
-    ];
+    const SHAPES: [[usize; 2]; 9] =
+        [[1, 1], [3, 63], [2, 64], [5, 65], [2, 131], [67, 10], [0, 4], [4, 1], [131, 7]];
     const INVERSE_LABELLED: f32 = 0.25;
     const WEIGHT: f32 = 1.5;
 
@@ -125,48 +102,27 @@ mod tests {
     }
 
     fn labels([rows, classes]: [usize; 2]) -> Vec<i32> {
-        (0..rows)
-            .map(|i| i32::try_from(i % (classes + 2)).unwrap() - 1)
-            .collect()
+        (0..rows).map(|i| i32::try_from(i % (classes + 2)).unwrap() - 1).collect()
     }
 
     fn on_device(device: &Device, shape: [usize; 2], logits: &[f32], labels: &[i32]) -> [Vec<f32>; 2] {
-        let inputs = [
-            &Buffer::from_slice(device, "logits", logits),
-            &Buffer::from_slice(device, "labels", labels),
-        ];
-        let outputs = [
-            &testing::output(device, shape[0]),
-            &testing::output(device, logits.len()),
-        ];
-        testing::run(device, &hyper(), |r| {
-            cross_entropy(r, shape, WEIGHT, inputs, outputs)
-        });
+        let inputs =
+            [&Buffer::from_slice(device, "logits", logits), &Buffer::from_slice(device, "labels", labels)];
+        let outputs = [&testing::output(device, shape[0]), &testing::output(device, logits.len())];
+        testing::run(device, &hyper(), |r| cross_entropy(r, shape, WEIGHT, inputs, outputs));
         outputs.map(|buffer| testing::read_guarded(device, buffer))
     }
 
     fn expected(shape: [usize; 2], logits: &[f32], labels: &[i32]) -> [Vec<f64>; 2] {
         let (mut loss, mut d_logits) = (vec![0.0; shape[0]], vec![0.0; logits.len()]);
-        let scalars = CrossEntropy {
-            inverse_labelled: f64::from(INVERSE_LABELLED),
-            weight: f64::from(WEIGHT),
-        };
-        classify::cross_entropy(
-            shape,
-            &scalars,
-            &testing::wide(logits),
-            labels,
-            &mut loss,
-            &mut d_logits,
-        );
+        let scalars =
+            CrossEntropy { inverse_labelled: f64::from(INVERSE_LABELLED), weight: f64::from(WEIGHT) };
+        classify::cross_entropy(shape, &scalars, &testing::wide(logits), labels, &mut loss, &mut d_logits);
         [loss, d_logits]
     }
 
     fn logits([rows, classes]: [usize; 2]) -> Vec<f32> {
-        testing::values(1, rows * classes)
-            .iter()
-            .map(|v| v * 6.0)
-            .collect()
+        testing::values(1, rows * classes).iter().map(|v| v * 6.0).collect()
     }
 
     #[test]
@@ -219,10 +175,7 @@ mod tests {
         for bad in [f32::NAN, f32::INFINITY] {
             let [loss, d_logits] = on_device(device, [2, 3], &[0.0, bad, 1.0, 0.0, 1.0, 2.0], &[0, 0]);
             assert!(!loss[0].is_finite() && loss[1].is_finite(), "{bad}: {loss:?}");
-            assert!(
-                d_logits[..3].iter().any(|d| !d.is_finite()),
-                "{bad}: {d_logits:?}"
-            );
+            assert!(d_logits[..3].iter().any(|d| !d.is_finite()), "{bad}: {d_logits:?}");
         }
         let [loss, _] = on_device(device, [1, 2], &[f32::NEG_INFINITY; 2], &[0]);
         assert!(!loss[0].is_finite());
@@ -235,10 +188,8 @@ mod tests {
             let logits = logits(shape);
             let mut want = vec![0.0; logits.len()];
             classify::softmax(shape, 1.7, &testing::wide(&logits), &mut want);
-            let (input, output) = (
-                Buffer::from_slice(device, "logits", &logits),
-                testing::output(device, logits.len()),
-            );
+            let (input, output) =
+                (Buffer::from_slice(device, "logits", &logits), testing::output(device, logits.len()));
             testing::run(device, &[], |r| softmax(r, shape, 1.7, &input, &output));
             let got = testing::read_guarded(device, &output);
             testing::assert_close(&format!("{shape:?}"), &got, &want, Level::Accumulated(shape[1]));
@@ -249,10 +200,7 @@ mod tests {
     fn more_rows_than_workgroups_fold() {
         let Some(device) = testing::device() else { return };
         let shape = [65_537, 1];
-        let (input, output) = (
-            Buffer::zeroed(device, "logits", shape[0]),
-            testing::output(device, shape[0]),
-        );
+        let (input, output) = (Buffer::zeroed(device, "logits", shape[0]), testing::output(device, shape[0]));
         testing::run(device, &[], |r| softmax(r, shape, 1.0, &input, &output));
         assert!(testing::read_guarded(device, &output).iter().all(|p| *p == 1.0));
     }

@@ -7,34 +7,13 @@ use crate::{Error, Result};
 
 /// Sources of the family.
 pub const SOURCES: &[(&str, &str)] = &[
-    (
-        "contrast/column_lse",
-        include_str!("../../../shaders/contrast/column_lse.wgsl"),
-    ),
-    (
-        "contrast/correlation",
-        include_str!("../../../shaders/contrast/correlation.wgsl"),
-    ),
-    (
-        "contrast/info_nce",
-        include_str!("../../../shaders/contrast/info_nce.wgsl"),
-    ),
-    (
-        "contrast/nt_xent",
-        include_str!("../../../shaders/contrast/nt_xent.wgsl"),
-    ),
-    (
-        "contrast/row_lse",
-        include_str!("../../../shaders/contrast/row_lse.wgsl"),
-    ),
-    (
-        "contrast/symmetric",
-        include_str!("../../../shaders/contrast/symmetric.wgsl"),
-    ),
-    (
-        "contrast/variance",
-        include_str!("../../../shaders/contrast/variance.wgsl"),
-    ),
+    ("contrast/column_lse", include_str!("../../../shaders/contrast/column_lse.wgsl")),
+    ("contrast/correlation", include_str!("../../../shaders/contrast/correlation.wgsl")),
+    ("contrast/info_nce", include_str!("../../../shaders/contrast/info_nce.wgsl")),
+    ("contrast/nt_xent", include_str!("../../../shaders/contrast/nt_xent.wgsl")),
+    ("contrast/row_lse", include_str!("../../../shaders/contrast/row_lse.wgsl")),
+    ("contrast/symmetric", include_str!("../../../shaders/contrast/symmetric.wgsl")),
+    ("contrast/variance", include_str!("../../../shaders/contrast/variance.wgsl")),
 ];
 
 #[repr(C)]
@@ -114,11 +93,7 @@ pub fn nt_xent(
     s: &Buffer,
 ) -> Result<()> {
     if scalars.decoupled && half == 1 {
-        return Err(Error::shape(
-            "rows of a view for decoupled nt_xent",
-            "at least 2",
-            half,
-        ));
+        return Err(Error::shape("rows of a view for decoupled nt_xent", "at least 2", half));
     }
     let rows = 2 * half;
     loss.at_least("nt_xent loss", rows)?;
@@ -130,13 +105,7 @@ pub fn nt_xent(
         scale: scalars.scale,
         weight: scalars.weight,
     };
-    recorder.dispatch(
-        "contrast/nt_xent",
-        bytemuck::bytes_of(&params),
-        &[loss, s],
-        &[],
-        fold(rows, 1),
-    )
+    recorder.dispatch("contrast/nt_xent", bytemuck::bytes_of(&params), &[loss, s], &[], fold(rows, 1))
 }
 
 /// Records [`crate::reference::contrast::info_nce`]: q, key, `d_q` `[rows, columns]`, `loss[rows]`, in place
@@ -150,12 +119,7 @@ pub fn info_nce(
     [q, key]: [&Buffer; 2],
     [loss, d_q, s]: [&Buffer; 3],
 ) -> Result<()> {
-    let InfoNce {
-        rows,
-        columns,
-        negatives,
-        ..
-    } = *scalars;
+    let InfoNce { rows, columns, negatives, .. } = *scalars;
     for (what, buffer) in [("info_nce q", q), ("info_nce key", key), ("info_nce d_q", d_q)] {
         buffer.at_least(what, rows * columns)?;
     }
@@ -195,13 +159,7 @@ pub fn row_lse(recorder: &mut Recorder<'_>, shape: [usize; 2], s: &Buffer, lse: 
 /// [`Error::Shape`] if a buffer is too small, [`Error::Device`] if the shader is refused.
 pub fn column_lse(recorder: &mut Recorder<'_>, shape: [usize; 2], s: &Buffer, lse: &Buffer) -> Result<()> {
     lse.at_least("column_lse lse", shape[1])?;
-    log_sum_exp(
-        recorder,
-        "contrast/column_lse",
-        shape,
-        [s, lse],
-        fold(shape[1], 64),
-    )
+    log_sum_exp(recorder, "contrast/column_lse", shape, [s, lse], fold(shape[1], 64))
 }
 
 fn log_sum_exp(
@@ -212,11 +170,7 @@ fn log_sum_exp(
     workgroups: [u32; 3],
 ) -> Result<()> {
     s.at_least(kernel, rows * columns)?;
-    let params = LseParams {
-        rows: size("rows", rows)?,
-        columns: size("columns", columns)?,
-        pad: [0; 2],
-    };
+    let params = LseParams { rows: size("rows", rows)?, columns: size("columns", columns)?, pad: [0; 2] };
     recorder.dispatch(kernel, bytemuck::bytes_of(&params), &[s, lse], &[], workgroups)
 }
 
@@ -231,20 +185,13 @@ pub fn symmetric(
     [row_lse, column_lse]: [&Buffer; 2],
     [loss, s]: [&Buffer; 2],
 ) -> Result<()> {
-    for (what, buffer) in [
-        ("symmetric row_lse", row_lse),
-        ("symmetric column_lse", column_lse),
-        ("symmetric loss", loss),
-    ] {
+    for (what, buffer) in
+        [("symmetric row_lse", row_lse), ("symmetric column_lse", column_lse), ("symmetric loss", loss)]
+    {
         buffer.at_least(what, rows)?;
     }
     s.at_least("symmetric s", rows * rows)?;
-    let params = SymmetricParams {
-        rows: size("rows", rows)?,
-        scale,
-        weight,
-        pad: 0,
-    };
+    let params = SymmetricParams { rows: size("rows", rows)?, scale, weight, pad: 0 };
     recorder.dispatch(
         "contrast/symmetric",
         bytemuck::bytes_of(&params),
@@ -266,21 +213,12 @@ pub fn variance(
     z: &Buffer,
     [centred, loss, d_z]: [&Buffer; 3],
 ) -> Result<()> {
-    let Variance {
-        rows,
-        columns,
-        groups,
-        ..
-    } = *scalars;
+    let Variance { rows, columns, groups, .. } = *scalars;
     if groups == 0 || !rows.is_multiple_of(groups) || rows / groups < 2 {
         let expected = format!("{groups} equal groups of at least 2");
         return Err(Error::shape("rows for variance", expected, rows));
     }
-    for (what, buffer) in [
-        ("variance z", z),
-        ("variance centred", centred),
-        ("variance d_z", d_z),
-    ] {
+    for (what, buffer) in [("variance z", z), ("variance centred", centred), ("variance d_z", d_z)] {
         buffer.at_least(what, rows * columns)?;
     }
     loss.at_least("variance loss", groups * columns)?;
@@ -324,13 +262,7 @@ pub fn correlation(
         weight: scalars.weight,
         pad: [0; 3],
     };
-    recorder.dispatch(
-        "contrast/correlation",
-        bytemuck::bytes_of(&params),
-        &[loss, c],
-        &[],
-        fold(width, 1),
-    )
+    recorder.dispatch("contrast/correlation", bytemuck::bytes_of(&params), &[loss, c], &[], fold(width, 1))
 }
 
 #[cfg(test)]
@@ -344,11 +276,7 @@ mod tests {
 
     // The scalars are powers of two and so the same in both precisions.
     fn pairs<T: Real>(decoupled: bool) -> NtXent<T> {
-        NtXent {
-            decoupled,
-            scale: T::of(0.25),
-            weight: T::of(2.0),
-        }
+        NtXent { decoupled, scale: T::of(0.25), weight: T::of(2.0) }
     }
 
     fn queue<T: Real>([rows, columns, negatives]: [usize; 3]) -> InfoNce<T> {
@@ -461,10 +389,7 @@ mod tests {
             let mut s = [0.0; 16];
             s[1] = bad;
             let [loss, d_s] = nt_xent_on(device, 2, false, &s);
-            assert!(
-                !loss[0].is_finite() && loss[1..].iter().all(|l| l.is_finite()),
-                "{bad}: {loss:?}"
-            );
+            assert!(!loss[0].is_finite() && loss[1..].iter().all(|l| l.is_finite()), "{bad}: {loss:?}");
             assert!(d_s[..4].iter().any(|d| !d.is_finite()), "{bad}: {d_s:?}");
         }
         let [loss, d_s] = nt_xent_on(device, 2, false, &[80.0; 16]);
@@ -474,10 +399,7 @@ mod tests {
 
     fn info_nce_on(device: &Device, shape: [usize; 3], q: &[f32], key: &[f32], s: &[f32]) -> [Vec<f32>; 3] {
         let inputs = [q, key].map(|values| Buffer::from_slice(device, "input", values));
-        let (loss, d_q) = (
-            testing::output(device, shape[0]),
-            testing::output(device, q.len()),
-        );
+        let (loss, d_q) = (testing::output(device, shape[0]), testing::output(device, q.len()));
         let s = testing::in_place(device, s);
         testing::run(device, &[], |r| {
             info_nce(r, &queue(shape), [&inputs[0], &inputs[1]], [&loss, &d_q, &s])
@@ -488,31 +410,13 @@ mod tests {
     #[test]
     fn info_nce_matches_the_reference() {
         let Some(device) = testing::device() else { return };
-        let shapes = [
-            [1, 1, 1],
-            [4, 63, 64],
-            [2, 64, 65],
-            [7, 65, 131],
-            [66, 8, 63],
-            [0, 3, 5],
-            [131, 3, 7],
-        ];
+        let shapes = [[1, 1, 1], [4, 63, 64], [2, 64, 65], [7, 65, 131], [66, 8, 63], [0, 3, 5], [131, 3, 7]];
         for shape @ [rows, columns, negatives] in shapes {
-            let (q, key) = (
-                testing::values(2, rows * columns),
-                testing::values(3, rows * columns),
-            );
+            let (q, key) = (testing::values(2, rows * columns), testing::values(3, rows * columns));
             let s = similarities(4, rows * negatives);
             let mut want = [vec![0.0; rows], vec![0.0; q.len()], testing::wide(&s)];
             let [loss, d_q, d_s] = &mut want;
-            contrast::info_nce(
-                &queue(shape),
-                &testing::wide(&q),
-                &testing::wide(&key),
-                loss,
-                d_q,
-                d_s,
-            );
+            contrast::info_nce(&queue(shape), &testing::wide(&q), &testing::wide(&key), loss, d_q, d_s);
             let got = info_nce_on(device, shape, &q, &key, &s);
             assert_all(&format!("{shape:?}"), &got, &want, columns.max(negatives));
             if rows > 1 {
@@ -529,10 +433,7 @@ mod tests {
         for bad in [f32::NAN, f32::INFINITY] {
             let [loss, d_q, d_s] =
                 info_nce_on(device, [2, 1, 2], &[0.5; 2], &[0.5; 2], &[bad, 0.0, 0.0, 0.0]);
-            assert!(
-                !loss[0].is_finite() && loss[1].is_finite() && d_q[1].is_finite(),
-                "{bad}: {loss:?}"
-            );
+            assert!(!loss[0].is_finite() && loss[1].is_finite() && d_q[1].is_finite(), "{bad}: {loss:?}");
             assert!(d_s[..2].iter().any(|d| !d.is_finite()), "{bad}: {d_s:?}");
             let [loss, ..] = info_nce_on(device, [1, 1, 2], &[bad], &[1.0], &[0.0, 0.0]);
             assert!(!loss[0].is_finite());
@@ -556,12 +457,7 @@ mod tests {
         let Some(device) = testing::device() else { return };
         for rows in SIZES {
             let s = similarities(5, rows * rows);
-            let mut want = [
-                vec![0.0; rows],
-                vec![0.0; rows],
-                vec![0.0; rows],
-                testing::wide(&s),
-            ];
+            let mut want = [vec![0.0; rows], vec![0.0; rows], vec![0.0; rows], testing::wide(&s)];
             let [by_row, by_column, loss, d_s] = &mut want;
             contrast::row_lse([rows, rows], d_s, by_row);
             contrast::column_lse([rows, rows], d_s, by_column);
@@ -595,12 +491,7 @@ mod tests {
                 row_lse(r, shape, &input, &by_row)?;
                 column_lse(r, shape, &input, &by_column)
             });
-            assert_all(
-                &format!("{shape:?}"),
-                &read(device, [&by_row, &by_column]),
-                &want,
-                rows.max(columns),
-            );
+            assert_all(&format!("{shape:?}"), &read(device, [&by_row, &by_column]), &want, rows.max(columns));
         }
     }
 
@@ -612,53 +503,31 @@ mod tests {
             s[1] = bad;
             let [by_row, by_column, loss, d_s] = symmetric_on(device, 3, &s);
             assert!(!by_row[0].is_finite() && !by_column[1].is_finite(), "{bad}");
-            assert!(
-                loss[..2].iter().all(|l| !l.is_finite()) && loss[2].is_finite(),
-                "{bad}: {loss:?}"
-            );
+            assert!(loss[..2].iter().all(|l| !l.is_finite()) && loss[2].is_finite(), "{bad}: {loss:?}");
             assert!(!d_s[1].is_finite(), "{bad}: {d_s:?}");
         }
         let [_, _, loss, _] = symmetric_on(device, 3, &[-80.0; 9]);
-        assert!(
-            loss.iter().all(|l| (l - 0.5 * 3.0_f32.ln()).abs() < 1e-5),
-            "{loss:?}"
-        );
+        assert!(loss.iter().all(|l| (l - 0.5 * 3.0_f32.ln()).abs() < 1e-5), "{loss:?}");
     }
 
     fn variance_on(device: &Device, shape: [usize; 3], z: &[f32], before: &[f32]) -> [Vec<f32>; 3] {
         let input = Buffer::from_slice(device, "z", z);
-        let (centred, loss) = (
-            testing::output(device, z.len()),
-            testing::output(device, shape[1] * shape[2]),
-        );
+        let (centred, loss) =
+            (testing::output(device, z.len()), testing::output(device, shape[1] * shape[2]));
         let d_z = testing::in_place(device, before);
-        testing::run(device, &[], |r| {
-            variance(r, &spread(shape), &input, [&centred, &loss, &d_z])
-        });
+        testing::run(device, &[], |r| variance(r, &spread(shape), &input, [&centred, &loss, &d_z]));
         read(device, [&centred, &loss, &d_z])
     }
 
     #[test]
     fn variance_matches_the_reference() {
         let Some(device) = testing::device() else { return };
-        let shapes = [
-            [2, 1, 1],
-            [4, 63, 2],
-            [6, 64, 2],
-            [64, 65, 1],
-            [130, 7, 2],
-            [6, 131, 3],
-            [4, 0, 2],
-        ];
+        let shapes = [[2, 1, 1], [4, 63, 2], [6, 64, 2], [64, 65, 1], [130, 7, 2], [6, 131, 3], [4, 0, 2]];
         for shape @ [rows, columns, groups] in shapes {
             let mut z = testing::values(8, rows * columns);
             z.iter_mut().step_by(2).for_each(|v| *v *= 0.25);
             let before = testing::values(9, z.len());
-            let mut want = [
-                vec![0.0; z.len()],
-                vec![0.0; groups * columns],
-                testing::wide(&before),
-            ];
+            let mut want = [vec![0.0; z.len()], vec![0.0; groups * columns], testing::wide(&before)];
             let [centred, loss, d_z] = &mut want;
             contrast::variance(&spread(shape), &testing::wide(&z), centred, loss, d_z);
             let got = variance_on(device, shape, &z, &before);

@@ -7,15 +7,9 @@ use crate::{Error, Result};
 
 /// Sources of the family.
 pub const SOURCES: &[(&str, &str)] = &[
-    (
-        "distill/cosine",
-        include_str!("../../../shaders/distill/cosine.wgsl"),
-    ),
+    ("distill/cosine", include_str!("../../../shaders/distill/cosine.wgsl")),
     ("distill/mse", include_str!("../../../shaders/distill/mse.wgsl")),
-    (
-        "distill/soft_label",
-        include_str!("../../../shaders/distill/soft_label.wgsl"),
-    ),
+    ("distill/soft_label", include_str!("../../../shaders/distill/soft_label.wgsl")),
 ];
 
 #[repr(C)]
@@ -71,13 +65,7 @@ pub fn soft_label(
     [logits, teacher_logits]: [&Buffer; 2],
     [loss, d_logits]: [&Buffer; 2],
 ) -> Result<()> {
-    let SoftLabel {
-        rows,
-        classes,
-        teacher_classes,
-        known,
-        ..
-    } = *scalars;
+    let SoftLabel { rows, classes, teacher_classes, known, .. } = *scalars;
     if known > classes.min(teacher_classes) {
         let most = format!("at most {}", classes.min(teacher_classes));
         return Err(Error::shape("soft_label known classes", most, known));
@@ -132,13 +120,7 @@ pub fn cosine(
         eps: scalars.eps,
         pad: [0; 3],
     };
-    recorder.dispatch(
-        "distill/cosine",
-        bytemuck::bytes_of(&params),
-        &[p, z, loss, d_p],
-        &[],
-        fold(rows, 1),
-    )
+    recorder.dispatch("distill/cosine", bytemuck::bytes_of(&params), &[p, z, loss, d_p], &[], fold(rows, 1))
 }
 
 /// Records [`crate::reference::distill::mse`]: r, o, `d_r` `[rows, columns]`, `loss[rows]`; r and o may be one buffer.
@@ -166,13 +148,7 @@ pub fn mse(
         weight: scalars.weight,
         pad: 0,
     };
-    recorder.dispatch(
-        "distill/mse",
-        bytemuck::bytes_of(&params),
-        &[r, o, loss, d_r],
-        &[],
-        fold(rows, 1),
-    )
+    recorder.dispatch("distill/mse", bytemuck::bytes_of(&params), &[r, o, loss, d_r], &[], fold(rows, 1))
 }
 
 #[cfg(test)]
@@ -182,16 +158,7 @@ mod tests {
     use crate::gpu::testing::{self, Level, fields};
     use crate::reference::{Real, distill};
 
-    const SHAPES: [[usize; 2]; 8] = [
-        [1, 1],
-        [3, 63],
-        [2, 64],
-        [5, 65],
-        [2, 131],
-        [67, 10],
-        [0, 4],
-        [131, 7],
-    ];
+    const SHAPES: [[usize; 2]; 8] = [[1, 1], [3, 63], [2, 64], [5, 65], [2, 131], [67, 10], [0, 4], [131, 7]];
 
     /// Runs a kernel of two inputs over garbage or, to be added to, over `d`; gives the loss and the gradient.
     fn on_device(
@@ -202,10 +169,7 @@ mod tests {
         record: impl FnOnce(&mut Recorder<'_>, [&Buffer; 2], [&Buffer; 2]) -> Result<()>,
     ) -> [Vec<f32>; 2] {
         let inputs = inputs.map(|values| (values.len(), Buffer::from_slice(device, "input", values)));
-        let d = d.map_or_else(
-            || testing::output(device, inputs[0].0),
-            |d| testing::in_place(device, d),
-        );
+        let d = d.map_or_else(|| testing::output(device, inputs[0].0), |d| testing::in_place(device, d));
         let loss = testing::output(device, rows);
         let [left, right] = &inputs;
         testing::run(device, &[], |r| record(r, [&left.1, &right.1], [&loss, &d]));
@@ -275,23 +239,17 @@ mod tests {
         for shape in SHAPES {
             for overwrite in [false, true] {
                 let (on_gpu, wide) = (soft::<f32>(shape, overwrite), soft::<f64>(shape, overwrite));
-                let logits: Vec<_> = testing::values(1, shape[0] * wide.classes)
-                    .iter()
-                    .map(|v| v * 6.0)
-                    .collect();
+                let logits: Vec<_> =
+                    testing::values(1, shape[0] * wide.classes).iter().map(|v| v * 6.0).collect();
                 let teacher = testing::values(2, shape[0] * wide.teacher_classes);
                 let before = testing::values(3, logits.len());
                 let mut want = [vec![0.0; shape[0]], testing::wide(&before)];
                 let [loss, d] = &mut want;
                 distill::soft_label(&wide, &testing::wide(&logits), &testing::wide(&teacher), loss, d);
                 let kept = (!overwrite).then_some(&before[..]);
-                let got = on_device(
-                    device,
-                    shape[0],
-                    [&logits, &teacher],
-                    kept,
-                    |r, inputs, outputs| soft_label(r, &on_gpu, inputs, outputs),
-                );
+                let got = on_device(device, shape[0], [&logits, &teacher], kept, |r, inputs, outputs| {
+                    soft_label(r, &on_gpu, inputs, outputs)
+                });
                 assert_both(&format!("{shape:?} {overwrite}"), &got, &want, shape[1]);
             }
         }
@@ -306,17 +264,9 @@ mod tests {
             })
         };
         let (loss, d) = (vec![0.25 * 160.0], vec![0.5, -0.5, 0.0, 0.0, 0.0]);
-        assert_both(
-            "extremes",
-            &run([80.0, -80.0, 0.0, 0.0, 0.0], [-80.0, 80.0, 0.0]),
-            &[loss, d],
-            2,
-        );
+        assert_both("extremes", &run([80.0, -80.0, 0.0, 0.0, 0.0], [-80.0, 80.0, 0.0]), &[loss, d], 2);
         for bad in [f32::NAN, f32::INFINITY] {
-            let results = [
-                run([0.0, bad, 0.0, 0.0, 0.0], [0.0; 3]),
-                run([0.0; 5], [bad, 0.0, 0.0]),
-            ];
+            let results = [run([0.0, bad, 0.0, 0.0, 0.0], [0.0; 3]), run([0.0; 5], [bad, 0.0, 0.0])];
             for [loss, d] in results {
                 assert!(
                     !loss[0].is_finite() && d[..2].iter().any(|d| !d.is_finite()),
@@ -331,17 +281,9 @@ mod tests {
         let Some(device) = testing::device() else { return };
         for shape in SHAPES {
             let len = shape[0] * shape[1];
-            let (p, z, before) = (
-                testing::values(4, len),
-                testing::values(5, len),
-                testing::values(6, len),
-            );
+            let (p, z, before) = (testing::values(4, len), testing::values(5, len), testing::values(6, len));
             // In one dimension the gradient is 0 but for rounding, which only shows beside another value.
-            for accumulate in if shape[1] == 1 {
-                &[true][..]
-            } else {
-                &[false, true]
-            } {
+            for accumulate in if shape[1] == 1 { &[true][..] } else { &[false, true] } {
                 let mut want = [vec![0.0; shape[0]], testing::wide(&before)];
                 let [loss, d] = &mut want;
                 let wide = line(shape[0] / 2, *accumulate);
@@ -361,14 +303,7 @@ mod tests {
         let (p, z) = (testing::values(4, 20), testing::values(5, 20));
         let mut want = [vec![0.0; 4], vec![0.0; 20]];
         let [loss, d] = &mut want;
-        distill::cosine(
-            [4, 5],
-            &line(0, false),
-            &testing::wide(&p),
-            &testing::wide(&z),
-            loss,
-            d,
-        );
+        distill::cosine([4, 5], &line(0, false), &testing::wide(&p), &testing::wide(&z), loss, d);
         let [_, got] = on_device(device, 4, [&z, &p], None, |r, inputs, outputs| {
             cosine(r, [4, 5], &line(0, false), inputs, outputs)
         });
@@ -383,19 +318,12 @@ mod tests {
     fn cosine_of_zero_vectors_is_finite_and_poison_is_never_quiet() {
         let Some(device) = testing::device() else { return };
         let run = |p: [f32; 4]| {
-            on_device(
-                device,
-                2,
-                [&p, &[3.0, 4.0, 0.0, 0.0]],
-                None,
-                |r, inputs, outputs| cosine(r, [2, 2], &line(0, false), inputs, outputs),
-            )
+            on_device(device, 2, [&p, &[3.0, 4.0, 0.0, 0.0]], None, |r, inputs, outputs| {
+                cosine(r, [2, 2], &line(0, false), inputs, outputs)
+            })
         };
         let [loss, d] = run([0.0, 1e-40, 1.0, 2.0]);
-        assert!(
-            loss == [0.5, 0.5] && d.iter().all(|d| d.is_finite()),
-            "{loss:?} {d:?}"
-        );
+        assert!(loss == [0.5, 0.5] && d.iter().all(|d| d.is_finite()), "{loss:?} {d:?}");
         for bad in [f32::NAN, f32::INFINITY] {
             let [loss, d] = run([bad, 1.0, 1.0, 2.0]);
             assert!(!loss[0].is_finite() && loss[1] == 0.5, "{bad}: {loss:?}");
@@ -408,23 +336,13 @@ mod tests {
         let Some(device) = testing::device() else { return };
         for shape in SHAPES {
             let len = shape[0] * shape[1];
-            let (mine, other, before) = (
-                testing::values(7, len),
-                testing::values(8, len),
-                testing::values(9, len),
-            );
+            let (mine, other, before) =
+                (testing::values(7, len), testing::values(8, len), testing::values(9, len));
             for accumulate in [false, true] {
                 let mut want = [vec![0.0; shape[0]], testing::wide(&before)];
                 let [loss, d] = &mut want;
                 let wide = squares(shape[0] / 2, accumulate);
-                distill::mse(
-                    shape,
-                    &wide,
-                    &testing::wide(&mine),
-                    &testing::wide(&other),
-                    loss,
-                    d,
-                );
+                distill::mse(shape, &wide, &testing::wide(&mine), &testing::wide(&other), loss, d);
                 let kept = accumulate.then_some(&before[..]);
                 let got = on_device(device, shape[0], [&mine, &other], kept, |r, inputs, outputs| {
                     mse(r, shape, &squares(shape[0] / 2, accumulate), inputs, outputs)
@@ -446,10 +364,7 @@ mod tests {
         let small = &Buffer::zeroed(device, "small", 3);
         let mut recorder = Recorder::new(device, 1);
         let pair = [small, small];
-        let wide = SoftLabel {
-            known: 9,
-            ..soft([1, 2], true)
-        };
+        let wide = SoftLabel { known: 9, ..soft([1, 2], true) };
         let refused = [
             soft_label(&mut recorder, &wide, pair, pair),
             soft_label(&mut recorder, &soft([2, 2], true), pair, pair),

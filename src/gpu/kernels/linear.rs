@@ -8,10 +8,7 @@ use crate::reference::linear::Layout;
 /// Sources of the family.
 pub const SOURCES: &[(&str, &str)] = &[
     ("linear/gemm", include_str!("../../../shaders/linear/gemm.wgsl")),
-    (
-        "linear/gemm_plain",
-        include_str!("../../../shaders/linear/gemm_plain.wgsl"),
-    ),
+    ("linear/gemm_plain", include_str!("../../../shaders/linear/gemm_plain.wgsl")),
 ];
 
 /// `Params` of both kernels.
@@ -113,30 +110,15 @@ impl Gemm<'_> {
         let params = self.params()?;
         let [bias, residual, mask] = optional.map(|(buffer, _)| buffer.unwrap_or(self.a.0));
         let buffers = [self.a.0, self.b.0, bias, residual, mask, self.y.0];
-        recorder.dispatch(
-            kernel,
-            bytemuck::bytes_of(&params),
-            &buffers,
-            constants,
-            workgroups,
-        )
+        recorder.dispatch(kernel, bytemuck::bytes_of(&params), &buffers, constants, workgroups)
     }
 
     fn params(&self) -> Result<Params> {
-        let [m, n, k] = [
-            size("m", self.shape[0])?,
-            size("n", self.shape[1])?,
-            size("k", self.shape[2])?,
-        ];
+        let [m, n, k] = [size("m", self.shape[0])?, size("n", self.shape[1])?, size("k", self.shape[2])?];
         let (a_row, a_column) = if self.layout == Layout::Tn { (1, m) } else { (k, 1) };
         let (b_row, b_column) = if self.layout == Layout::Nt { (1, k) } else { (n, 1) };
-        let flags = [
-            self.bias.is_some(),
-            self.residual.is_some(),
-            self.relu,
-            self.mask.is_some(),
-            self.accumulate,
-        ];
+        let flags =
+            [self.bias.is_some(), self.residual.is_some(), self.relu, self.mask.is_some(), self.accumulate];
         Ok(Params {
             m,
             n,
@@ -210,28 +192,13 @@ mod tests {
             accumulate: full,
         };
         let mut want = testing::wide(&case.y);
-        gemm(
-            layout,
-            shape,
-            &testing::wide(&case.a),
-            &testing::wide(&case.b),
-            &mut want,
-            &epilogue,
-        );
+        gemm(layout, shape, &testing::wide(&case.a), &testing::wide(&case.b), &mut want, &epilogue);
         [false, true].map(|plain| {
             let up = |v: &[f32]| Buffer::from_slice(device, "input", v);
-            let (a, b, bias, extra, mask) = (
-                up(&case.a),
-                up(&case.b),
-                up(&case.bias),
-                up(&case.extra),
-                up(&case.mask),
-            );
-            let y = if full {
-                testing::in_place(device, &case.y)
-            } else {
-                testing::output(device, case.y.len())
-            };
+            let (a, b, bias, extra, mask) =
+                (up(&case.a), up(&case.b), up(&case.bias), up(&case.extra), up(&case.mask));
+            let y =
+                if full { testing::in_place(device, &case.y) } else { testing::output(device, case.y.len()) };
             let op = Gemm {
                 layout,
                 shape,
@@ -245,11 +212,7 @@ mod tests {
                 mask: full.then_some(&mask),
                 accumulate: full,
             };
-            testing::run(
-                device,
-                &[],
-                |r| if plain { op.record_plain(r) } else { op.record(r) },
-            );
+            testing::run(device, &[], |r| if plain { op.record_plain(r) } else { op.record(r) });
             (testing::read_guarded(device, &y), want.clone())
         })
     }
@@ -339,9 +302,6 @@ mod tests {
             accumulate: false,
         };
         let mut recorder = Recorder::new(device, 1);
-        assert!(matches!(
-            op.record(&mut recorder),
-            Err(crate::Error::Shape { .. })
-        ));
+        assert!(matches!(op.record(&mut recorder), Err(crate::Error::Shape { .. })));
     }
 }

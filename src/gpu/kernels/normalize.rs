@@ -7,38 +7,17 @@ use crate::reference::normalize::{BatchNorm, BatchShape, LayerNorm};
 
 /// Sources of the family.
 pub const SOURCES: &[(&str, &str)] = &[
-    (
-        "normalize/batch_norm_backward",
-        include_str!("../../../shaders/normalize/batch_norm_backward.wgsl"),
-    ),
-    (
-        "normalize/batch_norm_forward",
-        include_str!("../../../shaders/normalize/batch_norm_forward.wgsl"),
-    ),
-    (
-        "normalize/batch_norm_inference",
-        include_str!("../../../shaders/normalize/batch_norm_inference.wgsl"),
-    ),
-    (
-        "normalize/l2_backward",
-        include_str!("../../../shaders/normalize/l2_backward.wgsl"),
-    ),
-    (
-        "normalize/l2_forward",
-        include_str!("../../../shaders/normalize/l2_forward.wgsl"),
-    ),
-    (
-        "normalize/layer_norm_backward",
-        include_str!("../../../shaders/normalize/layer_norm_backward.wgsl"),
-    ),
+    ("normalize/batch_norm_backward", include_str!("../../../shaders/normalize/batch_norm_backward.wgsl")),
+    ("normalize/batch_norm_forward", include_str!("../../../shaders/normalize/batch_norm_forward.wgsl")),
+    ("normalize/batch_norm_inference", include_str!("../../../shaders/normalize/batch_norm_inference.wgsl")),
+    ("normalize/l2_backward", include_str!("../../../shaders/normalize/l2_backward.wgsl")),
+    ("normalize/l2_forward", include_str!("../../../shaders/normalize/l2_forward.wgsl")),
+    ("normalize/layer_norm_backward", include_str!("../../../shaders/normalize/layer_norm_backward.wgsl")),
     (
         "normalize/layer_norm_backward_affine",
         include_str!("../../../shaders/normalize/layer_norm_backward_affine.wgsl"),
     ),
-    (
-        "normalize/layer_norm_forward",
-        include_str!("../../../shaders/normalize/layer_norm_forward.wgsl"),
-    ),
+    ("normalize/layer_norm_forward", include_str!("../../../shaders/normalize/layer_norm_forward.wgsl")),
 ];
 
 const RELU: u32 = 1;
@@ -88,18 +67,11 @@ fn batch_params(
 
 fn row_params([rows, columns]: [usize; 2], flags: u32, eps: f32) -> Result<RowParams> {
     size("elements", rows * columns)?;
-    Ok(RowParams {
-        rows: size("rows", rows)?,
-        columns: size("columns", columns)?,
-        flags,
-        eps,
-    })
+    Ok(RowParams { rows: size("rows", rows)?, columns: size("columns", columns)?, flags, eps })
 }
 
 fn all_at_least(kernel: &str, buffers: &[(&str, &Buffer, usize)]) -> Result<()> {
-    buffers
-        .iter()
-        .try_for_each(|(name, buffer, len)| buffer.at_least(&format!("{kernel} {name}"), *len))
+    buffers.iter().try_for_each(|(name, buffer, len)| buffer.at_least(&format!("{kernel} {name}"), *len))
 }
 
 /// Records batch norm in training; `stats` `[groups, 2, F]`, `running` is `[mean, var]`, in place.
@@ -319,11 +291,7 @@ pub fn l2_forward(
     y: &Buffer,
     norm: &Buffer,
 ) -> Result<()> {
-    let buffers = [
-        ("x", x, rows * columns),
-        ("y", y, rows * columns),
-        ("norm", norm, rows),
-    ];
+    let buffers = [("x", x, rows * columns), ("y", y, rows * columns), ("norm", norm, rows)];
     all_at_least("l2_forward", &buffers)?;
     let params = row_params([rows, columns], 0, eps)?;
     recorder.dispatch(

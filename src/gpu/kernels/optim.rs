@@ -85,9 +85,7 @@ fn dispatch<P: bytemuck::NoUninit>(
 }
 
 fn all_at_least(kernel: &str, len: usize, tensors: &[(&str, &Buffer)]) -> Result<()> {
-    tensors
-        .iter()
-        .try_for_each(|(name, buffer)| buffer.at_least(&format!("{kernel} {name}"), len))
+    tensors.iter().try_for_each(|(name, buffer)| buffer.at_least(&format!("{kernel} {name}"), len))
 }
 
 /// Records a step of momentum SGD on the first `len` elements; `state` is `[weight, velocity]`.
@@ -129,12 +127,7 @@ pub fn adamw(
     grad: &Buffer,
     [weight, moment1, moment2]: [&Buffer; 3],
 ) -> Result<()> {
-    let tensors = [
-        ("grad", grad),
-        ("weight", weight),
-        ("moment1", moment1),
-        ("moment2", moment2),
-    ];
+    let tensors = [("grad", grad), ("weight", weight), ("moment1", moment1), ("moment2", moment2)];
     all_at_least("adamw", len, &tensors)?;
     let params = AdamWParams {
         len: size("len", len)?,
@@ -163,11 +156,7 @@ pub fn lars(
     (norms, slots): (&Buffer, [usize; 2]),
     [weight, velocity]: [&Buffer; 2],
 ) -> Result<()> {
-    all_at_least(
-        "lars",
-        len,
-        &[("grad", grad), ("weight", weight), ("velocity", velocity)],
-    )?;
+    all_at_least("lars", len, &[("grad", grad), ("weight", weight), ("velocity", velocity)])?;
     norms.at_least("lars norms", slots[0].max(slots[1]) + 1)?;
     let params = LarsParams {
         len: size("len", len)?,
@@ -183,13 +172,7 @@ pub fn lars(
         _pad0: 0,
         _pad1: 0,
     };
-    dispatch(
-        recorder,
-        "optim/lars",
-        &params,
-        len,
-        &[grad, norms, weight, velocity],
-    )
+    dispatch(recorder, "optim/lars", &params, len, &[grad, norms, weight, velocity])
 }
 
 /// Records `momentum = τ momentum + (1 - τ) online` on the first `len` elements, τ from `hyper.momentum_decay`.
@@ -198,12 +181,7 @@ pub fn lars(
 /// As [`sgd`].
 pub fn ema(recorder: &mut Recorder<'_>, len: usize, online: &Buffer, momentum: &Buffer) -> Result<()> {
     all_at_least("ema", len, &[("online", online), ("momentum", momentum)])?;
-    let params = EmaParams {
-        len: size("len", len)?,
-        _pad0: 0,
-        _pad1: 0,
-        _pad2: 0,
-    };
+    let params = EmaParams { len: size("len", len)?, _pad0: 0, _pad1: 0, _pad2: 0 };
     dispatch(recorder, "optim/ema", &params, len, &[online, momentum])
 }
 
@@ -216,23 +194,11 @@ mod tests {
 
     const LENGTHS: [usize; 7] = [0, 1, 63, 64, 65, 131, 1021];
 
-    const SGD: Sgd<f32> = Sgd {
-        momentum: 0.875,
-        weight_decay: 0.0625,
-    };
-    const ADAMW: AdamW<f32> = AdamW {
-        beta1: 0.875,
-        beta2: 0.984_375,
-        eps: 0.000_015_258_789,
-        weight_decay: 0.0625,
-    };
-    const LARS: Lars<f32> = Lars {
-        trust: 0.125,
-        momentum: 0.875,
-        weight_decay: 0.0625,
-        eps: 1e-8,
-        clip: true,
-    };
+    const SGD: Sgd<f32> = Sgd { momentum: 0.875, weight_decay: 0.0625 };
+    const ADAMW: AdamW<f32> =
+        AdamW { beta1: 0.875, beta2: 0.984_375, eps: 0.000_015_258_789, weight_decay: 0.0625 };
+    const LARS: Lars<f32> =
+        Lars { trust: 0.125, momentum: 0.875, weight_decay: 0.0625, eps: 1e-8, clip: true };
 
     fn hyper() -> Hyper {
         Hyper {
@@ -248,13 +214,7 @@ mod tests {
     fn wide_lars(l: &Lars<f32>) -> Lars<f64> {
         let [trust, momentum, weight_decay, eps] =
             [l.trust, l.momentum, l.weight_decay, l.eps].map(f64::from);
-        Lars {
-            trust,
-            momentum,
-            weight_decay,
-            eps,
-            clip: l.clip,
-        }
+        Lars { trust, momentum, weight_decay, eps, clip: l.clip }
     }
 
     /// Runs three steps on gradients and state of `len` values; returns each state tensor as `(got, want)`.
@@ -266,27 +226,17 @@ mod tests {
     ) -> Vec<(Vec<f32>, Vec<f64>)> {
         let start: [Vec<f32>; N] = std::array::from_fn(|i| {
             let values = testing::values(i as u64, len);
-            if i == 2 {
-                values.iter().map(|v| v * v).collect()
-            } else {
-                values
-            }
+            if i == 2 { values.iter().map(|v| v * v).collect() } else { values }
         });
         let buffers = start.each_ref().map(|values| testing::in_place(device, values));
         let mut want = start.map(|values| testing::wide(&values));
         for t in 0..3 {
             let grad = testing::values(10 + t, len);
             let input = Buffer::from_slice(device, "grad", &grad);
-            testing::run(device, hyper().as_ref(), |r| {
-                record(r, &input, buffers.each_ref())
-            });
+            testing::run(device, hyper().as_ref(), |r| record(r, &input, buffers.each_ref()));
             define(&testing::wide(&grad), want.each_mut().map(|v| &mut v[..]));
         }
-        buffers
-            .iter()
-            .map(|buffer| testing::read_guarded(device, buffer))
-            .zip(want)
-            .collect()
+        buffers.iter().map(|buffer| testing::read_guarded(device, buffer)).zip(want).collect()
     }
 
     fn assert_steps(what: &str, states: &[(Vec<f32>, Vec<f64>)]) {
@@ -316,16 +266,10 @@ mod tests {
     #[test]
     fn sgd_matches_the_reference_and_the_wrong_rate_is_seen() {
         let Some(device) = testing::device() else { return };
-        let settings = Sgd {
-            momentum: 0.875,
-            weight_decay: 0.0625,
-        };
+        let settings = Sgd { momentum: 0.875, weight_decay: 0.0625 };
         for len in LENGTHS {
             for (classifier, rate) in [(false, 1.0), (true, 0.5)] {
-                let chosen = Rate {
-                    classifier,
-                    scale: 2.0,
-                };
+                let chosen = Rate { classifier, scale: 2.0 };
                 let run = |rate| {
                     steps(
                         device,
@@ -348,16 +292,8 @@ mod tests {
         let Some(device) = testing::device() else { return };
         let [beta1, beta2, eps, weight_decay] =
             [ADAMW.beta1, ADAMW.beta2, ADAMW.eps, ADAMW.weight_decay].map(f64::from);
-        let settings = AdamW {
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-        };
-        let rate = Rate {
-            classifier: true,
-            scale: 1.0,
-        };
+        let settings = AdamW { beta1, beta2, eps, weight_decay };
+        let rate = Rate { classifier: true, scale: 1.0 };
         for len in LENGTHS {
             let states = steps(
                 device,
@@ -372,10 +308,7 @@ mod tests {
     #[test]
     fn lars_matches_the_reference_clipped_or_not_and_with_zero_norms() {
         let Some(device) = testing::device() else { return };
-        let rate = Rate {
-            classifier: false,
-            scale: 1.0,
-        };
+        let rate = Rate { classifier: false, scale: 1.0 };
         for len in LENGTHS {
             for (sums, clip) in [
                 ([4.0_f32, 9.0], true),
@@ -417,10 +350,7 @@ mod tests {
     #[test]
     fn poison_in_a_gradient_stays_visible_in_the_weight() {
         let Some(device) = testing::device() else { return };
-        let rate = Rate {
-            classifier: false,
-            scale: 1.0,
-        };
+        let rate = Rate { classifier: false, scale: 1.0 };
         for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let grad = Buffer::from_slice(device, "grad", &[0.5, poison]);
             let norms = Buffer::from_slice(device, "norms", &[1.0, poison.abs()]);
@@ -429,15 +359,7 @@ mod tests {
             testing::run(device, hyper().as_ref(), |r| {
                 sgd(r, 2, rate, &SGD, &grad, [&weights[0], &state[0]])?;
                 adamw(r, 2, rate, &ADAMW, &grad, [&weights[1], &state[1], &state[2]])?;
-                lars(
-                    r,
-                    2,
-                    rate,
-                    &LARS,
-                    &grad,
-                    (&norms, [0, 1]),
-                    [&weights[2], &state[3]],
-                )?;
+                lars(r, 2, rate, &LARS, &grad, (&norms, [0, 1]), [&weights[2], &state[3]])?;
                 ema(r, 2, &grad, &weights[3])
             });
             for (kernel, weight) in ["sgd", "adamw", "lars", "ema"].iter().zip(&weights) {
@@ -450,37 +372,15 @@ mod tests {
     #[test]
     fn a_buffer_that_is_too_small_is_refused() {
         let Some(device) = testing::device() else { return };
-        let (small, large) = (
-            Buffer::zeroed(device, "small", 3),
-            Buffer::zeroed(device, "large", 4),
-        );
+        let (small, large) = (Buffer::zeroed(device, "small", 3), Buffer::zeroed(device, "large", 4));
         let mut recorder = Recorder::new(device, 1);
         let r = &mut recorder;
-        let rate = Rate {
-            classifier: false,
-            scale: 1.0,
-        };
+        let rate = Rate { classifier: false, scale: 1.0 };
         let refused = |result| assert!(matches!(result, Err(crate::Error::Shape { .. })));
         refused(sgd(r, 4, rate, &SGD, &large, [&large, &small]));
         refused(adamw(r, 4, rate, &ADAMW, &large, [&large, &large, &small]));
-        refused(lars(
-            r,
-            4,
-            rate,
-            &LARS,
-            &large,
-            (&small, [0, 1]),
-            [&large, &small],
-        ));
-        refused(lars(
-            r,
-            3,
-            rate,
-            &LARS,
-            &large,
-            (&small, [0, 3]),
-            [&large, &small],
-        ));
+        refused(lars(r, 4, rate, &LARS, &large, (&small, [0, 1]), [&large, &small]));
+        refused(lars(r, 3, rate, &LARS, &large, (&small, [0, 3]), [&large, &small]));
         refused(ema(r, 4, &large, &small));
     }
 }

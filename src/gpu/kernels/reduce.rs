@@ -6,26 +6,11 @@ use crate::gpu::{Buffer, Recorder};
 
 /// Sources of the family.
 pub const SOURCES: &[(&str, &str)] = &[
-    (
-        "reduce/column_deviation",
-        include_str!("../../../shaders/reduce/column_deviation.wgsl"),
-    ),
-    (
-        "reduce/column_sum",
-        include_str!("../../../shaders/reduce/column_sum.wgsl"),
-    ),
-    (
-        "reduce/nonfinite",
-        include_str!("../../../shaders/reduce/nonfinite.wgsl"),
-    ),
-    (
-        "reduce/square_sum",
-        include_str!("../../../shaders/reduce/square_sum.wgsl"),
-    ),
-    (
-        "reduce/term_sum",
-        include_str!("../../../shaders/reduce/term_sum.wgsl"),
-    ),
+    ("reduce/column_deviation", include_str!("../../../shaders/reduce/column_deviation.wgsl")),
+    ("reduce/column_sum", include_str!("../../../shaders/reduce/column_sum.wgsl")),
+    ("reduce/nonfinite", include_str!("../../../shaders/reduce/nonfinite.wgsl")),
+    ("reduce/square_sum", include_str!("../../../shaders/reduce/square_sum.wgsl")),
+    ("reduce/term_sum", include_str!("../../../shaders/reduce/term_sum.wgsl")),
     ("reduce/total", include_str!("../../../shaders/reduce/total.wgsl")),
 ];
 
@@ -101,13 +86,7 @@ pub fn column_sum(
     g.at_least("column_sum g", rows * columns)?;
     out.at_least("column_sum out", columns)?;
     let params = column_params([rows, columns], accumulate)?;
-    recorder.dispatch(
-        "reduce/column_sum",
-        bytemuck::bytes_of(&params),
-        &[g, out],
-        &[],
-        fold(columns, 64),
-    )
+    recorder.dispatch("reduce/column_sum", bytemuck::bytes_of(&params), &[g, out], &[], fold(columns, 64))
 }
 
 /// Records the population standard deviation of each column of z `[rows, columns]` into `deviation` `[columns]`.
@@ -144,19 +123,9 @@ pub fn term_sum(
 ) -> Result<()> {
     rows.at_least("term_sum rows", start + len)?;
     terms.at_least("term_sum terms", slot + 1)?;
-    let params = TermParams {
-        len: size("len", len)?,
-        start: size("start", start)?,
-        slot: size("slot", slot)?,
-        scale,
-    };
-    recorder.dispatch(
-        "reduce/term_sum",
-        bytemuck::bytes_of(&params),
-        &[rows, terms],
-        &[],
-        [1; 3],
-    )
+    let params =
+        TermParams { len: size("len", len)?, start: size("start", start)?, slot: size("slot", slot)?, scale };
+    recorder.dispatch("reduce/term_sum", bytemuck::bytes_of(&params), &[rows, terms], &[], [1; 3])
 }
 
 /// Records `out[slot] = Σ x[..len]²` in two dispatches; `partials` is scratch of [`SQUARE_SUM_PARTIALS`] elements.
@@ -181,13 +150,7 @@ pub fn square_sum(
         _pad1: 0,
     };
     let bytes = bytemuck::bytes_of(&params);
-    recorder.dispatch(
-        "reduce/square_sum",
-        bytes,
-        &[x, partials],
-        &[],
-        [params.workgroups, 1, 1],
-    )?;
+    recorder.dispatch("reduce/square_sum", bytes, &[x, partials], &[], [params.workgroups, 1, 1])?;
     total(recorder, workgroups, partials, (out, slot))
 }
 
@@ -203,19 +166,8 @@ pub fn total(
 ) -> Result<()> {
     x.at_least("total x", len)?;
     out.at_least("total out", slot + 1)?;
-    let params = TotalParams {
-        len: size("len", len)?,
-        slot: size("slot", slot)?,
-        _pad0: 0,
-        _pad1: 0,
-    };
-    recorder.dispatch(
-        "reduce/total",
-        bytemuck::bytes_of(&params),
-        &[x, out],
-        &[],
-        [1; 3],
-    )
+    let params = TotalParams { len: size("len", len)?, slot: size("slot", slot)?, _pad0: 0, _pad1: 0 };
+    recorder.dispatch("reduce/total", bytemuck::bytes_of(&params), &[x, out], &[], [1; 3])
 }
 
 /// Records `terms[hyper.term_start + slot] += ` the number of infinite elements and NaNs in `x[start..start + len]`.
@@ -235,13 +187,7 @@ pub fn nonfinite(
         slot: size("slot", slot)?,
         _pad0: 0,
     };
-    recorder.dispatch(
-        "reduce/nonfinite",
-        bytemuck::bytes_of(&params),
-        &[x, terms],
-        &[],
-        [1; 3],
-    )
+    recorder.dispatch("reduce/nonfinite", bytemuck::bytes_of(&params), &[x, terms], &[], [1; 3])
 }
 
 #[cfg(test)]
@@ -251,16 +197,8 @@ mod tests {
     use crate::gpu::{Device, Hyper};
     use crate::reference::reduce;
 
-    const SHAPES: [[usize; 2]; 8] = [
-        [1, 1],
-        [5, 63],
-        [64, 64],
-        [65, 65],
-        [131, 3],
-        [7, 131],
-        [0, 5],
-        [3, 257],
-    ];
+    const SHAPES: [[usize; 2]; 8] =
+        [[1, 1], [5, 63], [64, 64], [65, 65], [131, 3], [7, 131], [0, 5], [3, 257]];
     const LENGTHS: [usize; 8] = [0, 1, 63, 64, 65, 131, 1021, 40_000];
 
     fn up(device: &Device, values: &[f32]) -> Buffer {
@@ -295,17 +233,13 @@ mod tests {
                 } else {
                     (testing::output(device, columns), vec![f64::NAN; columns])
                 };
-                testing::run(device, &[], |r| {
-                    column_sum(r, [rows, columns], accumulate, &input, &out)
-                });
+                testing::run(device, &[], |r| column_sum(r, [rows, columns], accumulate, &input, &out));
                 reduce::column_sum(columns, accumulate, &wide, &mut want);
                 let got = testing::read_guarded(device, &out);
                 testing::assert_close("column_sum", &got, &want, Level::Accumulated(rows));
             }
             let deviation = testing::output(device, columns);
-            testing::run(device, &[], |r| {
-                column_deviation(r, [rows, columns], &input, &deviation)
-            });
+            testing::run(device, &[], |r| column_deviation(r, [rows, columns], &input, &deviation));
             let (mut mean, mut want) = (vec![0.0; columns], vec![f64::NAN; columns]);
             reduce::column_deviation(&wide, &mut mean, &mut want);
             let got = testing::read_guarded(device, &deviation);
@@ -316,10 +250,7 @@ mod tests {
     #[test]
     fn whole_sums_match_the_reference_and_touch_their_slot_alone() {
         let Some(device) = testing::device() else { return };
-        let hyper = Hyper {
-            term_start: 2,
-            ..Hyper::default()
-        };
+        let hyper = Hyper { term_start: 2, ..Hyper::default() };
         let partials = Buffer::zeroed(device, "partials", SQUARE_SUM_PARTIALS);
         for len in LENGTHS {
             let mut x = testing::values(3, len + 3);
@@ -341,13 +272,7 @@ mod tests {
             let got = testing::read_guarded(device, &out);
             testing::assert_close(&format!("{len}"), &got, &want, Level::Accumulated(len.min(1000)));
             let more = reduce::square_sum(&wide[..len.max(1)]);
-            let control = [
-                more + if len == 0 { 0.0 } else { 0.5 },
-                9.0,
-                9.0,
-                want[3],
-                want[4],
-            ];
+            let control = [more + if len == 0 { 0.0 } else { 0.5 }, 9.0, 9.0, want[3], want[4]];
             if (1..1000).contains(&len) {
                 assert!(testing::mismatch("one more", &got, &control, Level::Accumulated(len)).is_some());
             }
@@ -361,9 +286,7 @@ mod tests {
         let partials = Buffer::zeroed(device, "partials", SQUARE_SUM_PARTIALS);
         let out = testing::output(device, 2);
         for slot in [0, 1] {
-            testing::run(device, &[], |r| {
-                square_sum(r, 100_003, &x, &partials, (&out, slot))
-            });
+            testing::run(device, &[], |r| square_sum(r, 100_003, &x, &partials, (&out, slot)));
         }
         let got = testing::read_guarded(device, &out);
         assert_eq!(got[0].to_bits(), got[1].to_bits());
@@ -372,36 +295,18 @@ mod tests {
     #[test]
     fn nonfinite_counts_infinities_and_nans_and_nothing_else() {
         let Some(device) = testing::device() else { return };
-        let hyper = Hyper {
-            term_start: 1,
-            ..Hyper::default()
-        };
+        let hyper = Hyper { term_start: 1, ..Hyper::default() };
         for len in LENGTHS {
             let mut x = testing::values(5, len + 2);
-            let edges = [
-                f32::NAN,
-                f32::INFINITY,
-                f32::MAX,
-                f32::NEG_INFINITY,
-                1e-42,
-                -f32::NAN,
-                f32::MIN,
-            ];
+            let edges = [f32::NAN, f32::INFINITY, f32::MAX, f32::NEG_INFINITY, 1e-42, -f32::NAN, f32::MIN];
             for (i, value) in x.iter_mut().enumerate().step_by(3) {
                 *value = edges[i / 3 % edges.len()];
             }
             let out = testing::in_place(device, &[0.0, 0.0, 5.0]);
             let input = up(device, &x);
-            testing::run(device, hyper.as_ref(), |r| {
-                nonfinite(r, (&input, 2, len), (&out, 1))
-            });
+            testing::run(device, hyper.as_ref(), |r| nonfinite(r, (&input, 2, len), (&out, 1)));
             let want = [0.0, 0.0, 5.0 + reduce::nonfinite(&x[2..]) as f64];
-            testing::assert_close(
-                "nonfinite",
-                &testing::read_guarded(device, &out),
-                &want,
-                Level::Exact,
-            );
+            testing::assert_close("nonfinite", &testing::read_guarded(device, &out), &want, Level::Exact);
         }
     }
 

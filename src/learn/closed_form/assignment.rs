@@ -25,11 +25,7 @@ impl Assignment<'_> {
             Self::Labels(labels) => Err(Error::shape("labels [N]", [rows], [labels.len()])),
             Self::Soft { classes, shares } => {
                 if shares.len() != rows * classes.len() {
-                    return Err(Error::shape(
-                        "class shares [N, K]",
-                        [rows, classes.len()],
-                        [shares.len()],
-                    ));
+                    return Err(Error::shape("class shares [N, K]", [rows, classes.len()], [shares.len()]));
                 }
                 let mut sorted = classes.to_vec();
                 sorted.sort_unstable();
@@ -52,10 +48,7 @@ impl Assignment<'_> {
                 (classes, &shares[row * classes.len()..(row + 1) * classes.len()])
             }
         };
-        let pairs = classes
-            .iter()
-            .copied()
-            .zip(shares.iter().map(|&share| f64::from(share)));
+        let pairs = classes.iter().copied().zip(shares.iter().map(|&share| f64::from(share)));
         pairs.filter(|&(_, share)| share > 0.0)
     }
 

@@ -17,11 +17,7 @@ pub(super) fn clusters(
     let (mut h, mut labels) = (Vec::new(), Vec::new());
     for row in 0..classes as usize * each {
         let class = row % classes as usize;
-        h.extend(
-            means[class * dim..][..dim]
-                .iter()
-                .map(|mean| mean + spread * rng.normal()),
-        );
+        h.extend(means[class * dim..][..dim].iter().map(|mean| mean + spread * rng.normal()));
         labels.push(ClassId(u32::try_from(class).unwrap()));
     }
     (h, labels)
@@ -40,9 +36,7 @@ fn lda_of(h: &[f32], labels: &[ClassId], map: FeatureMap) -> StreamingLda {
 /// Gauss-Jordan inverse of a small matrix [n, n].
 fn inverse(matrix: &[f64], n: usize) -> Vec<f64> {
     let mut left = matrix.to_vec();
-    let mut right: Vec<f64> = (0..n * n)
-        .map(|at| f64::from(u8::from(at / n == at % n)))
-        .collect();
+    let mut right: Vec<f64> = (0..n * n).map(|at| f64::from(u8::from(at / n == at % n))).collect();
     for pivot in 0..n {
         let scale = left[pivot * n + pivot];
         for j in 0..n {
@@ -84,11 +78,7 @@ fn naive_lda(
     }
     let trace: f64 = (0..dim).map(|j| covariance[j * dim + j]).sum();
     for (at, cell) in covariance.iter_mut().enumerate() {
-        let target = if at / dim == at % dim {
-            trace / dim as f64
-        } else {
-            0.0
-        };
+        let target = if at / dim == at % dim { trace / dim as f64 } else { 0.0 };
         *cell = (1.0 - shrinkage) * *cell + shrinkage * target;
     }
     (means, inverse(&covariance, dim))
@@ -97,9 +87,7 @@ fn naive_lda(
 fn naive_distance(row: &[f32], mean: &[f64], precision: &[f64]) -> f64 {
     let dim = row.len();
     let offset = |j: usize| f64::from(row[j]) - mean[j];
-    (0..dim * dim)
-        .map(|at| offset(at / dim) * precision[at] * offset(at % dim))
-        .sum()
+    (0..dim * dim).map(|at| offset(at / dim) * precision[at] * offset(at % dim)).sum()
 }
 
 #[test]
@@ -107,24 +95,16 @@ fn lda_agrees_with_its_definition() {
     let (classes, dim) = (4, 6);
     let (h, labels) = clusters(1, 4, 15, dim, 0.7);
     let (test, _) = clusters(2, 4, 5, dim, 1.0);
-    let settings = LdaSettings {
-        shrinkage: 0.2,
-        priors: Priors::Equal,
-    };
+    let settings = LdaSettings { shrinkage: 0.2, priors: Priors::Equal };
     let model = lda_of(&h, &labels, plain(dim)).fit(settings).unwrap();
     let (means, precision) = naive_lda(&h, &labels, classes, dim, 0.2);
     let (distances, novelty) = (model.distances(&test).unwrap(), model.novelty(&test).unwrap());
     let probabilities = model.head.probabilities(&test).unwrap();
     for (index, row) in test.chunks_exact(dim).enumerate() {
-        let wanted: Vec<f64> = means
-            .chunks_exact(dim)
-            .map(|mean| naive_distance(row, mean, &precision))
-            .collect();
+        let wanted: Vec<f64> =
+            means.chunks_exact(dim).map(|mean| naive_distance(row, mean, &precision)).collect();
         let least = wanted.iter().copied().fold(f64::INFINITY, f64::min);
-        let total: f64 = wanted
-            .iter()
-            .map(|distance| (-0.5 * (distance - least)).exp())
-            .sum();
+        let total: f64 = wanted.iter().map(|distance| (-0.5 * (distance - least)).exp()).sum();
         assert!((f64::from(novelty[index]) - least).abs() < 1e-4 * least);
         for (class, &distance) in wanted.iter().enumerate() {
             let at = index * classes + class;
@@ -142,14 +122,8 @@ fn count_priors_shift_the_logits_by_their_logarithms() {
     labels.truncate(19);
     let lda = lda_of(&h, &labels, plain(3));
     let equal = lda.fit(LdaSettings::default()).unwrap().head.bias;
-    let counted = lda
-        .fit(LdaSettings {
-            priors: Priors::Counts,
-            ..LdaSettings::default()
-        })
-        .unwrap()
-        .head
-        .bias;
+    let counted =
+        lda.fit(LdaSettings { priors: Priors::Counts, ..LdaSettings::default() }).unwrap().head.bias;
     for (class, count) in [10.0_f32, 9.0].into_iter().enumerate() {
         assert!((counted[class] - equal[class] - (count / 19.0).ln()).abs() < 1e-5);
     }
@@ -162,25 +136,15 @@ fn relative_novelty_is_the_distance_less_that_to_the_mean_of_all_rows() {
     h.truncate(34 * dim);
     labels.truncate(34);
     let (means, precision) = naive_lda(&h, &labels, classes, dim, 0.3);
-    let centre: Vec<f64> = (0..dim)
-        .map(|j| h.iter().skip(j).step_by(dim).map(|&v| f64::from(v)).sum::<f64>() / 34.0)
-        .collect();
+    let centre: Vec<f64> =
+        (0..dim).map(|j| h.iter().skip(j).step_by(dim).map(|&v| f64::from(v)).sum::<f64>() / 34.0).collect();
     for priors in [Priors::Equal, Priors::Counts] {
-        let model = lda_of(&h, &labels, plain(dim))
-            .fit(LdaSettings {
-                priors,
-                ..LdaSettings::default()
-            })
-            .unwrap();
+        let model =
+            lda_of(&h, &labels, plain(dim)).fit(LdaSettings { priors, ..LdaSettings::default() }).unwrap();
         for (row, got) in h.chunks_exact(dim).zip(model.relative_novelty(&h).unwrap()) {
-            let distances = means
-                .chunks_exact(dim)
-                .map(|mean| naive_distance(row, mean, &precision));
+            let distances = means.chunks_exact(dim).map(|mean| naive_distance(row, mean, &precision));
             let wanted = distances.fold(f64::INFINITY, f64::min) - naive_distance(row, &centre, &precision);
-            assert!(
-                (f64::from(got) - wanted).abs() < 1e-3 * wanted.abs().max(1.0),
-                "{got} is not {wanted}"
-            );
+            assert!((f64::from(got) - wanted).abs() < 1e-3 * wanted.abs().max(1.0), "{got} is not {wanted}");
         }
     }
 }
@@ -195,9 +159,7 @@ fn ridge_agrees_with_its_definition() {
     let at = |row: usize, j: usize| f64::from(h[row * dim + j]);
     let gram: Vec<f64> = (0..dim * dim)
         .map(|k| {
-            let sum: f64 = (0..labels.len())
-                .map(|row| at(row, k / dim) * at(row, k % dim))
-                .sum();
+            let sum: f64 = (0..labels.len()).map(|row| at(row, k / dim) * at(row, k % dim)).sum();
             sum + if k / dim == k % dim { lambda } else { 0.0 }
         })
         .collect();
@@ -205,9 +167,8 @@ fn ridge_agrees_with_its_definition() {
     for class in 0..classes {
         for j in 0..dim {
             let rows = (0..labels.len()).filter(|&row| labels[row].0 as usize == class);
-            let wanted: f64 = rows
-                .map(|row| (0..dim).map(|k| gram[j * dim + k] * at(row, k)).sum::<f64>())
-                .sum();
+            let wanted: f64 =
+                rows.map(|row| (0..dim).map(|k| gram[j * dim + k] * at(row, k)).sum::<f64>()).sum();
             assert!((f64::from(head.weight[class * dim + j]) - wanted).abs() < 1e-5);
         }
     }
@@ -227,10 +188,7 @@ fn ridge_picks_the_lambda_that_names_held_out_rows_best() {
     let named = head.predict(held).unwrap();
     let right = named.iter().zip(&labels[60..]).filter(|(a, b)| a == b).count();
     assert!((right as f64 / 180.0 - best).abs() < 1e-12);
-    assert!(
-        scores[0].accuracy < scores[1].accuracy,
-        "no regularisation at all must overfit: {scores:?}"
-    );
+    assert!(scores[0].accuracy < scores[1].accuracy, "no regularisation at all must overfit: {scores:?}");
     assert!(ridge.fit_best(&[], held, &labels[60..]).is_err());
     assert!(ridge.fit_best(&grid, &[], &[]).is_err());
 }
@@ -239,24 +197,16 @@ fn ridge_picks_the_lambda_that_names_held_out_rows_best() {
 fn removed_rows_are_as_if_never_added() {
     let (h, labels) = clusters(6, 5, 30, 7, 1.0);
     let shares: Vec<f32> = (0..150 * 2).map(|at| (at % 7) as f32 / 7.0).collect();
-    let soft = Assignment::Soft {
-        classes: &[ClassId(1), ClassId(9)],
-        shares: &shares,
-    };
+    let soft = Assignment::Soft { classes: &[ClassId(1), ClassId(9)], shares: &shares };
     let map = FeatureMap::new(7, FeatureTransform::L2).unwrap();
     let kept = lda_of(&h[..70 * 7], &labels[..70], map.clone());
     let mut lda = lda_of(&h, &labels, map.clone());
     lda.add(&h, soft).unwrap();
-    lda.remove(&h[70 * 7..], Assignment::Labels(&labels[70..]))
-        .unwrap();
+    lda.remove(&h[70 * 7..], Assignment::Labels(&labels[70..])).unwrap();
     lda.remove(&h, soft).unwrap();
     assert_eq!(lda.moments().counts(), kept.moments().counts());
     let (got, wanted) = (lda.moments().state(), kept.moments().state());
-    let pairs = got
-        .second
-        .iter()
-        .zip(&wanted.second)
-        .chain(got.sums.iter().zip(&wanted.sums));
+    let pairs = got.second.iter().zip(&wanted.second).chain(got.sums.iter().zip(&wanted.sums));
     for (got, wanted) in pairs {
         assert!((got - wanted).abs() < 1e-9);
     }
@@ -266,20 +216,10 @@ fn removed_rows_are_as_if_never_added() {
     }
     let mut means = ClassMeans::new(map.clone(), MeanDistance::Standardised);
     means.add(&h, Assignment::Labels(&labels)).unwrap();
-    means
-        .remove(&h[70 * 7..], Assignment::Labels(&labels[70..]))
-        .unwrap();
+    means.remove(&h[70 * 7..], Assignment::Labels(&labels[70..])).unwrap();
     let mut never = ClassMeans::new(map, MeanDistance::Standardised);
-    never
-        .add(&h[..70 * 7], Assignment::Labels(&labels[..70]))
-        .unwrap();
-    for (got, wanted) in means
-        .fit()
-        .unwrap()
-        .weight
-        .iter()
-        .zip(never.fit().unwrap().weight)
-    {
+    never.add(&h[..70 * 7], Assignment::Labels(&labels[..70])).unwrap();
+    for (got, wanted) in means.fit().unwrap().weight.iter().zip(never.fit().unwrap().weight) {
         assert!((got - wanted).abs() <= 1e-4 * wanted.abs().max(1.0));
     }
 }
@@ -290,10 +230,7 @@ fn more_rows_than_were_added_cannot_be_removed() {
     let mut lda = lda_of(&h, &labels, plain(4));
     let before = lda.moments().state();
     assert!(lda.remove(&h[..4], Assignment::Labels(&[ClassId(5)])).is_err());
-    assert!(
-        lda.remove(&h[..16], Assignment::Labels(&[ClassId(0); 4]))
-            .is_err()
-    );
+    assert!(lda.remove(&h[..16], Assignment::Labels(&[ClassId(0); 4])).is_err());
     assert_eq!(lda.moments().state(), before);
 }
 
@@ -303,11 +240,7 @@ fn order_and_batches_do_not_matter_and_classes_grow() {
     let whole = lda_of(&h, &labels, plain(5)).fit(LdaSettings::default()).unwrap();
     let mut lda = StreamingLda::new(plain(5));
     for class in (0..6).rev() {
-        for (row, label) in h
-            .chunks_exact(5)
-            .zip(&labels)
-            .filter(|(_, label)| label.0 == class)
-        {
+        for (row, label) in h.chunks_exact(5).zip(&labels).filter(|(_, label)| label.0 == class) {
             lda.add(row, Assignment::Labels(&[*label])).unwrap();
         }
         let model = lda.fit(LdaSettings::default()).unwrap();
@@ -315,13 +248,7 @@ fn order_and_batches_do_not_matter_and_classes_grow() {
         assert_eq!(model.head.weight.len(), (6 - class as usize) * 5);
     }
     let parts = lda.fit(LdaSettings::default()).unwrap();
-    for (got, wanted) in parts
-        .head
-        .logits(&h)
-        .unwrap()
-        .iter()
-        .zip(whole.head.logits(&h).unwrap())
-    {
+    for (got, wanted) in parts.head.logits(&h).unwrap().iter().zip(whole.head.logits(&h).unwrap()) {
         assert!((got - wanted).abs() < 1e-3);
     }
 }
@@ -335,36 +262,15 @@ fn few_rows_of_any_rank_give_finite_heads() {
     let single = lda_of(&h[..12], &labels[..1], plain(12)).fit(settings).unwrap();
     assert_eq!(single.head.probabilities(&h).unwrap(), [1.0; 3]);
     assert!(single.novelty(&h[..12]).unwrap()[0] < 1e-6 && single.novelty(&h[12..]).unwrap()[0] > 1.0);
-    let zeros = lda_of(
-        &[0.0; 24],
-        &[ClassId(0), ClassId(1)],
-        FeatureMap::new(12, FeatureTransform::SqrtL2).unwrap(),
-    );
-    assert_eq!(
-        zeros
-            .fit(settings)
-            .unwrap()
-            .head
-            .probabilities(&[0.0; 12])
-            .unwrap(),
-        [0.5, 0.5]
-    );
+    let zeros =
+        lda_of(&[0.0; 24], &[ClassId(0), ClassId(1)], FeatureMap::new(12, FeatureTransform::SqrtL2).unwrap());
+    assert_eq!(zeros.fit(settings).unwrap().head.probabilities(&[0.0; 12]).unwrap(), [0.5, 0.5]);
     let (h, labels) = clusters(10, 2, 3, 12, 0.5);
     let deficient = lda_of(&h, &labels, plain(12));
     assert_eq!(deficient.fit(settings).unwrap().head.predict(&h).unwrap(), labels);
-    let refused = deficient.fit(LdaSettings {
-        shrinkage: 0.0,
-        ..settings
-    });
+    let refused = deficient.fit(LdaSettings { shrinkage: 0.0, ..settings });
     assert!(refused.unwrap_err().to_string().contains("shrinkage"));
-    assert!(
-        deficient
-            .fit(LdaSettings {
-                shrinkage: 1.5,
-                ..settings
-            })
-            .is_err()
-    );
+    assert!(deficient.fit(LdaSettings { shrinkage: 1.5, ..settings }).is_err());
     assert!(StreamingLda::new(plain(2)).fit(settings).is_err());
 }
 
@@ -375,20 +281,10 @@ fn bad_rows_are_refused_and_change_nothing() {
     assert!(lda.add(&[1.0, f32::NAN], Assignment::Labels(&one)).is_err());
     assert!(lda.add(&[1.0, 2.0, 3.0], Assignment::Labels(&one)).is_err());
     assert!(lda.add(&[1.0, 2.0, 3.0, 4.0], Assignment::Labels(&one)).is_err());
-    for (classes, shares) in [
-        (&[ClassId(0), ClassId(0)], [0.5, 0.5]),
-        (&[ClassId(0), ClassId(1)], [0.5, -0.5]),
-    ] {
-        assert!(
-            lda.add(
-                &[1.0, 2.0],
-                Assignment::Soft {
-                    classes,
-                    shares: &shares
-                }
-            )
-            .is_err()
-        );
+    for (classes, shares) in
+        [(&[ClassId(0), ClassId(0)], [0.5, 0.5]), (&[ClassId(0), ClassId(1)], [0.5, -0.5])]
+    {
+        assert!(lda.add(&[1.0, 2.0], Assignment::Soft { classes, shares: &shares }).is_err());
     }
     assert!(lda.moments().counts().is_empty());
     assert!(lda.moments().state().classes.is_empty());
@@ -429,14 +325,10 @@ fn class_means_agree_with_their_distances() {
             column.map(|value| (value - mean).powi(2)).sum::<f64>() / rows
         })
         .collect();
-    let logits = fit(MeanDistance::Standardised, FeatureTransform::None)
-        .logits(&h)
-        .unwrap();
+    let logits = fit(MeanDistance::Standardised, FeatureTransform::None).logits(&h).unwrap();
     for (index, row) in h.chunks_exact(dim).enumerate() {
         let wanted = |class: usize| -> f64 {
-            (0..dim)
-                .map(|j| (f64::from(row[j]) - means[class * dim + j]).powi(2) / variance[j])
-                .sum::<f64>()
+            (0..dim).map(|j| (f64::from(row[j]) - means[class * dim + j]).powi(2) / variance[j]).sum::<f64>()
                 * -0.5
         };
         let offset = f64::from(logits[index * classes]) - wanted(0);
@@ -444,9 +336,7 @@ fn class_means_agree_with_their_distances() {
             assert!((f64::from(logits[index * classes + class]) - wanted(class) - offset).abs() < 1e-4);
         }
     }
-    let cosines = fit(MeanDistance::Cosine, FeatureTransform::L2)
-        .logits(&h)
-        .unwrap();
+    let cosines = fit(MeanDistance::Cosine, FeatureTransform::L2).logits(&h).unwrap();
     assert!(cosines.iter().all(|cosine| cosine.abs() <= 1.0 + 1e-6));
 }
 
@@ -454,35 +344,18 @@ fn class_means_agree_with_their_distances() {
 fn features_that_never_vary_do_not_decide() {
     let mut means = ClassMeans::new(plain(2), MeanDistance::Standardised);
     let labels = [ClassId(0), ClassId(0), ClassId(1)];
-    means
-        .add(&[0.1, 1.0, 0.1, 2.0, 0.1, 5.0], Assignment::Labels(&labels))
-        .unwrap();
+    means.add(&[0.1, 1.0, 0.1, 2.0, 0.1, 5.0], Assignment::Labels(&labels)).unwrap();
     let head = means.fit().unwrap();
     assert_eq!(head.weight[0], 0.0);
-    assert_eq!(
-        head.predict(&[1e6, 1.4, -1e6, 4.9]).unwrap(),
-        [ClassId(0), ClassId(1)]
-    );
+    assert_eq!(head.predict(&[1e6, 1.4, -1e6, 4.9]).unwrap(), [ClassId(0), ClassId(1)]);
 }
 
 #[test]
 fn soft_shares_of_one_and_labels_are_the_same() {
     let (h, labels) = clusters(13, 2, 5, 3, 1.0);
-    let shares: Vec<f32> = labels
-        .iter()
-        .flat_map(|label| [f32::from(u8::from(label.0 == 0)), label.0 as f32])
-        .collect();
+    let shares: Vec<f32> =
+        labels.iter().flat_map(|label| [f32::from(u8::from(label.0 == 0)), label.0 as f32]).collect();
     let mut soft = StreamingLda::new(plain(3));
-    soft.add(
-        &h,
-        Assignment::Soft {
-            classes: &[ClassId(0), ClassId(1)],
-            shares: &shares,
-        },
-    )
-    .unwrap();
-    assert_eq!(
-        soft.moments().state(),
-        lda_of(&h, &labels, plain(3)).moments().state()
-    );
+    soft.add(&h, Assignment::Soft { classes: &[ClassId(0), ClassId(1)], shares: &shares }).unwrap();
+    assert_eq!(soft.moments().state(), lda_of(&h, &labels, plain(3)).moments().state());
 }

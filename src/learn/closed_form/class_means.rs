@@ -31,12 +31,7 @@ impl ClassMeans {
     #[must_use]
     pub fn new(map: FeatureMap, distance: MeanDistance) -> Self {
         let width = map.width();
-        Self {
-            map,
-            distance,
-            sums: ClassSums::new(width),
-            squares: vec![0.0; width],
-        }
+        Self { map, distance, sums: ClassSums::new(width), squares: vec![0.0; width] }
     }
 
     /// The classes that have rows, ascending, each with its count.
@@ -64,8 +59,7 @@ impl ClassMeans {
     fn update(&mut self, h: &[f32], assignment: Assignment<'_>, sign: f64) -> Result<()> {
         let mapped = self.map.apply(h)?;
         let width = self.map.width();
-        self.sums
-            .add(&ClassSums::of_rows(width, &mapped, assignment)?, sign)?;
+        self.sums.add(&ClassSums::of_rows(width, &mapped, assignment)?, sign)?;
         for (row, values) in mapped.chunks_exact(width).enumerate() {
             let weight = sign * assignment.weight_of_row(row);
             for (square, &value) in self.squares.iter_mut().zip(values) {
@@ -85,19 +79,12 @@ impl ClassMeans {
         let scale = self.inverse_variance(&live);
         let (mut weight, mut bias) = (Vec::new(), Vec::new());
         for &slot in &live {
-            let mean = self
-                .sums
-                .sum(slot)
-                .iter()
-                .map(|value| value / self.sums.counts[slot]);
+            let mean = self.sums.sum(slot).iter().map(|value| value / self.sums.counts[slot]);
             let mean: Vec<f64> = mean.collect();
             match self.distance {
                 MeanDistance::Cosine => {
                     let norm = mean.iter().map(|value| value * value).sum::<f64>().sqrt();
-                    weight.extend(
-                        mean.iter()
-                            .map(|value| if norm > 0.0 { value / norm } else { 0.0 }),
-                    );
+                    weight.extend(mean.iter().map(|value| if norm > 0.0 { value / norm } else { 0.0 }));
                     bias.push(0.0);
                 }
                 MeanDistance::Standardised => {
@@ -122,11 +109,7 @@ impl ClassMeans {
             let mean = live.iter().map(|&slot| self.sums.sum(slot)[feature]).sum::<f64>() / total;
             let (second, variance) = (square / total, square / total - mean * mean);
             // Below this share of the second moment a variance is the rounding of a constant feature.
-            if variance > 1e-12 * second {
-                1.0 / variance
-            } else {
-                0.0
-            }
+            if variance > 1e-12 * second { 1.0 / variance } else { 0.0 }
         };
         self.squares.iter().enumerate().map(of_feature).collect()
     }

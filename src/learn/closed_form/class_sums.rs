@@ -21,22 +21,13 @@ pub(super) struct ClassSums {
 
 impl ClassSums {
     pub(super) fn new(width: usize) -> Self {
-        Self {
-            width,
-            classes: Vec::new(),
-            counts: Vec::new(),
-            sums: Vec::new(),
-        }
+        Self { width, classes: Vec::new(), counts: Vec::new(), sums: Vec::new() }
     }
 
     /// The sums of the rows φ [N, width] alone.
     pub(super) fn of_rows(width: usize, mapped: &[f32], assignment: Assignment<'_>) -> Result<Self> {
         if !mapped.len().is_multiple_of(width) {
-            return Err(Error::shape(
-                "mapped rows [N, width]",
-                format!("[N, {width}]"),
-                [mapped.len()],
-            ));
+            return Err(Error::shape("mapped rows [N, width]", format!("[N, {width}]"), [mapped.len()]));
         }
         assignment.check(mapped.len() / width)?;
         let mut own = Self::new(width);
@@ -45,9 +36,7 @@ impl ClassSums {
                 let slot = own.slot(class);
                 own.counts[slot] += share;
                 let sum = &mut own.sums[slot * width..][..width];
-                sum.iter_mut()
-                    .zip(values)
-                    .for_each(|(sum, &value)| *sum += share * f64::from(value));
+                sum.iter_mut().zip(values).for_each(|(sum, &value)| *sum += share * f64::from(value));
             }
         }
         Ok(own)
@@ -69,25 +58,18 @@ impl ClassSums {
             let slot = self.slot(class);
             self.counts[slot] += sign * other.counts[at];
             let sum = &mut self.sums[slot * self.width..][..self.width];
-            sum.iter_mut()
-                .zip(&other.sums[at * self.width..])
-                .for_each(|(sum, &value)| *sum += sign * value);
+            sum.iter_mut().zip(&other.sums[at * self.width..]).for_each(|(sum, &value)| *sum += sign * value);
         }
         Ok(())
     }
 
     /// Slots of the classes that have rows, ascending by class; an error when there is none.
     pub(super) fn live(&self) -> Result<Vec<usize>> {
-        let mut slots: Vec<usize> = (0..self.classes.len())
-            .filter(|&slot| self.counts[slot] > LEAST_SHARE)
-            .collect();
+        let mut slots: Vec<usize> =
+            (0..self.classes.len()).filter(|&slot| self.counts[slot] > LEAST_SHARE).collect();
         slots.sort_unstable_by_key(|&slot| self.classes[slot]);
         if slots.is_empty() {
-            return Err(Error::config(
-                "labelled rows",
-                0,
-                "at least one: teach a class first",
-            ));
+            return Err(Error::config("labelled rows", 0, "at least one: teach a class first"));
         }
         Ok(slots)
     }

@@ -32,15 +32,10 @@ impl FeatureTransform {
                 *value = value.max(0.0).sqrt();
             }
         }
-        let norm = row
-            .iter()
-            .map(|&value| f64::from(value) * f64::from(value))
-            .sum::<f64>()
-            .sqrt();
+        let norm = row.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt();
         if norm > 0.0 {
             #[allow(clippy::cast_possible_truncation, reason = "rounding to f32 is intended")]
-            row.iter_mut()
-                .for_each(|value| *value = (f64::from(*value) / norm) as f32);
+            row.iter_mut().for_each(|value| *value = (f64::from(*value) / norm) as f32);
         }
     }
 }
@@ -72,12 +67,7 @@ impl FeatureMap {
         if features == 0 {
             return Err(Error::config("features", features, "1 or more"));
         }
-        Ok(Self {
-            features,
-            width: features,
-            transform,
-            projection: None,
-        })
+        Ok(Self { features, width: features, transform, projection: None })
     }
 
     /// A map with `width` random ReLU features: φ = max(0, transform(h) W), W [D, width] standard normal from `seed`.
@@ -96,11 +86,7 @@ impl FeatureMap {
         let plain = Self::new(features, transform)?;
         let mut rng = Rng::named(seed, "closed-form random features");
         let weight = (0..features * width).map(|_| rng.normal()).collect();
-        Ok(Self {
-            width,
-            projection: Some(Arc::new(Projection { seed, weight })),
-            ..plain
-        })
+        Ok(Self { width, projection: Some(Arc::new(Projection { seed, weight })), ..plain })
     }
 
     /// Length D of a row of h.
@@ -135,11 +121,7 @@ impl FeatureMap {
         if h.len().is_multiple_of(self.features) {
             Ok(h.len() / self.features)
         } else {
-            Err(Error::shape(
-                "features h [N, D]",
-                format!("[N, {}]", self.features),
-                [h.len()],
-            ))
+            Err(Error::shape("features h [N, D]", format!("[N, {}]", self.features), [h.len()]))
         }
     }
 
@@ -154,10 +136,7 @@ impl FeatureMap {
         for (index, row) in mapped.chunks_exact_mut(self.features).enumerate() {
             if row.iter().any(|value| !value.is_finite()) {
                 let reason = "a feature is not finite; embed the frame again or leave it out".to_owned();
-                return Err(Error::Frame {
-                    name: format!("feature row {index}"),
-                    reason,
-                });
+                return Err(Error::Frame { name: format!("feature row {index}"), reason });
             }
             self.transform.apply_row(row);
         }
@@ -184,12 +163,8 @@ mod tests {
 
     #[test]
     fn transforms_match_hand_values() {
-        let apply = |transform| {
-            FeatureMap::new(2, transform)
-                .unwrap()
-                .apply(&[9.0, 16.0, -4.0, 0.0])
-                .unwrap()
-        };
+        let apply =
+            |transform| FeatureMap::new(2, transform).unwrap().apply(&[9.0, 16.0, -4.0, 0.0]).unwrap();
         assert_eq!(apply(FeatureTransform::None), [9.0, 16.0, -4.0, 0.0]);
         assert_eq!(apply(FeatureTransform::SqrtL2), [0.6, 0.8, 0.0, 0.0]);
         let l2 = apply(FeatureTransform::L2);

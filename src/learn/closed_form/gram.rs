@@ -35,9 +35,7 @@ impl Gram {
             let scaled = &mut buffer[..block.len() * width];
             for (&(row, weight), out) in block.iter().zip(scaled.chunks_exact_mut(width)) {
                 let root = weight.sqrt();
-                out.iter_mut()
-                    .zip(row)
-                    .for_each(|(out, &value)| *out = root * f64::from(value));
+                out.iter_mut().zip(row).for_each(|(out, &value)| *out = root * f64::from(value));
             }
             self.add_rows(scaled, sign);
         }
@@ -75,19 +73,12 @@ impl Gram {
 
     /// The lower triangle, packed row by row: width (width + 1) / 2 values.
     pub(super) fn to_packed(&self) -> Vec<f64> {
-        (0..self.width())
-            .flat_map(|i| (0..=i).map(move |j| (i, j)))
-            .map(|at| self.0[at])
-            .collect()
+        (0..self.width()).flat_map(|i| (0..=i).map(move |j| (i, j))).map(|at| self.0[at]).collect()
     }
 
     pub(super) fn from_packed(width: usize, packed: &[f64]) -> Result<Self> {
         if packed.len() != width * (width + 1) / 2 {
-            return Err(Error::shape(
-                "packed second moments",
-                [width * (width + 1) / 2],
-                [packed.len()],
-            ));
+            return Err(Error::shape("packed second moments", [width * (width + 1) / 2], [packed.len()]));
         }
         let at = |i: usize, j: usize| if i >= j { packed[i * (i + 1) / 2 + j] } else { 0.0 };
         Ok(Self(Mat::from_fn(width, width, at)))
@@ -102,11 +93,7 @@ mod tests {
     fn packing_keeps_every_value() {
         let mut gram = Gram::zeros(3);
         gram.add(&[1.0, 2.0, 3.0, -1.0, 0.5, 4.0], &[2.0, 0.5], 1.0);
-        for (got, wanted) in gram
-            .to_packed()
-            .into_iter()
-            .zip([2.5, 3.75, 8.125, 4.0, 13.0, 26.0])
-        {
+        for (got, wanted) in gram.to_packed().into_iter().zip([2.5, 3.75, 8.125, 4.0, 13.0, 26.0]) {
             assert!((got - wanted).abs() < 1e-12);
         }
         let copy = Gram::from_packed(3, &gram.to_packed()).unwrap();
@@ -122,15 +109,9 @@ mod tests {
         let mut gram = Gram::zeros(2);
         gram.add(&values, &weights, 1.0);
         let naive = |a: usize, b: usize| -> f64 {
-            (0..rows)
-                .map(|i| weights[i] * f64::from(values[2 * i + a]) * f64::from(values[2 * i + b]))
-                .sum()
+            (0..rows).map(|i| weights[i] * f64::from(values[2 * i + a]) * f64::from(values[2 * i + b])).sum()
         };
-        for (got, wanted) in gram
-            .to_packed()
-            .into_iter()
-            .zip([naive(0, 0), naive(1, 0), naive(1, 1)])
-        {
+        for (got, wanted) in gram.to_packed().into_iter().zip([naive(0, 0), naive(1, 0), naive(1, 1)]) {
             assert!((got - wanted).abs() < 1e-9 * wanted);
         }
     }

@@ -61,10 +61,7 @@ impl LinearHead {
     /// As [`FeatureMap::apply`].
     pub fn predict(&self, h: &[f32]) -> Result<Vec<ClassId>> {
         let logits = self.logits(h)?;
-        Ok(argmax_rows(&logits, self.classes.len())
-            .into_iter()
-            .map(|best| self.classes[best])
-            .collect())
+        Ok(argmax_rows(&logits, self.classes.len()).into_iter().map(|best| self.classes[best]).collect())
     }
 
     /// A head from f64 rows: `weight` [C, width], `bias` [C].
@@ -74,10 +71,8 @@ impl LinearHead {
         bias: &[f64],
         classes: Vec<ClassId>,
     ) -> Result<Self> {
-        let finite = weight
-            .iter()
-            .chain(bias)
-            .all(|&value| value.is_finite() && value.abs() < f64::from(f32::MAX));
+        let finite =
+            weight.iter().chain(bias).all(|&value| value.is_finite() && value.abs() < f64::from(f32::MAX));
         if !finite {
             return Err(Error::config(
                 "shrinkage or lambda",
@@ -87,12 +82,7 @@ impl LinearHead {
         }
         #[allow(clippy::cast_possible_truncation, reason = "heads are published in f32")]
         let narrow = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
-        Ok(Self {
-            map: map.clone(),
-            weight: narrow(weight),
-            bias: narrow(bias),
-            classes,
-        })
+        Ok(Self { map: map.clone(), weight: narrow(weight), bias: narrow(bias), classes })
     }
 }
 
@@ -110,14 +100,9 @@ pub fn softmax_rows(values: &mut [f32], columns: usize) {
 #[must_use]
 pub fn argmax_rows(values: &[f32], columns: usize) -> Vec<usize> {
     let best = |row: &[f32]| {
-        row.iter()
-            .enumerate()
-            .fold((0, f32::NEG_INFINITY), |best, (column, &value)| {
-                if value > best.1 { (column, value) } else { best }
-            })
+        row.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (column, &value)| {
+            if value > best.1 { (column, value) } else { best }
+        })
     };
-    values
-        .chunks_exact(columns.max(1))
-        .map(|row| best(row).0)
-        .collect()
+    values.chunks_exact(columns.max(1)).map(|row| best(row).0).collect()
 }

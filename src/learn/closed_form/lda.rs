@@ -32,10 +32,7 @@ pub struct LdaSettings {
 
 impl Default for LdaSettings {
     fn default() -> Self {
-        Self {
-            shrinkage: 0.3,
-            priors: Priors::Equal,
-        }
+        Self { shrinkage: 0.3, priors: Priors::Equal }
     }
 }
 
@@ -61,11 +58,7 @@ impl StreamingLda {
     /// [`Error::Shape`] when the statistics have another width than the map.
     pub fn from_moments(map: FeatureMap, moments: Moments) -> Result<Self> {
         if moments.gram.width() != map.width() {
-            return Err(Error::shape(
-                "width of the class statistics",
-                map.width(),
-                moments.gram.width(),
-            ));
+            return Err(Error::shape("width of the class statistics", map.width(), moments.gram.width()));
         }
         Ok(Self { map, moments })
     }
@@ -139,11 +132,7 @@ impl LdaModel {
         let centred: Vec<f64> = pooled
             .means
             .chunks_exact(width)
-            .flat_map(|mean| {
-                mean.iter()
-                    .zip(&pooled.centre)
-                    .map(|(mean, centre)| mean - centre)
-            })
+            .flat_map(|mean| mean.iter().zip(&pooled.centre).map(|(mean, centre)| mean - centre))
             .collect();
         let offsets = MatRef::from_row_major_slice(&centred, classes, width).transpose();
         let weight = factor.solve(offsets);
@@ -156,33 +145,21 @@ impl LdaModel {
         let bias: Vec<f64> = (0..classes)
             .map(|class| {
                 let middle = pooled.means[class * width..].iter().zip(&pooled.centre);
-                let half = middle
-                    .zip(weight.col(class).iter())
-                    .map(|((mean, centre), w)| (mean + centre) * w);
+                let half =
+                    middle.zip(weight.col(class).iter()).map(|((mean, centre), w)| (mean + centre) * w);
                 priors[class] - 0.5 * half.sum::<f64>()
             })
             .collect();
-        let rows: Vec<f64> = (0..classes)
-            .flat_map(|class| weight.col(class).iter().copied())
-            .collect();
+        let rows: Vec<f64> = (0..classes).flat_map(|class| weight.col(class).iter().copied()).collect();
         let head = LinearHead::from_f64(map, &rows, &bias, pooled.classes)?;
         let mut whitened = offsets.to_owned();
         solve_lower_triangular_in_place(factor.L(), whitened.as_mut(), get_global_parallelism());
-        let whitened: Vec<f32> = (0..classes)
-            .flat_map(|class| whitened.col(class).iter().map(|&value| narrow(value)))
-            .collect();
+        let whitened: Vec<f32> =
+            (0..classes).flat_map(|class| whitened.col(class).iter().map(|&value| narrow(value))).collect();
         let centre = pooled.centre.iter().map(|&value| narrow(value)).collect();
         let factor = Mat::from_fn(width, width, |i, j| narrow(factor.L()[(i, j)]));
         let log_priors = priors.iter().map(|&value| narrow(value)).collect();
-        Ok(Self {
-            head,
-            counts: pooled.counts,
-            log_priors,
-            outer_weight,
-            factor,
-            centre,
-            whitened,
-        })
+        Ok(Self { head, counts: pooled.counts, log_priors, outer_weight, factor, centre, whitened })
     }
 
     /// Squared Mahalanobis distances (φ - μ_c)ᵀ Σ⁻¹ (φ - μ_c) of h [N, D] to every class, [N, C], with the shrunk Σ.
@@ -233,9 +210,7 @@ impl LdaModel {
         let columns = self.head.classes.len();
         let mut logits = self.head.logits(h)?;
         for row in logits.chunks_exact_mut(columns) {
-            row.iter_mut()
-                .zip(&self.log_priors)
-                .for_each(|(logit, prior)| *logit = 2.0 * (prior - *logit));
+            row.iter_mut().zip(&self.log_priors).for_each(|(logit, prior)| *logit = 2.0 * (prior - *logit));
         }
         Ok(row_minima(&logits, columns))
     }
@@ -243,10 +218,7 @@ impl LdaModel {
 
 /// Smallest value of each row of [N, `columns`].
 pub(super) fn row_minima(values: &[f32], columns: usize) -> Vec<f32> {
-    values
-        .chunks_exact(columns)
-        .map(|row| row.iter().copied().fold(f32::INFINITY, f32::min))
-        .collect()
+    values.chunks_exact(columns).map(|row| row.iter().copied().fold(f32::INFINITY, f32::min)).collect()
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "what predicts is kept in f32")]
@@ -260,17 +232,10 @@ fn narrow(value: f64) -> f32 {
 ///
 /// Also returns the weight (1 - s) / (degrees of freedom) of one outer product in it, 0 in the last case.
 fn covariance_factor(pooled: &Pooled, shrinkage: f64) -> Result<(Llt<f64>, f64)> {
-    #[allow(
-        clippy::cast_precision_loss,
-        reason = "class and feature counts are far below 2^52"
-    )]
+    #[allow(clippy::cast_precision_loss, reason = "class and feature counts are far below 2^52")]
     let (classes, width) = (pooled.classes.len() as f64, pooled.within.width() as f64);
     let total: f64 = pooled.counts.iter().sum();
-    let freedom = if total > classes + 0.5 {
-        total - classes
-    } else {
-        total
-    };
+    let freedom = if total > classes + 0.5 { total - classes } else { total };
     let trace = pooled.within.trace();
     let (scale, ridge) = if trace > pooled.rounding {
         ((1.0 - shrinkage) / freedom, shrinkage * trace / freedom / width)

@@ -47,10 +47,7 @@ impl Moments {
     /// No rows of `width` values.
     #[must_use]
     pub fn new(width: usize) -> Self {
-        Self {
-            sums: ClassSums::new(width),
-            gram: Gram::zeros(width),
-        }
+        Self { sums: ClassSums::new(width), gram: Gram::zeros(width) }
     }
 
     /// Restores stored statistics of rows of `width` values.
@@ -59,64 +56,28 @@ impl Moments {
     /// [`Error::Shape`] when the parts do not fit one another, [`Error::Config`] when a value is not finite or a
     /// class is there twice.
     pub fn from_state(width: usize, state: MomentsState) -> Result<Self> {
-        let MomentsState {
-            classes,
-            counts,
-            sums,
-            second,
-        } = state;
+        let MomentsState { classes, counts, sums, second } = state;
         if counts.len() != classes.len() || sums.len() != classes.len() * width {
             let wanted = (classes.len(), classes.len() * width);
-            return Err(Error::shape(
-                "class counts and sums",
-                wanted,
-                (counts.len(), sums.len()),
-            ));
+            return Err(Error::shape("class counts and sums", wanted, (counts.len(), sums.len())));
         }
-        if counts
-            .iter()
-            .chain(&sums)
-            .chain(&second)
-            .any(|value| !value.is_finite())
-        {
+        if counts.iter().chain(&sums).chain(&second).any(|value| !value.is_finite()) {
             return Err(Error::config(
                 "class statistics",
                 "not finite",
                 "finite numbers; rebuild from stored rows",
             ));
         }
-        Assignment::Soft {
-            classes: &classes,
-            shares: &[],
-        }
-        .check(0)?;
+        Assignment::Soft { classes: &classes, shares: &[] }.check(0)?;
         let gram = Gram::from_packed(width, &second)?;
-        Ok(Self {
-            sums: ClassSums {
-                width,
-                classes,
-                counts,
-                sums,
-            },
-            gram,
-        })
+        Ok(Self { sums: ClassSums { width, classes, counts, sums }, gram })
     }
 
     /// The statistics as plain numbers.
     #[must_use]
     pub fn state(&self) -> MomentsState {
-        let ClassSums {
-            classes,
-            counts,
-            sums,
-            ..
-        } = self.sums.clone();
-        MomentsState {
-            classes,
-            counts,
-            sums,
-            second: self.gram.to_packed(),
-        }
+        let ClassSums { classes, counts, sums, .. } = self.sums.clone();
+        MomentsState { classes, counts, sums, second: self.gram.to_packed() }
     }
 
     /// The classes that have rows, ascending, each with its count.
@@ -143,11 +104,8 @@ impl Moments {
 
     fn update(&mut self, mapped: &[f32], assignment: Assignment<'_>, sign: f64) -> Result<()> {
         let width = self.sums.width;
-        self.sums
-            .add(&ClassSums::of_rows(width, mapped, assignment)?, sign)?;
-        let weights: Vec<f64> = (0..mapped.len() / width)
-            .map(|row| assignment.weight_of_row(row))
-            .collect();
+        self.sums.add(&ClassSums::of_rows(width, mapped, assignment)?, sign)?;
+        let weights: Vec<f64> = (0..mapped.len() / width).map(|row| assignment.weight_of_row(row)).collect();
         self.gram.add(mapped, &weights, sign);
         Ok(())
     }
@@ -165,10 +123,7 @@ impl Moments {
             let sum = self.sums.sum(slot);
             means.extend(sum.iter().map(|value| value / count));
             roots.extend(sum.iter().map(|value| value / count.sqrt()));
-            centre
-                .iter_mut()
-                .zip(sum)
-                .for_each(|(centre, value)| *centre += value / total);
+            centre.iter_mut().zip(sum).for_each(|(centre, value)| *centre += value / total);
         }
         let mut within = self.gram.clone();
         within.add_rows(&roots, -1.0);
@@ -176,14 +131,6 @@ impl Moments {
         let rounding = (1e-13 * raw_trace).max(f64::MIN_POSITIVE);
         let total_trace = raw_trace - total * centre.iter().map(|value| value * value).sum::<f64>();
         let classes = live.iter().map(|&slot| self.sums.classes[slot]).collect();
-        Ok(Pooled {
-            classes,
-            counts,
-            means,
-            centre,
-            within,
-            total_trace,
-            rounding,
-        })
+        Ok(Pooled { classes, counts, means, centre, within, total_trace, rounding })
     }
 }

@@ -43,11 +43,7 @@ impl RidgeHead {
     /// [`Error::Shape`] when the statistics have another width than the map.
     pub fn from_moments(map: FeatureMap, moments: Moments) -> Result<Self> {
         if moments.gram.width() != map.width() {
-            return Err(Error::shape(
-                "width of the class statistics",
-                map.width(),
-                moments.gram.width(),
-            ));
+            return Err(Error::shape("width of the class statistics", map.width(), moments.gram.width()));
         }
         Ok(Self { map, moments })
     }
@@ -86,22 +82,12 @@ impl RidgeHead {
         }
         let sums = &self.moments.sums;
         let live = sums.live()?;
-        let factor = self
-            .moments
-            .gram
-            .factor(1.0, lambda)
-            .ok_or_else(|| Error::config("lambda", lambda, allowed))?;
-        let targets: Vec<f64> = live
-            .iter()
-            .flat_map(|&slot| sums.sum(slot).iter().copied())
-            .collect();
+        let factor =
+            self.moments.gram.factor(1.0, lambda).ok_or_else(|| Error::config("lambda", lambda, allowed))?;
+        let targets: Vec<f64> = live.iter().flat_map(|&slot| sums.sum(slot).iter().copied()).collect();
         let solution =
             factor.solve(MatRef::from_row_major_slice(&targets, live.len(), sums.width).transpose());
-        let weight: Vec<f64> = solution
-            .col_iter()
-            .flat_map(|column| column.iter())
-            .copied()
-            .collect();
+        let weight: Vec<f64> = solution.col_iter().flat_map(|column| column.iter()).copied().collect();
         let classes = live.iter().map(|&slot| sums.classes[slot]).collect();
         LinearHead::from_f64(&self.map, &weight, &vec![0.0; live.len()], classes)
     }
@@ -147,16 +133,9 @@ fn score(head: &LinearHead, lambda: f64, mapped: &[f32], labels: &[ClassId]) -> 
     let columns = head.classes.len();
     let logits = head.logits_of_mapped(mapped);
     let best = argmax_rows(&logits, columns);
-    let right = best
-        .iter()
-        .zip(labels)
-        .filter(|&(&column, label)| head.classes[column] == *label)
-        .count();
+    let right = best.iter().zip(labels).filter(|&(&column, label)| head.classes[column] == *label).count();
     let target = |at: usize| f64::from(u8::from(head.classes[at % columns] == labels[at / columns]));
-    let squares = logits
-        .iter()
-        .enumerate()
-        .map(|(at, &logit)| (f64::from(logit) - target(at)).powi(2));
+    let squares = logits.iter().enumerate().map(|(at, &logit)| (f64::from(logit) - target(at)).powi(2));
     LambdaScore {
         lambda,
         accuracy: right as f64 / labels.len() as f64,

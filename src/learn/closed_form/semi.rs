@@ -25,12 +25,7 @@ pub struct SemiSettings {
 
 impl Default for SemiSettings {
     fn default() -> Self {
-        Self {
-            rounds: 4,
-            shrinkage: 0.6,
-            proportions: 1.0,
-            stranger_quantile: None,
-        }
+        Self { rounds: 4, shrinkage: 0.6, proportions: 1.0, stranger_quantile: None }
     }
 }
 
@@ -51,10 +46,7 @@ impl SemiOutcome {
     /// The shares as an assignment, to add the rows to (or take them from) the statistics of any closed form.
     #[must_use]
     pub fn assignment(&self) -> Assignment<'_> {
-        Assignment::Soft {
-            classes: &self.classes,
-            shares: &self.shares,
-        }
+        Assignment::Soft { classes: &self.classes, shares: &self.shares }
     }
 }
 
@@ -82,10 +74,7 @@ impl SemiLda {
             ("semi proportions", settings.proportions),
             ("stranger quantile", quantile),
         ];
-        match fractions
-            .into_iter()
-            .find(|(_, value)| !(0.0..=1.0).contains(value))
-        {
+        match fractions.into_iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {
             Some((field, value)) => Err(Error::config(field, value, "0..=1")),
             None => Ok(Self { map, settings }),
         }
@@ -101,27 +90,18 @@ impl SemiLda {
         let width = self.map.width();
         let mut base = Moments::new(width);
         base.add(&known, Assignment::Labels(labels))?;
-        let settings = LdaSettings {
-            shrinkage: self.settings.shrinkage,
-            priors: Priors::Equal,
-        };
+        let settings = LdaSettings { shrinkage: self.settings.shrinkage, priors: Priors::Equal };
         let mut model = LdaModel::fit(&self.map, &base, settings)?;
         let strangers = self.strangers(&model, &known, labels, &open);
         // Kept rows weigh 1 in every round, so the second moment is the same in all of them.
-        let kept: Vec<f64> = strangers
-            .iter()
-            .map(|&stranger| f64::from(u8::from(!stranger)))
-            .collect();
+        let kept: Vec<f64> = strangers.iter().map(|&stranger| f64::from(u8::from(!stranger))).collect();
         let mut gram = base.gram.clone();
         gram.add(&open, &kept, 1.0);
         let mut shares = self.shares(&model, &open, &strangers);
         let mut moments = Moments { gram, ..base.clone() };
         for round in 1..=self.settings.rounds {
             moments.sums = base.sums.clone();
-            let soft = Assignment::Soft {
-                classes: &model.head.classes,
-                shares: &shares,
-            };
+            let soft = Assignment::Soft { classes: &model.head.classes, shares: &shares };
             moments.sums.add(&ClassSums::of_rows(width, &open, soft)?, 1.0)?;
             if round < self.settings.rounds {
                 model = LdaModel::fit(&self.map, &moments, settings)?;
@@ -132,12 +112,7 @@ impl SemiLda {
         let counts: Vec<f64> = moments.counts().into_iter().map(|(_, count)| count).collect();
         let total: f64 = counts.iter().sum();
         let proportions = counts.iter().map(|count| count / total).collect();
-        Ok(SemiOutcome {
-            classes,
-            shares,
-            strangers,
-            proportions,
-        })
+        Ok(SemiOutcome { classes, shares, strangers, proportions })
     }
 
     /// Class probabilities of each row [N, K], zero for strangers.
@@ -149,16 +124,10 @@ impl SemiLda {
         let priors: Vec<f32> = model.counts.iter().map(|&count| log_proportion(count)).collect();
         let mut shares = model.head.logits_of_mapped(open);
         for row in shares.chunks_exact_mut(columns) {
-            row.iter_mut()
-                .zip(&priors)
-                .for_each(|(logit, prior)| *logit += prior);
+            row.iter_mut().zip(&priors).for_each(|(logit, prior)| *logit += prior);
         }
         softmax_rows(&mut shares, columns);
-        for (row, _) in shares
-            .chunks_exact_mut(columns)
-            .zip(strangers)
-            .filter(|(_, stranger)| **stranger)
-        {
+        for (row, _) in shares.chunks_exact_mut(columns).zip(strangers).filter(|(_, stranger)| **stranger) {
             row.fill(0.0);
         }
         shares
@@ -194,10 +163,7 @@ impl SemiLda {
         let rank = quantile_rank(own.len(), quantile);
         let threshold = own[rank];
         let nearest = row_minima(&model.distances_of_mapped(open), columns);
-        nearest
-            .into_iter()
-            .map(|distance| f64::from(distance) > threshold)
-            .collect()
+        nearest.into_iter().map(|distance| f64::from(distance) > threshold).collect()
     }
 }
 
@@ -232,36 +198,20 @@ mod tests {
     fn unlabelled_rows_improve_a_head_of_few_labels() {
         let (h, labels) = clusters(21, 5, 80, DIM, 1.1);
         let (known, rest) = h.split_at(10 * DIM);
-        let outcome = semi(SemiSettings {
-            shrinkage: 0.3,
-            ..SemiSettings::default()
-        })
-        .assign(known, &labels[..10], rest)
-        .unwrap();
+        let outcome = semi(SemiSettings { shrinkage: 0.3, ..SemiSettings::default() })
+            .assign(known, &labels[..10], rest)
+            .unwrap();
         let mut lda = StreamingLda::new(FeatureMap::new(DIM, FeatureTransform::None).unwrap());
         lda.add(known, Assignment::Labels(&labels[..10])).unwrap();
-        let few = lda
-            .fit(LdaSettings::default())
-            .unwrap()
-            .head
-            .predict(rest)
-            .unwrap();
+        let few = lda.fit(LdaSettings::default()).unwrap().head.predict(rest).unwrap();
         lda.add(rest, outcome.assignment()).unwrap();
-        let more = lda
-            .fit(LdaSettings::default())
-            .unwrap()
-            .head
-            .predict(rest)
-            .unwrap();
+        let more = lda.fit(LdaSettings::default()).unwrap().head.predict(rest).unwrap();
         let (few, more) = (right(&few, &labels[10..]), right(&more, &labels[10..]));
         assert!(more > few + 10, "{few} without, {more} with unlabelled rows");
         assert!((outcome.proportions.iter().sum::<f64>() - 1.0).abs() < 1e-9);
         lda.remove(rest, outcome.assignment()).unwrap();
         let counts: Vec<f64> = lda.moments().counts().iter().map(|(_, count)| *count).collect();
-        assert!(
-            counts.iter().all(|count| (count - 2.0).abs() < 1e-9),
-            "{counts:?}"
-        );
+        assert!(counts.iter().all(|count| (count - 2.0).abs() < 1e-9), "{counts:?}");
     }
 
     #[test]
@@ -270,10 +220,7 @@ mod tests {
         let (known, rest) = h.split_at(40 * DIM);
         let far: Vec<f32> = clusters(99, 3, 10, DIM, 0.3).0;
         let mixed = [rest, &far].concat();
-        let settings = SemiSettings {
-            stranger_quantile: Some(1.0),
-            ..SemiSettings::default()
-        };
+        let settings = SemiSettings { stranger_quantile: Some(1.0), ..SemiSettings::default() };
         let outcome = semi(settings).assign(known, &labels[..40], &mixed).unwrap();
         let (own, strange) = outcome.strangers.split_at(200);
         assert!(strange.iter().filter(|&&stranger| stranger).count() >= 29);
@@ -282,32 +229,19 @@ mod tests {
             let total: f32 = row.iter().sum();
             assert!((total - if *stranger { 0.0 } else { 1.0 }).abs() < 1e-5);
         }
-        let blind = semi(SemiSettings::default())
-            .assign(known, &labels[..40], &mixed)
-            .unwrap();
+        let blind = semi(SemiSettings::default()).assign(known, &labels[..40], &mixed).unwrap();
         assert!(!blind.strangers.contains(&true));
     }
 
     #[test]
     fn proportions_follow_an_uneven_mix() {
         let (h, labels) = clusters(23, 2, 100, DIM, 0.5);
-        let pick: Vec<usize> = (8..200)
-            .filter(|&row| labels[row].0 == 0 || row % 20 == 1)
-            .collect();
-        let rest: Vec<f32> = pick
-            .iter()
-            .flat_map(|&row| h[row * DIM..][..DIM].to_vec())
-            .collect();
-        let outcome = semi(SemiSettings::default())
-            .assign(&h[..8 * DIM], &labels[..8], &rest)
-            .unwrap();
+        let pick: Vec<usize> = (8..200).filter(|&row| labels[row].0 == 0 || row % 20 == 1).collect();
+        let rest: Vec<f32> = pick.iter().flat_map(|&row| h[row * DIM..][..DIM].to_vec()).collect();
+        let outcome = semi(SemiSettings::default()).assign(&h[..8 * DIM], &labels[..8], &rest).unwrap();
         let share = pick.iter().filter(|&&row| labels[row].0 == 1).count() as f64 + 4.0;
         let wanted = share / (pick.len() + 8) as f64;
-        assert!(
-            (outcome.proportions[1] - wanted).abs() < 0.05,
-            "{:?}, wanted {wanted}",
-            outcome.proportions
-        );
+        assert!((outcome.proportions[1] - wanted).abs() < 0.05, "{:?}, wanted {wanted}", outcome.proportions);
     }
 
     #[test]
@@ -315,32 +249,17 @@ mod tests {
         let (h, labels) = clusters(24, 2, 2, DIM, 0.5);
         let outcome = semi(SemiSettings::default()).assign(&h, &labels, &[]).unwrap();
         assert!(outcome.shares.is_empty() && outcome.proportions == [0.5, 0.5]);
-        let one = semi(SemiSettings {
-            stranger_quantile: Some(0.9),
-            ..SemiSettings::default()
-        });
-        assert_eq!(
-            one.assign(&h[..DIM], &labels[..1], &h[..DIM]).unwrap().shares,
-            [1.0]
-        );
+        let one = semi(SemiSettings { stranger_quantile: Some(0.9), ..SemiSettings::default() });
+        assert_eq!(one.assign(&h[..DIM], &labels[..1], &h[..DIM]).unwrap().shares, [1.0]);
         assert!(one.assign(&[], &[], &h).is_err());
         assert!(one.assign(&h, &labels[..1], &h).is_err());
         let map = FeatureMap::new(DIM, FeatureTransform::None).unwrap();
         let good = SemiSettings::default();
         for bad in [
             SemiSettings { rounds: 0, ..good },
-            SemiSettings {
-                shrinkage: -0.1,
-                ..good
-            },
-            SemiSettings {
-                proportions: 2.0,
-                ..good
-            },
-            SemiSettings {
-                stranger_quantile: Some(f64::NAN),
-                ..good
-            },
+            SemiSettings { shrinkage: -0.1, ..good },
+            SemiSettings { proportions: 2.0, ..good },
+            SemiSettings { stranger_quantile: Some(f64::NAN), ..good },
         ] {
             assert!(SemiLda::new(map.clone(), bad).is_err());
         }

@@ -76,17 +76,9 @@ impl<T: Real + ComplexField> Interpreter<T> {
     pub fn new(program: Program, product: Product) -> Self {
         let zero = <T as num_traits::Zero>::zero();
         let filled = |role: &Role| {
-            if let Role::Constant(value) = role {
-                T::of(*value)
-            } else {
-                zero
-            }
+            if let Role::Constant(value) = role { T::of(*value) } else { zero }
         };
-        let buffers = program
-            .buffers
-            .iter()
-            .map(|spec| vec![filled(&spec.role); spec.len])
-            .collect();
+        let buffers = program.buffers.iter().map(|spec| vec![filled(&spec.role); spec.len]).collect();
         let widest = program.ops.iter().map(|op| match op {
             Op::BatchNormBackward { shape, .. } => 2 * shape.columns,
             Op::ColumnDeviation { columns, .. } => *columns,
@@ -115,16 +107,15 @@ impl<T: Real + ComplexField> Interpreter<T> {
         let Some(Buf(buf)) = self.program.find(role) else {
             return false;
         };
-        self.buffers[buf]
-            .iter_mut()
-            .zip(values)
-            .for_each(|(to, &from)| *to = T::of(f64::from(from)));
+        self.buffers[buf].iter_mut().zip(values).for_each(|(to, &from)| *to = T::of(f64::from(from)));
         true
     }
 
     /// Makes `values` the buffer of that role, if the program has one; gives whether it has.
     pub fn adopt(&mut self, role: &Role, values: Vec<T>) -> bool {
-        let Some(Buf(buf)) = self.program.find(role) else { return false };
+        let Some(Buf(buf)) = self.program.find(role) else {
+            return false;
+        };
         self.buffers[buf] = values;
         true
     }
@@ -151,9 +142,7 @@ impl<T: Real + ComplexField> Interpreter<T> {
     }
 
     fn put<const N: usize>(&mut self, bufs: [Buf; N], values: [Vec<T>; N]) {
-        bufs.into_iter()
-            .zip(values)
-            .for_each(|(buf, values)| self.buffers[buf.0] = values);
+        bufs.into_iter().zip(values).for_each(|(buf, values)| self.buffers[buf.0] = values);
     }
 
     fn at(&self, buf: Buf) -> &[T] {
@@ -162,9 +151,7 @@ impl<T: Real + ComplexField> Interpreter<T> {
 
     fn op(&mut self, op: &Op, index: &[u32], scalars: &Scalars) {
         match *op {
-            Op::GatherRows {
-                table, x, columns, ..
-            } => {
+            Op::GatherRows { table, x, columns, .. } => {
                 let [mut out] = self.take([x]);
                 parallel::rows(&mut out, columns, |first, rows| {
                     batch::gather_rows(columns, self.at(table), &index[first..], rows);
@@ -172,21 +159,10 @@ impl<T: Real + ComplexField> Interpreter<T> {
                 self.put([x], [out]);
             }
             Op::GatherLabels { .. } => batch::gather_labels(&self.label_table, index, &mut self.labels),
-            Op::Gemm {
-                layout,
-                shape,
-                a,
-                b,
-                y,
-                alpha,
-                finish,
-            } => self.gemm(layout, shape, [a, b, y], alpha, finish),
-            Op::TermSum {
-                rows,
-                len,
-                slot,
-                scale,
-            } => {
+            Op::Gemm { layout, shape, a, b, y, alpha, finish } => {
+                self.gemm(layout, shape, [a, b, y], alpha, finish)
+            }
+            Op::TermSum { rows, len, slot, scale } => {
                 let sum = reduce::term_sum(T::of(scale), &self.at(rows)[..len]);
                 self.terms[slot] += sum;
             }
@@ -194,22 +170,12 @@ impl<T: Real + ComplexField> Interpreter<T> {
                 let count = crate::reference::count::<T>(reduce::nonfinite(&self.at(x)[..len]));
                 self.terms[slot] += count;
             }
-            Op::ColumnSum {
-                g,
-                out,
-                rows,
-                columns,
-            } => {
+            Op::ColumnSum { g, out, rows, columns } => {
                 let [mut sum] = self.take([out]);
                 reduce::column_sum(columns, false, &self.at(g)[..rows * columns], &mut sum);
                 self.put([out], [sum]);
             }
-            Op::ColumnDeviation {
-                z,
-                deviation,
-                columns,
-                ..
-            } => {
+            Op::ColumnDeviation { z, deviation, columns, .. } => {
                 let ([mut out], mut work) = (self.take([deviation]), std::mem::take(&mut self.work));
                 reduce::column_deviation(self.at(z), &mut work[..columns], &mut out);
                 self.put([deviation], [out]);
@@ -218,13 +184,7 @@ impl<T: Real + ComplexField> Interpreter<T> {
             Op::SquareSum { x, len, out, slot } => {
                 self.buffers[out.0][slot] = reduce::square_sum(&self.at(x)[..len])
             }
-            Op::Update {
-                rule,
-                group,
-                grad,
-                weight,
-                ..
-            } => self.update(rule, group, [grad, weight], scalars),
+            Op::Update { rule, group, grad, weight, .. } => self.update(rule, group, [grad, weight], scalars),
             Op::Ema { online, copy, .. } => {
                 let [mut out] = self.take([copy]);
                 let decay = T::of(scalars.momentum_decay);
@@ -233,14 +193,7 @@ impl<T: Real + ComplexField> Interpreter<T> {
                 });
                 self.put([copy], [out]);
             }
-            Op::Enqueue {
-                keys,
-                first_row,
-                rows,
-                columns,
-                queue,
-                ..
-            } => {
+            Op::Enqueue { keys, first_row, rows, columns, queue, .. } => {
                 let [mut out] = self.take([queue]);
                 let keys = &self.at(keys)[first_row * columns..(first_row + rows) * columns];
                 batch::enqueue(columns, scalars.queue_start, keys, &mut out);
@@ -254,12 +207,7 @@ impl<T: Real + ComplexField> Interpreter<T> {
         let [mut out] = self.take([y.buf]);
         let optional = |buf: Option<Buf>| buf.map(|buf| self.at(buf));
         let epilogue = match finish {
-            Finish::Replace {
-                bias,
-                residual,
-                relu,
-                mask,
-            } => Epilogue {
+            Finish::Replace { bias, residual, relu, mask } => Epilogue {
                 alpha: T::of(alpha),
                 bias: optional(bias),
                 residual: optional(residual),
@@ -267,11 +215,7 @@ impl<T: Real + ComplexField> Interpreter<T> {
                 mask: optional(mask),
                 accumulate: false,
             },
-            Finish::Add => Epilogue {
-                alpha: T::of(alpha),
-                accumulate: true,
-                ..Epilogue::none()
-            },
+            Finish::Add => Epilogue { alpha: T::of(alpha), accumulate: true, ..Epilogue::none() },
         };
         let (left, right) = (&self.at(a.buf)[a.start..], &self.at(b.buf)[b.start..]);
         let target = &mut out[y.start..];
@@ -290,28 +234,15 @@ impl<T: Real + ComplexField> Interpreter<T> {
             RateGroup::Classifier => scalars.classifier_rate,
         });
         match rule {
-            Update::Sgd {
-                velocity,
-                momentum,
-                decay,
-            } => {
+            Update::Sgd { velocity, momentum, decay } => {
                 let [mut w, mut v] = self.take([weight, velocity]);
-                let settings = optim::Sgd {
-                    momentum: T::of(momentum),
-                    weight_decay: T::of(decay),
-                };
+                let settings = optim::Sgd { momentum: T::of(momentum), weight_decay: T::of(decay) };
                 parallel::rows2((&mut w, 1), (&mut v, 1), |first, w, v| {
                     optim::sgd(rate, &settings, &self.at(grad)[first..], w, v);
                 });
                 self.put([weight, velocity], [w, v]);
             }
-            Update::Lars {
-                velocity,
-                norms,
-                momentum,
-                decay,
-                trust,
-            } => {
+            Update::Lars { velocity, norms, momentum, decay, trust } => {
                 let [mut w, mut v] = self.take([weight, velocity]);
                 let settings = optim::Lars {
                     trust: T::of(trust),
@@ -326,14 +257,7 @@ impl<T: Real + ComplexField> Interpreter<T> {
                 });
                 self.put([weight, velocity], [w, v]);
             }
-            Update::AdamW {
-                moment1,
-                moment2,
-                beta1,
-                beta2,
-                eps,
-                decay,
-            } => {
+            Update::AdamW { moment1, moment2, beta1, beta2, eps, decay } => {
                 let [mut w, mut m, mut s] = self.take([weight, moment1, moment2]);
                 let settings = optim::AdamW {
                     beta1: T::of(beta1),
@@ -352,25 +276,10 @@ impl<T: Real + ComplexField> Interpreter<T> {
 
     fn normalization_or_loss(&mut self, op: &Op, scalars: &Scalars) {
         match *op {
-            Op::BatchNormForward {
-                x,
-                weight,
-                bias,
-                y,
-                stats,
-                running,
-                shape,
-            } => {
+            Op::BatchNormForward { x, weight, bias, y, stats, running, shape } => {
                 self.batch_norm_forward([x, weight, bias, y, stats], running, shape);
             }
-            Op::BatchNormInference {
-                x,
-                weight,
-                bias,
-                running,
-                y,
-                shape,
-            } => {
+            Op::BatchNormInference { x, weight, bias, running, y, shape } => {
                 let [mut out] = self.take([y]);
                 let (affine, running) = ([self.at(weight), self.at(bias)], running.map(|buf| self.at(buf)));
                 normalize::batch_norm_inference(
@@ -383,32 +292,12 @@ impl<T: Real + ComplexField> Interpreter<T> {
                 );
                 self.put([y], [out]);
             }
-            Op::BatchNormBackward {
-                d_y,
-                x,
-                y,
-                weight,
-                stats,
-                d_x,
-                d_weight,
-                d_bias,
-                shape,
-            } => {
+            Op::BatchNormBackward { d_y, x, y, weight, stats, d_x, d_weight, d_bias, shape } => {
                 self.batch_norm_backward([d_y, x, y, weight, stats], [d_x, d_weight, d_bias], shape);
             }
-            Op::LayerNormForward {
-                x,
-                weight,
-                bias,
-                y,
-                stats,
-                shape,
-            } => {
+            Op::LayerNormForward { x, weight, bias, y, stats, shape } => {
                 let [mut out, mut saved] = self.take([y, stats]);
-                let settings = normalize::LayerNorm {
-                    eps: T::of(LAYER_NORM_EPS),
-                    relu: shape.relu,
-                };
+                let settings = normalize::LayerNorm { eps: T::of(LAYER_NORM_EPS), relu: shape.relu };
                 let affine = [self.at(weight), self.at(bias)];
                 normalize::layer_norm_forward(
                     shape.columns,
@@ -420,36 +309,17 @@ impl<T: Real + ComplexField> Interpreter<T> {
                 );
                 self.put([y, stats], [out, saved]);
             }
-            Op::LayerNormBackward {
-                d_y,
-                x,
-                y,
-                weight,
-                stats,
-                d_x,
-                d_weight,
-                d_bias,
-                shape,
-            } => {
+            Op::LayerNormBackward { d_y, x, y, weight, stats, d_x, d_weight, d_bias, shape } => {
                 self.layer_norm_backward([d_y, x, y, weight, stats], d_x, [d_weight, d_bias], shape);
             }
-            Op::L2Forward {
-                x, y, norm, columns, ..
-            } => {
+            Op::L2Forward { x, y, norm, columns, .. } => {
                 let [mut out, mut norms] = self.take([y, norm]);
                 parallel::rows2((&mut out, columns), (&mut norms, 1), |first, y, norm| {
                     normalize::l2_forward(columns, T::of(L2_EPS), &self.at(x)[first * columns..], y, norm);
                 });
                 self.put([y, norm], [out, norms]);
             }
-            Op::L2Backward {
-                d_y,
-                y,
-                norm,
-                d_x,
-                columns,
-                ..
-            } => {
+            Op::L2Backward { d_y, y, norm, d_x, columns, .. } => {
                 let [mut out] = self.take([d_x]);
                 parallel::rows(&mut out, columns, |first, d_x| {
                     let from = |buf: Buf| &self.at(buf)[first * columns..];
@@ -528,14 +398,7 @@ impl<T: Real + ComplexField> Interpreter<T> {
     fn loss(&mut self, op: &Op, scalars: &Scalars) {
         let of = T::of;
         match *op {
-            Op::CrossEntropy {
-                logits,
-                loss,
-                d_logits,
-                rows,
-                classes,
-                weight,
-            } => {
+            Op::CrossEntropy { logits, loss, d_logits, rows, classes, weight } => {
                 let [mut losses, mut d] = self.take([loss, d_logits]);
                 let settings = classify::CrossEntropy {
                     inverse_labelled: of(scalars.inverse_labelled),
@@ -571,19 +434,7 @@ impl<T: Real + ComplexField> Interpreter<T> {
                 distill::soft_label(&settings, self.at(logits), self.at(teacher), &mut losses, &mut d);
                 self.put([loss, d_logits], [losses, d]);
             }
-            Op::Cosine {
-                p,
-                z,
-                loss,
-                d_p,
-                rows,
-                columns,
-                row_shift,
-                loss_scale,
-                slope,
-                offset,
-                weight,
-            } => {
+            Op::Cosine { p, z, loss, d_p, rows, columns, row_shift, loss_scale, slope, offset, weight } => {
                 let [mut losses, mut d] = self.take([loss, d_p]);
                 let settings = distill::Cosine {
                     row_shift,
@@ -594,14 +445,7 @@ impl<T: Real + ComplexField> Interpreter<T> {
                     eps: of(COSINE_EPS),
                     accumulate: false,
                 };
-                distill::cosine(
-                    [rows, columns],
-                    &settings,
-                    self.at(p),
-                    self.at(z),
-                    &mut losses,
-                    &mut d,
-                );
+                distill::cosine([rows, columns], &settings, self.at(p), self.at(z), &mut losses, &mut d);
                 self.put([loss, d_p], [losses, d]);
             }
             Op::Mse {
@@ -619,21 +463,8 @@ impl<T: Real + ComplexField> Interpreter<T> {
             } => {
                 let [mut losses, mut d] = self.take([loss, d_r]);
                 let (loss_scale, gradient_scale, weight) = (of(loss_scale), of(gradient_scale), of(weight));
-                let settings = distill::Mse {
-                    row_shift,
-                    loss_scale,
-                    gradient_scale,
-                    weight,
-                    accumulate,
-                };
-                distill::mse(
-                    [rows, columns],
-                    &settings,
-                    self.at(r),
-                    self.at(o),
-                    &mut losses,
-                    &mut d,
-                );
+                let settings = distill::Mse { row_shift, loss_scale, gradient_scale, weight, accumulate };
+                distill::mse([rows, columns], &settings, self.at(r), self.at(o), &mut losses, &mut d);
                 self.put([loss, d_r], [losses, d]);
             }
             _ => self.contrastive(op),
@@ -643,53 +474,24 @@ impl<T: Real + ComplexField> Interpreter<T> {
     fn contrastive(&mut self, op: &Op) {
         let of = T::of;
         match *op {
-            Op::NtXent {
-                similarity,
-                loss,
-                rows,
-                scale,
-                weight,
-                decoupled,
-            } => {
+            Op::NtXent { similarity, loss, rows, scale, weight, decoupled } => {
                 let [mut s, mut losses] = self.take([similarity, loss]);
-                let settings = contrast::NtXent {
-                    decoupled,
-                    scale: of(scale),
-                    weight: of(weight),
-                };
+                let settings = contrast::NtXent { decoupled, scale: of(scale), weight: of(weight) };
                 contrast::nt_xent(rows / 2, &settings, &mut losses, &mut s);
                 self.put([similarity, loss], [s, losses]);
             }
             Op::InfoNce { .. } => self.info_nce(op),
-            Op::RowLse {
-                s,
-                lse,
-                rows,
-                columns,
-            } => {
+            Op::RowLse { s, lse, rows, columns } => {
                 let [mut out] = self.take([lse]);
                 contrast::row_lse([rows, columns], self.at(s), &mut out);
                 self.put([lse], [out]);
             }
-            Op::ColumnLse {
-                s,
-                lse,
-                rows,
-                columns,
-            } => {
+            Op::ColumnLse { s, lse, rows, columns } => {
                 let [mut out] = self.take([lse]);
                 contrast::column_lse([rows, columns], self.at(s), &mut out);
                 self.put([lse], [out]);
             }
-            Op::Symmetric {
-                s,
-                row_lse,
-                column_lse,
-                loss,
-                rows,
-                scale,
-                weight,
-            } => {
+            Op::Symmetric { s, row_lse, column_lse, loss, rows, scale, weight } => {
                 let [mut out, mut losses] = self.take([s, loss]);
                 let (row_lse, column_lse) = (self.at(row_lse), self.at(column_lse));
                 contrast::symmetric(
@@ -702,41 +504,16 @@ impl<T: Real + ComplexField> Interpreter<T> {
                 );
                 self.put([s, loss], [out, losses]);
             }
-            Op::Variance {
-                z,
-                centred,
-                loss,
-                d_z,
-                rows,
-                columns,
-                groups,
-                loss_scale,
-                weight,
-            } => {
+            Op::Variance { z, centred, loss, d_z, rows, columns, groups, loss_scale, weight } => {
                 let [mut c, mut losses, mut d] = self.take([centred, loss, d_z]);
                 let (loss_scale, weight) = (of(loss_scale), of(weight));
                 let (target_std, eps) = (of(1.0), of(VARIANCE_EPS));
-                let settings = contrast::Variance {
-                    rows,
-                    columns,
-                    groups,
-                    loss_scale,
-                    weight,
-                    target_std,
-                    eps,
-                };
+                let settings =
+                    contrast::Variance { rows, columns, groups, loss_scale, weight, target_std, eps };
                 contrast::variance(&settings, self.at(z), &mut c, &mut losses, &mut d);
                 self.put([centred, loss, d_z], [c, losses, d]);
             }
-            Op::Correlation {
-                c,
-                loss,
-                width,
-                diagonal_target,
-                diagonal_scale,
-                off_scale,
-                weight,
-            } => {
+            Op::Correlation { c, loss, width, diagonal_target, diagonal_scale, off_scale, weight } => {
                 let [mut out, mut losses] = self.take([c, loss]);
                 let settings = contrast::Correlation {
                     diagonal_target: of(diagonal_target),
@@ -771,11 +548,7 @@ impl<T: Real + ComplexField> Interpreter<T> {
             return;
         };
         let [mut s, mut d, mut losses] = self.take([similarity, d_q, loss]);
-        let halves = if row_shift * 2 == rows && row_shift > 0 {
-            2
-        } else {
-            1
-        };
+        let halves = if row_shift * 2 == rows && row_shift > 0 { 2 } else { 1 };
         let half = rows / halves;
         let shift = if halves == 2 { 0 } else { row_shift };
         let settings = contrast::InfoNce {
@@ -795,11 +568,8 @@ impl<T: Real + ComplexField> Interpreter<T> {
         rayon::scope(|scope| {
             for (h, ((s, d), losses)) in pieces.enumerate() {
                 let (mine, theirs) = (h * half * columns, ((h + halves - 1) % halves) * half * columns);
-                let (q, k, settings) = (
-                    &q[mine..][..half * columns],
-                    &k[theirs..][..half * columns],
-                    &settings,
-                );
+                let (q, k, settings) =
+                    (&q[mine..][..half * columns], &k[theirs..][..half * columns], &settings);
                 scope.spawn(move |_| contrast::info_nce(settings, q, k, losses, d, s));
             }
         });

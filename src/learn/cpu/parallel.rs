@@ -8,11 +8,7 @@ const WORTHWHILE: usize = 1 << 15;
 
 fn rows_per_piece(len: usize, width: usize) -> usize {
     let rows = len / width.max(1);
-    if len < WORTHWHILE {
-        rows.max(1)
-    } else {
-        rows.div_ceil(rayon::current_num_threads() * 2).max(1)
-    }
+    if len < WORTHWHILE { rows.max(1) } else { rows.div_ceil(rayon::current_num_threads() * 2).max(1) }
 }
 
 /// Calls `work(first row, rows)` on disjoint pieces of `y`, whole rows of `width`.
@@ -29,10 +25,8 @@ pub(super) fn rows2<T: Send, U: Send>(
     work: impl Fn(usize, &mut [T], &mut [U]) + Sync,
 ) {
     let piece = rows_per_piece(y.len(), width);
-    let pieces = y
-        .par_chunks_mut(piece * width.max(1))
-        .zip(z.par_chunks_mut(piece * z_width.max(1)))
-        .enumerate();
+    let pieces =
+        y.par_chunks_mut(piece * width.max(1)).zip(z.par_chunks_mut(piece * z_width.max(1))).enumerate();
     pieces.for_each(|(i, (y, z))| work(i * piece, y, z));
 }
 
@@ -42,10 +36,7 @@ pub(super) fn elements3<T: Send>(
     work: impl Fn(usize, &mut [T], &mut [T], &mut [T]) + Sync,
 ) {
     let piece = rows_per_piece(a.len(), 1);
-    let pieces = a
-        .par_chunks_mut(piece)
-        .zip(b.par_chunks_mut(piece))
-        .zip(c.par_chunks_mut(piece))
-        .enumerate();
+    let pieces =
+        a.par_chunks_mut(piece).zip(b.par_chunks_mut(piece)).zip(c.par_chunks_mut(piece)).enumerate();
     pieces.for_each(|(i, ((a, b), c))| work(i * piece, a, b, c));
 }

@@ -26,32 +26,14 @@ pub(crate) fn blocked<T: Real + faer::traits::ComplexField>(
         Layout::Nn | Layout::Tn => MatRef::from_row_major_slice(&b[..n * k], k, n),
     };
     let y = &mut y[..m * n];
-    let accumulate = if epilogue.accumulate {
-        Accum::Add
-    } else {
-        Accum::Replace
-    };
+    let accumulate = if epilogue.accumulate { Accum::Add } else { Accum::Replace };
     // Small products are not worth waking a second thread for.
-    let par = if threads > 1 && m * n * k > 1 << 18 {
-        Par::rayon(threads)
-    } else {
-        Par::Seq
-    };
-    matmul(
-        MatMut::from_row_major_slice_mut(y, m, n),
-        accumulate,
-        left,
-        right,
-        epilogue.alpha,
-        par,
-    );
+    let par = if threads > 1 && m * n * k > 1 << 18 { Par::rayon(threads) } else { Par::Seq };
+    matmul(MatMut::from_row_major_slice_mut(y, m, n), accumulate, left, right, epilogue.alpha, par);
     let plain =
         epilogue.bias.is_none() && epilogue.residual.is_none() && epilogue.mask.is_none() && !epilogue.relu;
     if !plain {
-        let finish = Epilogue {
-            alpha: <T as num_traits::One>::one(),
-            ..*epilogue
-        };
+        let finish = Epilogue { alpha: <T as num_traits::One>::one(), ..*epilogue };
         parallel::rows(y, n, |first, rows| {
             for (i, row) in rows.chunks_mut(n.max(1)).enumerate() {
                 finish_row(row, (first + i) * n, &finish);
@@ -68,8 +50,7 @@ fn finish_row<T: Real>(row: &mut [T], start: usize, epilogue: &Epilogue<'_, T>) 
         row.iter_mut().zip(&residual[start..]).for_each(|(y, &r)| *y += r);
     }
     if epilogue.relu {
-        row.iter_mut()
-            .for_each(|y| *y = if *y < T::zero() { T::zero() } else { *y });
+        row.iter_mut().for_each(|y| *y = if *y < T::zero() { T::zero() } else { *y });
     }
     if let Some(mask) = epilogue.mask {
         row.iter_mut()
@@ -101,11 +82,7 @@ mod tests {
                 let (mut want, mut got) = (vec![9.0; m * n], vec![7.0; m * n]);
                 gemm(layout, [m, n, k], &a, &b, &mut want, &epilogue);
                 blocked(layout, [m, n, k], &a, &b, &mut got, &epilogue, 2);
-                let worst = want
-                    .iter()
-                    .zip(&got)
-                    .map(|(w, g)| (w - g).abs())
-                    .fold(0.0, f64::max);
+                let worst = want.iter().zip(&got).map(|(w, g)| (w - g).abs()).fold(0.0, f64::max);
                 assert!(worst < 1e-12, "{layout:?} {worst}");
             }
         }

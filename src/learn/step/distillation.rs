@@ -10,13 +10,7 @@ use crate::reference::linear::Layout;
 pub(super) fn write(writer: &mut Writer<'_>, projection: &mut Projection, o: Buf) {
     let predictor = &writer.spec.architecture.distill_predictor;
     let pass = writer.student();
-    let trace = layers::mlp_forward(
-        &mut writer.program,
-        pass,
-        "distill_predictor",
-        predictor,
-        projection.z,
-    );
+    let trace = layers::mlp_forward(&mut writer.program, pass, "distill_predictor", predictor, projection.z);
     let d_r = term(writer, trace.y, o);
     let target = projection.target(writer);
     layers::mlp_backward(&mut writer.program, &trace, d_r, Some(target));
@@ -40,37 +34,11 @@ fn contrastive(writer: &mut Writer<'_>, r: Buf, o: Buf) -> Buf {
     let [unit_o, _] = unit_rows(writer, o);
     let s = writer.program.scratch(m * m);
     let [row_lse, column_lse, loss] = [0, 1, 2].map(|_| writer.program.scratch(m));
-    writer.product(
-        Layout::Nt,
-        [m, m, p],
-        unit_r[0],
-        unit_o,
-        s,
-        inverse,
-        Finish::PLAIN,
-    );
-    writer.program.push(Op::RowLse {
-        s,
-        lse: row_lse,
-        rows: m,
-        columns: m,
-    });
-    writer.program.push(Op::ColumnLse {
-        s,
-        lse: column_lse,
-        rows: m,
-        columns: m,
-    });
+    writer.product(Layout::Nt, [m, m, p], unit_r[0], unit_o, s, inverse, Finish::PLAIN);
+    writer.program.push(Op::RowLse { s, lse: row_lse, rows: m, columns: m });
+    writer.program.push(Op::ColumnLse { s, lse: column_lse, rows: m, columns: m });
     let (scale, weight) = (0.5 / real(m), objective.feature_distill_weight);
-    writer.program.push(Op::Symmetric {
-        s,
-        row_lse,
-        column_lse,
-        loss,
-        rows: m,
-        scale,
-        weight,
-    });
+    writer.program.push(Op::Symmetric { s, row_lse, column_lse, loss, rows: m, scale, weight });
     writer.term(loss, m, Slot::FeatureDistill, 1.0);
     let d_unit = writer.program.scratch(m * p);
     writer.product(Layout::Nn, [m, p, m], s, unit_o, d_unit, inverse, Finish::PLAIN);
@@ -80,10 +48,7 @@ fn contrastive(writer: &mut Writer<'_>, r: Buf, o: Buf) -> Buf {
 /// `1/2 [D(r1, o1) + D(r2, o2)]`, `D = 2 - 2 mean cos`.
 fn predictive(writer: &mut Writer<'_>, r: Buf, o: Buf) -> Buf {
     let (rows, columns) = (writer.m, writer.projection());
-    let (loss, d_p) = (
-        writer.program.scratch(rows),
-        writer.program.scratch(rows * columns),
-    );
+    let (loss, d_p) = (writer.program.scratch(rows), writer.program.scratch(rows * columns));
     writer.program.push(Op::Cosine {
         p: r,
         z: o,
@@ -104,10 +69,7 @@ fn predictive(writer: &mut Writer<'_>, r: Buf, o: Buf) -> Buf {
 /// `1/2 [MSE(r1, o1) + MSE(r2, o2)]`.
 fn mse(writer: &mut Writer<'_>, r: Buf, o: Buf) -> Buf {
     let (rows, columns) = (writer.m, writer.projection());
-    let (loss, d_r) = (
-        writer.program.scratch(rows),
-        writer.program.scratch(rows * columns),
-    );
+    let (loss, d_r) = (writer.program.scratch(rows), writer.program.scratch(rows * columns));
     let mean = 1.0 / real(rows * columns);
     writer.program.push(Op::Mse {
         r,
@@ -135,23 +97,9 @@ fn decorrelative(writer: &mut Writer<'_>, r: Buf, o: Buf) -> Buf {
     let d_student = writer.program.scratch(writer.m * p);
     for v in 0..2 {
         let start = v * n * p;
-        let c = correlate(
-            writer,
-            [(student.y, start), (teacher.y, start)],
-            weight,
-            Slot::FeatureDistill,
-            0.5,
-        );
-        let (o, d_r) = (
-            Span {
-                buf: teacher.y,
-                start,
-            },
-            Span {
-                buf: d_student,
-                start,
-            },
-        );
+        let c =
+            correlate(writer, [(student.y, start), (teacher.y, start)], weight, Slot::FeatureDistill, 0.5);
+        let (o, d_r) = (Span { buf: teacher.y, start }, Span { buf: d_student, start });
         writer.product(Layout::Nt, [n, p, p], o, c, d_r, 1.0 / real(n), Finish::PLAIN);
     }
     student.backward(writer, d_student)

@@ -65,12 +65,7 @@ pub(super) fn linear_forward(
     let weight = parameter(program, name, "weight", inputs * outputs);
     let bias = parameter(program, name, "bias", outputs);
     let y = program.scratch(rows * outputs);
-    let finish = Finish::Replace {
-        bias: Some(bias),
-        residual,
-        relu,
-        mask: None,
-    };
+    let finish = Finish::Replace { bias: Some(bias), residual, relu, mask: None };
     let shape = [rows, outputs, inputs];
     program.push(Op::Gemm {
         layout: Layout::Nt,
@@ -96,21 +91,8 @@ pub(super) fn linear_backward_parameters(
     let d_bias = gradient(program, name, "bias", outputs);
     let shape = [outputs, inputs, rows];
     let (a, b, y) = (d_y.into(), x.into(), d_weight.into());
-    program.push(Op::Gemm {
-        layout: Layout::Tn,
-        shape,
-        a,
-        b,
-        y,
-        alpha: 1.0,
-        finish: Finish::PLAIN,
-    });
-    program.push(Op::ColumnSum {
-        g: d_y,
-        out: d_bias,
-        rows,
-        columns: outputs,
-    });
+    program.push(Op::Gemm { layout: Layout::Tn, shape, a, b, y, alpha: 1.0, finish: Finish::PLAIN });
+    program.push(Op::ColumnSum { g: d_y, out: d_bias, rows, columns: outputs });
 }
 
 /// Gradient of the input.
@@ -138,35 +120,21 @@ pub(super) fn linear_backward_input(
 /// Runs a layer list forward.
 pub(super) fn mlp_forward(program: &mut Program, pass: Pass<'_>, name: &str, mlp: &Mlp, x: Buf) -> Trace {
     let name = format!("{}{name}", pass.prefix);
-    let mut trace = Trace {
-        name,
-        rows: pass.rows,
-        groups: pass.groups,
-        layers: Vec::new(),
-        y: x,
-    };
+    let mut trace = Trace { name, rows: pass.rows, groups: pass.groups, layers: Vec::new(), y: x };
     let mut layers = mlp.0.iter().copied().enumerate().peekable();
     while let Some((number, layer)) = layers.next() {
         let relu = layers.next_if(|(_, next)| *next == Layer::Relu).is_some();
         let x = trace.y;
         let at = format!("{}.{number}", trace.name);
         let (y, stats) = match layer {
-            Layer::Linear { inputs, outputs } => (
-                linear_forward(program, &at, [pass.rows, inputs, outputs], x, relu, None),
-                None,
-            ),
+            Layer::Linear { inputs, outputs } => {
+                (linear_forward(program, &at, [pass.rows, inputs, outputs], x, relu, None), None)
+            }
             Layer::BatchNorm(columns) => batch_norm(program, pass, &at, columns, x, relu),
             Layer::LayerNorm(columns) => layer_norm(program, pass.rows, &at, columns, x, relu),
             Layer::Relu => (x, None),
         };
-        trace.layers.push(Step {
-            layer,
-            number,
-            x,
-            y,
-            relu,
-            stats,
-        });
+        trace.layers.push(Step { layer, number, x, y, relu, stats });
         trace.y = y;
     }
     trace
@@ -180,36 +148,16 @@ fn batch_norm(
     x: Buf,
     relu: bool,
 ) -> (Buf, Option<Buf>) {
-    let shape = NormShape {
-        rows: pass.rows,
-        columns,
-        groups: pass.groups,
-        relu,
-    };
+    let shape = NormShape { rows: pass.rows, columns, groups: pass.groups, relu };
     let [weight, bias] = ["weight", "bias"].map(|part| parameter(program, at, part, columns));
     let running = ["running_mean", "running_var"].map(|part| parameter(program, at, part, columns));
     let y = program.scratch(pass.rows * columns);
     if pass.statistics == Statistics::Running {
-        program.push(Op::BatchNormInference {
-            x,
-            weight,
-            bias,
-            running,
-            y,
-            shape,
-        });
+        program.push(Op::BatchNormInference { x, weight, bias, running, y, shape });
         return (y, None);
     }
     let stats = program.scratch(pass.groups * 2 * columns);
-    program.push(Op::BatchNormForward {
-        x,
-        weight,
-        bias,
-        y,
-        stats,
-        running,
-        shape,
-    });
+    program.push(Op::BatchNormForward { x, weight, bias, y, stats, running, shape });
     (y, Some(stats))
 }
 
@@ -222,23 +170,11 @@ pub(super) fn layer_norm(
     x: Buf,
     relu: bool,
 ) -> (Buf, Option<Buf>) {
-    let shape = NormShape {
-        rows,
-        columns,
-        groups: 1,
-        relu,
-    };
+    let shape = NormShape { rows, columns, groups: 1, relu };
     let [weight, bias] = ["weight", "bias"].map(|part| parameter(program, at, part, columns));
     let y = program.scratch(rows * columns);
     let stats = program.scratch(rows * 2);
-    program.push(Op::LayerNormForward {
-        x,
-        weight,
-        bias,
-        y,
-        stats,
-        shape,
-    });
+    program.push(Op::LayerNormForward { x, weight, bias, y, stats, shape });
     (y, Some(stats))
 }
 
@@ -253,17 +189,7 @@ pub(super) fn layer_norm_backward(
 ) {
     let weight = parameter(program, at, "weight", shape.columns);
     let [d_weight, d_bias] = ["weight", "bias"].map(|part| gradient(program, at, part, shape.columns));
-    program.push(Op::LayerNormBackward {
-        d_y,
-        x,
-        y,
-        weight,
-        stats,
-        d_x,
-        d_weight,
-        d_bias,
-        shape,
-    });
+    program.push(Op::LayerNormBackward { d_y, x, y, weight, stats, d_x, d_weight, d_bias, shape });
 }
 
 /// Runs a layer list backward from `d_y`; writes (or adds) the input's gradient to `d_x` if one is wanted.
@@ -282,12 +208,7 @@ pub(super) fn mlp_backward(program: &mut Program, trace: &Trace, d_y: Buf, d_x: 
                     (None, Some(previous)) => {
                         let fused = previous.relu && matches!(previous.layer, Layer::Linear { .. });
                         let mask = fused.then_some(previous.y);
-                        let finish = Finish::Replace {
-                            bias: None,
-                            residual: None,
-                            relu: false,
-                            mask,
-                        };
+                        let finish = Finish::Replace { bias: None, residual: None, relu: false, mask };
                         Some((program.scratch(trace.rows * inputs), finish))
                     }
                     (None, None) => None,
@@ -317,32 +238,12 @@ fn norm_backward(
     let d_x = program.scratch(trace.rows * columns);
     let (x, y, relu) = (step.x, step.y, step.relu);
     if let Layer::BatchNorm(_) = step.layer {
-        let shape = NormShape {
-            rows: trace.rows,
-            columns,
-            groups: trace.groups,
-            relu,
-        };
+        let shape = NormShape { rows: trace.rows, columns, groups: trace.groups, relu };
         let weight = parameter(program, at, "weight", columns);
         let [d_weight, d_bias] = ["weight", "bias"].map(|part| gradient(program, at, part, columns));
-        program.push(Op::BatchNormBackward {
-            d_y,
-            x,
-            y,
-            weight,
-            stats,
-            d_x,
-            d_weight,
-            d_bias,
-            shape,
-        });
+        program.push(Op::BatchNormBackward { d_y, x, y, weight, stats, d_x, d_weight, d_bias, shape });
     } else {
-        let shape = NormShape {
-            rows: trace.rows,
-            columns,
-            groups: 1,
-            relu,
-        };
+        let shape = NormShape { rows: trace.rows, columns, groups: 1, relu };
         layer_norm_backward(program, at, shape, d_y, [x, y, stats], Some(d_x));
     }
     d_x

@@ -76,13 +76,8 @@ pub fn step_program(spec: &StepSpec<'_>) -> Result<Program> {
     let h = writer.gather();
     let pass = writer.student();
     let student = writer.branch(pass, h);
-    let classifier = layers::mlp_forward(
-        &mut writer.program,
-        pass,
-        "classifier",
-        &architecture.classifier,
-        student.u,
-    );
+    let classifier =
+        layers::mlp_forward(&mut writer.program, pass, "classifier", &architecture.classifier, student.u);
     let teacher = writer.teacher(h);
     let d_u = writer.feature_terms(h, &student, teacher.projection);
     let d_u = writer.classifier_terms(&classifier, teacher.logits, d_u);
@@ -107,10 +102,7 @@ fn check(spec: &StepSpec<'_>) -> Result<()> {
     let needs_pairs = matches!(spec.objective.method, SslMethod::Vicreg | SslMethod::BarlowTwins);
     let has_batch_norm = |mlp: &crate::heads::Mlp| mlp.0.iter().any(|l| matches!(l, Layer::BatchNorm(_)));
     let parts = [&spec.architecture.projector, &spec.architecture.distill_predictor];
-    let normed = parts
-        .into_iter()
-        .chain(spec.architecture.predictor.as_ref())
-        .any(has_batch_norm);
+    let normed = parts.into_iter().chain(spec.architecture.predictor.as_ref()).any(has_batch_norm);
     if spec.rows < 2 && (needs_pairs || normed) {
         return Err(Error::config(
             "batch",
@@ -131,15 +123,7 @@ fn check(spec: &StepSpec<'_>) -> Result<()> {
 impl<'a> Writer<'a> {
     fn new(spec: &'a StepSpec<'a>) -> Self {
         let m = 2 * spec.rows;
-        Self {
-            spec,
-            program: Program {
-                index_rows: m,
-                ..Program::default()
-            },
-            m,
-            keys: None,
-        }
+        Self { spec, program: Program { index_rows: m, ..Program::default() }, m, keys: None }
     }
 
     /// Width P of projections.
@@ -148,34 +132,19 @@ impl<'a> Writer<'a> {
     }
 
     fn student(&self) -> Pass<'static> {
-        Pass {
-            prefix: "",
-            rows: self.m,
-            groups: 2,
-            statistics: Statistics::Batch,
-        }
+        Pass { prefix: "", rows: self.m, groups: 2, statistics: Statistics::Batch }
     }
 
     /// Both views' projections, with statistics of their own.
     fn view_shape(&self) -> NormShape {
-        NormShape {
-            rows: self.m,
-            columns: self.projection(),
-            groups: 2,
-            relu: false,
-        }
+        NormShape { rows: self.m, columns: self.projection(), groups: 2, relu: false }
     }
 
     /// Mean per-dimension deviation of unit rows: near 1/sqrt(P) in health, near 0 in collapse.
     fn watch_collapse(&mut self, unit: Buf) {
         let columns = self.projection();
         let deviation = self.program.scratch(columns);
-        self.program.push(Op::ColumnDeviation {
-            z: unit,
-            deviation,
-            rows: self.m,
-            columns,
-        });
+        self.program.push(Op::ColumnDeviation { z: unit, deviation, rows: self.m, columns });
         self.term(deviation, columns, Slot::Deviation, 1.0 / real(columns));
     }
 
@@ -183,13 +152,7 @@ impl<'a> Writer<'a> {
         let (rows, columns, table_rows) = (self.m, self.spec.architecture.features, self.spec.table_rows);
         let table = self.program.shared(Role::Table, table_rows * columns);
         let x = self.program.scratch(rows * columns);
-        self.program.push(Op::GatherRows {
-            table,
-            table_rows,
-            x,
-            rows,
-            columns,
-        });
+        self.program.push(Op::GatherRows { table, table_rows, x, rows, columns });
         self.program.push(Op::GatherLabels { rows });
         x
     }
@@ -210,11 +173,7 @@ impl<'a> Writer<'a> {
         let widths = [pass.rows, adapter.bottleneck, d];
         let u = layers::linear_forward(program, &name("up"), widths, hidden, false, Some(h));
         let projector = layers::mlp_forward(program, pass, "projector", &self.spec.architecture.projector, u);
-        Branch {
-            u,
-            projector,
-            adapter: AdapterTrace { norm, input, hidden },
-        }
+        Branch { u, projector, adapter: AdapterTrace { norm, input, hidden } }
     }
 
     fn frozen(&self, prefix: &'static str, norm: CopyNorm) -> Pass<'static> {
@@ -222,12 +181,7 @@ impl<'a> Writer<'a> {
             CopyNorm::Batch => Statistics::Batch,
             CopyNorm::Inference => Statistics::Running,
         };
-        Pass {
-            prefix,
-            rows: self.m,
-            groups: 2,
-            statistics,
-        }
+        Pass { prefix, rows: self.m, groups: 2, statistics }
     }
 
     /// Self-supervised term and feature distillation with their backward passes down to u.
@@ -238,11 +192,8 @@ impl<'a> Writer<'a> {
             return None;
         }
         let momentum = learns && objective.method.has_momentum();
-        let momentum = momentum.then(|| {
-            self.branch(self.frozen("momentum.", CopyNorm::Batch), h)
-                .projector
-                .y
-        });
+        let momentum =
+            momentum.then(|| self.branch(self.frozen("momentum.", CopyNorm::Batch), h).projector.y);
         let mut projection = ssl::Projection::new(self, student.projector.y);
         if learns {
             ssl::write(self, &mut projection, momentum);
@@ -252,12 +203,7 @@ impl<'a> Writer<'a> {
         }
         let d_z = projection.backward(self)?;
         let d_u = self.program.scratch(self.m * self.spec.architecture.features);
-        layers::mlp_backward(
-            &mut self.program,
-            &student.projector,
-            d_z,
-            Some((d_u, Finish::PLAIN)),
-        );
+        layers::mlp_backward(&mut self.program, &student.projector, d_z, Some((d_u, Finish::PLAIN)));
         Some(d_u)
     }
 
@@ -266,10 +212,7 @@ impl<'a> Writer<'a> {
         let distils = classes.is_some() && objective.feature_distill_weight > 0.0;
         let classes = classes.filter(|_| objective.classifier_distill_weight > 0.0);
         if !distils && classes.is_none() {
-            return Teacher {
-                projection: None,
-                logits: None,
-            };
+            return Teacher { projection: None, logits: None };
         }
         let pass = self.frozen("teacher.", objective.teacher_norm);
         let branch = self.branch(pass, h);
@@ -278,15 +221,9 @@ impl<'a> Writer<'a> {
             if let Some(Layer::Linear { outputs, .. }) = classifier.0.last_mut() {
                 *outputs = classes;
             }
-            (
-                layers::mlp_forward(&mut self.program, pass, "classifier", &classifier, branch.u).y,
-                classes,
-            )
+            (layers::mlp_forward(&mut self.program, pass, "classifier", &classifier, branch.u).y, classes)
         });
-        Teacher {
-            projection: distils.then_some(branch.projector.y),
-            logits,
-        }
+        Teacher { projection: distils.then_some(branch.projector.y), logits }
     }
 
     /// Cross-entropy on labelled rows and the teacher's soft labels, backward through the classifier; its gradient
@@ -301,21 +238,10 @@ impl<'a> Writer<'a> {
         let (logits, loss) = (classifier.y, self.program.scratch(rows));
         let d_logits = self.program.scratch(rows * classes);
         let weight = objective.classifier_weight;
-        self.program.push(Op::CrossEntropy {
-            logits,
-            loss,
-            d_logits,
-            rows,
-            classes,
-            weight,
-        });
+        self.program.push(Op::CrossEntropy { logits, loss, d_logits, rows, classes, weight });
         self.term(loss, rows, Slot::Classifier, 1.0);
         if let Some((teacher, teacher_classes)) = teacher {
-            let known = if objective.mask_to_known {
-                teacher_classes
-            } else {
-                classes
-            };
+            let known = if objective.mask_to_known { teacher_classes } else { classes };
             let (loss_scale, weight) = (1.0 / real(rows), objective.classifier_distill_weight);
             let (logits, loss) = (classifier.y, self.program.scratch(rows));
             self.program.push(Op::SoftLabel {
@@ -334,29 +260,18 @@ impl<'a> Writer<'a> {
         }
         let through = objective.labels_train_adapter.then(|| match d_u {
             Some(d_u) => (d_u, Finish::Add),
-            None => (
-                self.program.scratch(rows * self.spec.architecture.features),
-                Finish::PLAIN,
-            ),
+            None => (self.program.scratch(rows * self.spec.architecture.features), Finish::PLAIN),
         });
         layers::mlp_backward(&mut self.program, classifier, d_logits, through);
         through.map(|(d_u, _)| d_u).or(d_u)
     }
 
     fn adapter_backward(&mut self, trace: &AdapterTrace, h: Buf, d_u: Buf) {
-        let (d, bottleneck) = (
-            self.spec.architecture.features,
-            self.spec.architecture.adapter.bottleneck,
-        );
+        let (d, bottleneck) = (self.spec.architecture.features, self.spec.architecture.adapter.bottleneck);
         let (m, program) = (self.m, &mut self.program);
         layers::linear_backward_parameters(program, "adapter.up", [m, bottleneck, d], d_u, trace.hidden);
         let d_hidden = program.scratch(m * bottleneck);
-        let finish = Finish::Replace {
-            bias: None,
-            residual: None,
-            relu: false,
-            mask: Some(trace.hidden),
-        };
+        let finish = Finish::Replace { bias: None, residual: None, relu: false, mask: Some(trace.hidden) };
         layers::linear_backward_input(program, "adapter.up", [m, bottleneck, d], d_u, d_hidden, finish);
         layers::linear_backward_parameters(
             program,
@@ -375,24 +290,14 @@ impl<'a> Writer<'a> {
                 d_y,
                 Finish::PLAIN,
             );
-            let shape = NormShape {
-                rows: m,
-                columns: d,
-                groups: 1,
-                relu: false,
-            };
+            let shape = NormShape { rows: m, columns: d, groups: 1, relu: false };
             layers::layer_norm_backward(program, "adapter.norm", shape, d_y, [h, y, stats], None);
         }
     }
 
     /// `terms[slot] += scale * sum(rows)`.
     fn term(&mut self, rows: Buf, len: usize, slot: Slot, scale: f64) {
-        self.program.push(Op::TermSum {
-            rows,
-            len,
-            slot: slot as usize,
-            scale,
-        });
+        self.program.push(Op::TermSum { rows, len, slot: slot as usize, scale });
     }
 
     fn product(
@@ -406,32 +311,17 @@ impl<'a> Writer<'a> {
         finish: Finish,
     ) {
         let (a, b, y) = (a.into(), b.into(), y.into());
-        self.program.push(Op::Gemm {
-            layout,
-            shape,
-            a,
-            b,
-            y,
-            alpha,
-            finish,
-        });
+        self.program.push(Op::Gemm { layout, shape, a, b, y, alpha, finish });
     }
 }
 
 pub(crate) fn real(n: usize) -> f64 {
-    #[allow(
-        clippy::cast_precision_loss,
-        reason = "sizes are far below 2^24 or enter as a mean's divisor"
-    )]
+    #[allow(clippy::cast_precision_loss, reason = "sizes are far below 2^24 or enter as a mean's divisor")]
     let value = n as f64;
     value
 }
 
 /// Which learning rate a tensor takes.
 fn group_of(name: &str) -> RateGroup {
-    if name.starts_with("classifier.") {
-        RateGroup::Classifier
-    } else {
-        RateGroup::Features
-    }
+    if name.starts_with("classifier.") { RateGroup::Classifier } else { RateGroup::Features }
 }

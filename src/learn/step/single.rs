@@ -40,12 +40,7 @@ pub fn mlp_program(mlp: &Mlp, rows: usize) -> Program {
     let mut program = Program::default();
     let x = program.shared(Role::State("x".to_owned()), rows * mlp.inputs());
     let d_y = program.shared(Role::State("d_y".to_owned()), rows * mlp.outputs());
-    let pass = Pass {
-        prefix: "",
-        rows,
-        groups: 1,
-        statistics: Statistics::Batch,
-    };
+    let pass = Pass { prefix: "", rows, groups: 1, statistics: Statistics::Batch };
     let trace = layers::mlp_forward(&mut program, pass, "mlp", mlp, x);
     program.buffers[trace.y.0].role = Role::State("y".to_owned());
     let d_x = program.buffer(Role::Gradient("x".to_owned()), rows * mlp.inputs());

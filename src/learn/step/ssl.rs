@@ -23,12 +23,7 @@ impl Projection {
         let unit = unit_rows(writer, z);
         writer.watch_collapse(unit[0]);
         let gathers_on_unit = writer.spec.objective.method == SslMethod::Moco;
-        Self {
-            z: if gathers_on_unit { unit[0] } else { z },
-            unit,
-            gathers_on_unit,
-            d_z: None,
-        }
+        Self { z: if gathers_on_unit { unit[0] } else { z }, unit, gathers_on_unit, d_z: None }
     }
 
     /// The gradient buffer and how to finish a product into it: the first writer replaces, later ones add.
@@ -46,42 +41,22 @@ impl Projection {
     /// The gradient with respect to z.
     pub(super) fn backward(self, writer: &mut Writer<'_>) -> Option<Buf> {
         let d_z = self.d_z?;
-        if self.gathers_on_unit {
-            Some(unit_backward(writer, self.unit, d_z))
-        } else {
-            Some(d_z)
-        }
+        if self.gathers_on_unit { Some(unit_backward(writer, self.unit, d_z)) } else { Some(d_z) }
     }
 }
 
 /// `[y, norm]` with `y = x / max(|x|, eps)` row by row.
 pub(super) fn unit_rows(writer: &mut Writer<'_>, x: Buf) -> [Buf; 2] {
     let (rows, columns) = (writer.m, writer.projection());
-    let (y, norm) = (
-        writer.program.scratch(rows * columns),
-        writer.program.scratch(rows),
-    );
-    writer.program.push(Op::L2Forward {
-        x,
-        y,
-        norm,
-        rows,
-        columns,
-    });
+    let (y, norm) = (writer.program.scratch(rows * columns), writer.program.scratch(rows));
+    writer.program.push(Op::L2Forward { x, y, norm, rows, columns });
     [y, norm]
 }
 
 pub(super) fn unit_backward(writer: &mut Writer<'_>, [y, norm]: [Buf; 2], d_y: Buf) -> Buf {
     let (rows, columns) = (writer.m, writer.projection());
     let d_x = writer.program.scratch(rows * columns);
-    writer.program.push(Op::L2Backward {
-        d_y,
-        y,
-        norm,
-        d_x,
-        rows,
-        columns,
-    });
+    writer.program.push(Op::L2Backward { d_y, y, norm, d_x, rows, columns });
     d_x
 }
 
@@ -96,13 +71,7 @@ pub(super) fn write(writer: &mut Writer<'_>, projection: &mut Projection, moment
         }
         SslMethod::Byol => {
             if let Some(target) = momentum {
-                predictive(
-                    writer,
-                    projection,
-                    target,
-                    1.0 / real(writer.spec.rows),
-                    [-2.0, 2.0],
-                );
+                predictive(writer, projection, target, 1.0 / real(writer.spec.rows), [-2.0, 2.0]);
             }
         }
         SslMethod::Simsiam => {
@@ -120,55 +89,19 @@ fn simclr(writer: &mut Writer<'_>, projection: &mut Projection) {
     let [unit, _] = projection.unit;
     let similarity = writer.program.scratch(m * m);
     let loss = writer.program.scratch(m);
-    writer.product(
-        Layout::Nt,
-        [m, m, p],
-        unit,
-        unit,
-        similarity,
-        inverse,
-        Finish::PLAIN,
-    );
+    writer.product(Layout::Nt, [m, m, p], unit, unit, similarity, inverse, Finish::PLAIN);
     let (scale, weight, decoupled) = (1.0 / real(m), objective.ssl_weight, objective.decoupled);
-    writer.program.push(Op::NtXent {
-        similarity,
-        loss,
-        rows: m,
-        scale,
-        weight,
-        decoupled,
-    });
+    writer.program.push(Op::NtXent { similarity, loss, rows: m, scale, weight, decoupled });
     writer.term(loss, m, Slot::Ssl, 1.0);
     let d_unit = writer.program.scratch(m * p);
-    writer.product(
-        Layout::Nn,
-        [m, p, m],
-        similarity,
-        unit,
-        d_unit,
-        inverse,
-        Finish::PLAIN,
-    );
-    writer.product(
-        Layout::Tn,
-        [m, p, m],
-        similarity,
-        unit,
-        d_unit,
-        inverse,
-        Finish::Add,
-    );
+    writer.product(Layout::Nn, [m, p, m], similarity, unit, d_unit, inverse, Finish::PLAIN);
+    writer.product(Layout::Tn, [m, p, m], similarity, unit, d_unit, inverse, Finish::Add);
     projection.d_z = Some(unit_backward(writer, projection.unit, d_unit));
 }
 
 /// Query of view 1 meets keys of view 2 and queue 2; query of view 2 keys of view 1 and queue 1.
 fn moco(writer: &mut Writer<'_>, projection: &mut Projection, momentum: Buf) {
-    let (n, m, p, objective) = (
-        writer.spec.rows,
-        writer.m,
-        writer.projection(),
-        writer.spec.objective,
-    );
+    let (n, m, p, objective) = (writer.spec.rows, writer.m, writer.projection(), writer.spec.objective);
     let (rows, inverse, k) = (m, 1.0 / objective.temperature, objective.queue);
     let [keys, _] = unit_rows(writer, momentum);
     writer.keys = Some(keys);
@@ -176,10 +109,7 @@ fn moco(writer: &mut Writer<'_>, projection: &mut Projection, momentum: Buf) {
         ["queue.2", "queue.1"].map(|name| writer.program.shared(Role::State(name.to_owned()), k * p));
     let (similarity, loss) = (writer.program.scratch(m * k), writer.program.scratch(m));
     let q = projection.z;
-    let view = |buf: Buf, v: usize, width: usize| Span {
-        buf,
-        start: v * n * width,
-    };
+    let view = |buf: Buf, v: usize, width: usize| Span { buf, start: v * n * width };
     for (v, queue) in queues.into_iter().enumerate() {
         let shape = [n, k, p];
         writer.product(
@@ -235,17 +165,8 @@ fn predictive(
     };
     let (rows, columns, weight) = (writer.m, writer.projection(), writer.spec.objective.ssl_weight);
     let pass = writer.student();
-    let trace = layers::mlp_forward(
-        &mut writer.program,
-        pass,
-        "predictor",
-        predictor,
-        projection.z,
-    );
-    let (loss, d_p) = (
-        writer.program.scratch(rows),
-        writer.program.scratch(rows * columns),
-    );
+    let trace = layers::mlp_forward(&mut writer.program, pass, "predictor", predictor, projection.z);
+    let (loss, d_p) = (writer.program.scratch(rows), writer.program.scratch(rows * columns));
     let row_shift = writer.spec.rows;
     let (p, z) = (trace.y, target);
     writer.program.push(Op::Cosine {
@@ -267,12 +188,7 @@ fn predictive(
 }
 
 fn vicreg(writer: &mut Writer<'_>, projection: &mut Projection) {
-    let (n, m, p, objective) = (
-        writer.spec.rows,
-        writer.m,
-        writer.projection(),
-        writer.spec.objective,
-    );
+    let (n, m, p, objective) = (writer.spec.rows, writer.m, writer.projection(), writer.spec.objective);
     let ([invariance, variance, covariance], weight) = (objective.vicreg, objective.ssl_weight);
     let (rows, columns, z) = (m, p, projection.z);
     let (d_z, _) = projection.target(writer);
@@ -307,21 +223,10 @@ fn vicreg(writer: &mut Writer<'_>, projection: &mut Projection) {
     });
     writer.term(loss, 2 * p, Slot::Ssl, variance);
     for v in 0..2 {
-        let span = |buf: Buf| Span {
-            buf,
-            start: v * n * p,
-        };
+        let span = |buf: Buf| Span { buf, start: v * n * p };
         let (c, loss) = (writer.program.scratch(p * p), writer.program.scratch(p));
         let unbiased = 1.0 / real(n - 1);
-        writer.product(
-            Layout::Tn,
-            [p, p, n],
-            span(centred),
-            span(centred),
-            c,
-            unbiased,
-            Finish::PLAIN,
-        );
+        writer.product(Layout::Tn, [p, p, n], span(centred), span(centred), c, unbiased, Finish::PLAIN);
         let (diagonal_target, diagonal_scale, off_scale, weight) =
             (0.0, 0.0, loss_scale, weight * covariance);
         writer.program.push(Op::Correlation {
@@ -334,15 +239,7 @@ fn vicreg(writer: &mut Writer<'_>, projection: &mut Projection) {
             weight,
         });
         writer.term(loss, p, Slot::Ssl, covariance);
-        writer.product(
-            Layout::Nn,
-            [n, p, p],
-            span(centred),
-            c,
-            span(d_z),
-            2.0 * unbiased,
-            Finish::Add,
-        );
+        writer.product(Layout::Nn, [n, p, p], span(centred), c, span(d_z), 2.0 * unbiased, Finish::Add);
     }
 }
 
@@ -350,37 +247,12 @@ fn barlow(writer: &mut Writer<'_>, projection: &mut Projection) {
     let (n, p, objective) = (writer.spec.rows, writer.projection(), writer.spec.objective);
     let standard = Standardised::new(writer, projection.z);
     let d_standard = writer.program.scratch(writer.m * p);
-    let c = correlate(
-        writer,
-        [(standard.y, 0), (standard.y, n * p)],
-        objective.ssl_weight,
-        Slot::Ssl,
-        1.0,
-    );
-    let span = |buf: Buf, v: usize| Span {
-        buf,
-        start: v * n * p,
-    };
+    let c = correlate(writer, [(standard.y, 0), (standard.y, n * p)], objective.ssl_weight, Slot::Ssl, 1.0);
+    let span = |buf: Buf, v: usize| Span { buf, start: v * n * p };
     let inverse = 1.0 / real(n);
     let (first, second) = (span(standard.y, 0), span(standard.y, 1));
-    writer.product(
-        Layout::Nt,
-        [n, p, p],
-        second,
-        c,
-        span(d_standard, 0),
-        inverse,
-        Finish::PLAIN,
-    );
-    writer.product(
-        Layout::Nn,
-        [n, p, p],
-        first,
-        c,
-        span(d_standard, 1),
-        inverse,
-        Finish::PLAIN,
-    );
+    writer.product(Layout::Nt, [n, p, p], second, c, span(d_standard, 0), inverse, Finish::PLAIN);
+    writer.product(Layout::Nn, [n, p, p], first, c, span(d_standard, 1), inverse, Finish::PLAIN);
     projection.d_z = Some(standard.backward(writer, d_standard));
 }
 
@@ -392,11 +264,7 @@ pub(super) fn correlate(
     slot: Slot,
     share: f64,
 ) -> Buf {
-    let (n, p, [scale, off]) = (
-        writer.spec.rows,
-        writer.projection(),
-        writer.spec.objective.barlow,
-    );
+    let (n, p, [scale, off]) = (writer.spec.rows, writer.projection(), writer.spec.objective.barlow);
     let (c, loss) = (writer.program.scratch(p * p), writer.program.scratch(p));
     let [a, b] = views.map(|(buf, start)| Span { buf, start });
     writer.product(Layout::Tn, [p, p, n], a, b, c, 1.0 / real(n), Finish::PLAIN);
@@ -426,19 +294,8 @@ impl Standardised {
         let y = writer.program.scratch(shape.rows * shape.columns);
         let stats = writer.program.scratch(4 * shape.columns);
         let [weight, bias] = [1.0, 0.0].map(|v| writer.program.shared(Role::Constant(v), shape.columns));
-        let running = [
-            writer.program.scratch(shape.columns),
-            writer.program.scratch(shape.columns),
-        ];
-        writer.program.push(Op::BatchNormForward {
-            x,
-            weight,
-            bias,
-            y,
-            stats,
-            running,
-            shape,
-        });
+        let running = [writer.program.scratch(shape.columns), writer.program.scratch(shape.columns)];
+        writer.program.push(Op::BatchNormForward { x, weight, bias, y, stats, running, shape });
         Self { x, y, stats }
     }
 
@@ -448,17 +305,7 @@ impl Standardised {
         let d_x = writer.program.scratch(shape.rows * shape.columns);
         let [d_weight, d_bias] = [0, 1].map(|_| writer.program.scratch(shape.columns));
         let Self { x, y, stats } = self;
-        writer.program.push(Op::BatchNormBackward {
-            d_y,
-            x,
-            y,
-            weight,
-            stats,
-            d_x,
-            d_weight,
-            d_bias,
-            shape,
-        });
+        writer.program.push(Op::BatchNormBackward { d_y, x, y, weight, stats, d_x, d_weight, d_bias, shape });
         d_x
     }
 }

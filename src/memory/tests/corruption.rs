@@ -21,11 +21,7 @@ fn fate(path: &std::path::Path, original: &str) -> Fate {
         return Fate::Refused;
     };
     if report.is_sound() {
-        return if text.is_ok_and(|text| text == original) {
-            Fate::Same
-        } else {
-            Fate::Missed
-        };
+        return if text.is_ok_and(|text| text == original) { Fate::Same } else { Fate::Missed };
     }
     let repaired = report.is_repaired();
     if repaired {
@@ -44,9 +40,7 @@ fn flipped_bytes_are_refused_repaired_or_detected() {
     let flipped = folder.path().join("flipped.db");
     let mut rng = Rng::new(11, 0);
     let (mut refused, mut repaired, mut lost, mut same) = (0, 0, 0, 0);
-    let positions = (0..100)
-        .chain((0..700).map(|_| rng.below(sound.len())))
-        .collect::<Vec<_>>();
+    let positions = (0..100).chain((0..700).map(|_| rng.below(sound.len()))).collect::<Vec<_>>();
     for position in positions {
         let mask = 1 << rng.below(8);
         let mut bytes = sound.clone();
@@ -76,27 +70,21 @@ fn without_checksums_damage_is_missed() {
     let folder = tempfile::tempdir().unwrap();
     let (path, original) = filled(folder.path());
     let raw = rusqlite::Connection::open(&path).unwrap();
-    let blob: Vec<u8> = raw
-        .query_row("SELECT features FROM contents WHERE sample_id=1", [], |row| {
-            row.get(0)
-        })
-        .unwrap();
+    let blob: Vec<u8> =
+        raw.query_row("SELECT features FROM contents WHERE sample_id=1", [], |row| row.get(0)).unwrap();
     let mut wrong = blob;
     wrong[0] ^= 1;
     let sum = super::super::seal::sum(&wrong);
-    raw.execute("UPDATE contents SET features=?1 WHERE sample_id=1", [&wrong])
-        .unwrap();
+    raw.execute("UPDATE contents SET features=?1 WHERE sample_id=1", [&wrong]).unwrap();
     drop(raw);
     assert_eq!(fate(&path, &original), Fate::Detected { repaired: true });
 
     let folder = tempfile::tempdir().unwrap();
     let (path, original) = filled(folder.path());
     let raw = rusqlite::Connection::open(&path).unwrap();
-    raw.execute("UPDATE contents SET features=?1 WHERE sample_id=1", [&wrong])
-        .unwrap();
+    raw.execute("UPDATE contents SET features=?1 WHERE sample_id=1", [&wrong]).unwrap();
     let values = (sum, 1);
-    raw.execute("UPDATE samples SET features_sum=?1 WHERE id=?2", values)
-        .unwrap();
+    raw.execute("UPDATE samples SET features_sum=?1 WHERE id=?2", values).unwrap();
     super::super::seal::rewrite(&raw, &super::super::seal::SAMPLES, 1, "id=id", &[]).unwrap();
     drop(raw);
     assert_eq!(fate(&path, &original), Fate::Missed);
@@ -111,55 +99,25 @@ fn truncated_files_are_refused_or_detected() {
     for length in (0..sound.len()).step_by(509) {
         fs::write(&short, &sound[..length]).unwrap();
         let found = fate(&short, &original);
-        assert!(
-            matches!(found, Fate::Refused | Fate::Detected { .. }),
-            "{length} bytes: {found:?}"
-        );
+        assert!(matches!(found, Fate::Refused | Fate::Detected { .. }), "{length} bytes: {found:?}");
     }
 }
 
 /// SQL that damages a filled state, and what the check must say of it.
 const DAMAGES: &[(&str, &str)] = &[
-    (
-        "UPDATE contents SET features=zeroblob(32) WHERE sample_id=2",
-        "quarantined",
-    ),
-    (
-        "UPDATE contents SET thumbnail=zeroblob(5) WHERE sample_id=3",
-        "thumbnail",
-    ),
-    (
-        "UPDATE samples SET held_out=1-held_out WHERE id=4",
-        "description of sample",
-    ),
-    (
-        "UPDATE samples SET class_id=1-class_id WHERE id=4",
-        "derived again",
-    ),
-    (
-        "UPDATE views SET features=zeroblob(32) WHERE sample_id=5 AND number=0",
-        "views",
-    ),
+    ("UPDATE contents SET features=zeroblob(32) WHERE sample_id=2", "quarantined"),
+    ("UPDATE contents SET thumbnail=zeroblob(5) WHERE sample_id=3", "thumbnail"),
+    ("UPDATE samples SET held_out=1-held_out WHERE id=4", "description of sample"),
+    ("UPDATE samples SET class_id=1-class_id WHERE id=4", "derived again"),
+    ("UPDATE views SET features=zeroblob(32) WHERE sample_id=5 AND number=0", "views"),
     ("DELETE FROM contents WHERE sample_id=6", "quarantined"),
-    (
-        "INSERT INTO contents SELECT id, zeroblob(32), NULL FROM samples WHERE state=2",
-        "features of sample",
-    ),
+    ("INSERT INTO contents SELECT id, zeroblob(32), NULL FROM samples WHERE state=2", "features of sample"),
     ("UPDATE classes SET name='cap' WHERE name='cup'", "class 0"),
     ("UPDATE training SET state=zeroblob(3)", "optimiser"),
-    (
-        "UPDATE versions SET heads=zeroblob(900) WHERE id=2",
-        "version 1 serves",
-    ),
+    ("UPDATE versions SET heads=zeroblob(900) WHERE id=2", "version 1 serves"),
     ("UPDATE versions SET figures='{}' WHERE id=2", "version 1 serves"),
-    (
-        "DROP TRIGGER labels_append_only; UPDATE labels SET class_id=1 WHERE label_id=1",
-        "label log",
-    ),
-    (
-        "PRAGMA foreign_keys=OFF; DELETE FROM samples WHERE id=4",
-        "not there",
-    ),
+    ("DROP TRIGGER labels_append_only; UPDATE labels SET class_id=1 WHERE label_id=1", "label log"),
+    ("PRAGMA foreign_keys=OFF; DELETE FROM samples WHERE id=4", "not there"),
 ];
 
 #[test]
@@ -169,9 +127,7 @@ fn check_repairs_each_kind_of_row() {
         let (path, _) = filled(folder.path());
         let raw = rusqlite::Connection::open(&path).unwrap();
         let trigger: String = raw
-            .query_row("SELECT sql FROM sqlite_schema WHERE type='trigger'", [], |row| {
-                row.get(0)
-            })
+            .query_row("SELECT sql FROM sqlite_schema WHERE type='trigger'", [], |row| row.get(0))
             .unwrap();
         raw.execute_batch(sql).unwrap();
         if sql.starts_with("DROP") {
@@ -188,10 +144,7 @@ fn check_repairs_each_kind_of_row() {
         let log_rows = memory.counts().unwrap().labels;
         let report = memory.check().unwrap();
         assert!(report.is_repaired(), "{sql}: {report:?}");
-        assert!(
-            report.damages.iter().any(|damage| damage.what.contains(expected)),
-            "{sql}: {report:?}"
-        );
+        assert!(report.damages.iter().any(|damage| damage.what.contains(expected)), "{sql}: {report:?}");
         assert!(memory.check().unwrap().is_sound(), "{sql}");
         dump(&memory).unwrap();
         if expected == "quarantined" {
@@ -217,10 +170,7 @@ fn damaged_rows_are_not_handed_out_or_sealed_over() {
     let rows = [Rows::Training, Rows::HeldOut].map(|rows| memory.samples(rows));
     assert!(rows.iter().any(Result::is_err));
     assert!(memory.published().is_err() && memory.load_training().is_err());
-    assert!(
-        memory.forget("key").is_err(),
-        "a damaged row must not be sealed again"
-    );
+    assert!(memory.forget("key").is_err(), "a damaged row must not be sealed again");
     assert!(memory.check().unwrap().is_repaired());
     memory.forget("key").unwrap();
 }

@@ -31,14 +31,7 @@ fn acknowledged_changes_survive_a_kill() {
         fs::copy(beside(&path, "-wal"), beside(&copy, "-wal")).unwrap();
         let mut after = Memory::open(Some(&copy), &identity()).unwrap();
         assert_eq!(dump(&after).unwrap(), dump(&memory).unwrap());
-        assert!(
-            after
-                .history()
-                .unwrap()
-                .labels
-                .iter()
-                .any(|entry| Some(entry.label_id) == stored.label)
-        );
+        assert!(after.history().unwrap().labels.iter().any(|entry| Some(entry.label_id) == stored.label));
         assert!(after.check().unwrap().is_sound());
         drop(after);
         fs::remove_file(&copy).unwrap();
@@ -66,10 +59,7 @@ fn torn_log_gives_an_earlier_state() {
         let after = Memory::open(Some(&torn), &identity()).unwrap();
         let text = dump(&after).unwrap();
         seen.insert(
-            states
-                .iter()
-                .position(|state| *state == text)
-                .expect("a state that was once acknowledged"),
+            states.iter().position(|state| *state == text).expect("a state that was once acknowledged"),
         );
     }
     assert_eq!(seen, (0..states.len()).collect());
@@ -115,10 +105,7 @@ fn lock_of_a_dead_process_is_taken_over() {
     let path = folder.path().join("state.db");
     fs::write(beside(&path, ".lock"), "4194305").unwrap();
     let _memory = Memory::open(Some(&path), &identity()).unwrap();
-    assert_eq!(
-        fs::read_to_string(beside(&path, ".lock")).unwrap(),
-        std::process::id().to_string()
-    );
+    assert_eq!(fs::read_to_string(beside(&path, ".lock")).unwrap(), std::process::id().to_string());
 }
 
 #[test]
@@ -129,20 +116,13 @@ fn newer_schema_is_refused_and_older_migrated() {
     raw.pragma_update(None, "user_version", 99).unwrap();
     drop(raw);
     let reason = reason(Memory::open(Some(&path), &identity()));
-    assert!(
-        reason.contains("version 99") && reason.contains("newer kaizen"),
-        "{reason}"
-    );
+    assert!(reason.contains("version 99") && reason.contains("newer kaizen"), "{reason}");
 
     let mut raw = rusqlite::Connection::open_in_memory().unwrap();
     schema::migrate(&mut raw, &["CREATE TABLE a (x)"]).unwrap();
     schema::migrate(&mut raw, &["CREATE TABLE a (x)", "ALTER TABLE a ADD COLUMN y"]).unwrap();
     raw.execute("INSERT INTO a (x, y) VALUES (1, 2)", []).unwrap();
-    assert_eq!(
-        raw.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
-            .unwrap(),
-        2
-    );
+    assert_eq!(raw.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).unwrap(), 2);
     assert!(schema::migrate(&mut raw, &["CREATE TABLE a (x)"]).is_err());
 }
 
@@ -151,19 +131,12 @@ fn refuses_what_is_no_state_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     assert!(reason(Memory::open_existing(&path)).contains("no such file"));
-    fs::write(
-        &path,
-        "no database, but long enough to be taken for one".repeat(100),
-    )
-    .unwrap();
+    fs::write(&path, "no database, but long enough to be taken for one".repeat(100)).unwrap();
     assert!(reason(Memory::open(Some(&path), &identity())).contains("not a SQLite database"));
     fs::write(&path, "").unwrap();
     assert!(reason(Memory::open(Some(&path), &identity())).contains("empty"));
     fs::remove_file(&path).unwrap();
-    rusqlite::Connection::open(&path)
-        .unwrap()
-        .execute_batch("CREATE TABLE other (x)")
-        .unwrap();
+    rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE other (x)").unwrap();
     assert!(reason(Memory::open(Some(&path), &identity())).contains("not made by kaizen"));
     fs::remove_file(&path).unwrap();
     fs::write(beside(&path, "-wal"), "left over").unwrap();

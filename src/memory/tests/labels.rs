@@ -22,36 +22,16 @@ fn undo_gives_the_earlier_label_back() {
     let stored = add(&mut memory, &mut Rng::new(1, 0), Some("cup"));
     let cup = memory.class_id("cup").unwrap();
     let wrong = memory.label(stored.sample, "key").unwrap();
-    assert_eq!(
-        class_of(&memory, stored.sample),
-        Some(memory.class_id("key").unwrap())
-    );
+    assert_eq!(class_of(&memory, stored.sample), Some(memory.class_id("key").unwrap()));
     assert_eq!(memory.undo(wrong).unwrap(), Some(cup));
     assert_eq!(class_of(&memory, stored.sample), Some(cup));
     assert_eq!(memory.classes().unwrap(), [(cup, "cup".to_owned())]);
     assert!(matches!(memory.undo(wrong), Err(Error::Config { .. })), "twice");
     assert_eq!(memory.undo(stored.label.unwrap()).unwrap(), None);
     assert_eq!(memory.samples(Rows::Unlabelled).unwrap().len(), 1);
-    let kinds: Vec<LabelKind> = memory
-        .history()
-        .unwrap()
-        .labels
-        .iter()
-        .map(|entry| entry.kind)
-        .collect();
-    assert_eq!(
-        kinds,
-        [
-            LabelKind::Teach,
-            LabelKind::Teach,
-            LabelKind::Undo,
-            LabelKind::Undo
-        ]
-    );
-    assert!(
-        matches!(memory.undo(LabelId(3)), Err(Error::Config { .. })),
-        "an undo is no label"
-    );
+    let kinds: Vec<LabelKind> = memory.history().unwrap().labels.iter().map(|entry| entry.kind).collect();
+    assert_eq!(kinds, [LabelKind::Teach, LabelKind::Teach, LabelKind::Undo, LabelKind::Undo]);
+    assert!(matches!(memory.undo(LabelId(3)), Err(Error::Config { .. })), "an undo is no label");
 }
 
 #[test]
@@ -63,10 +43,7 @@ fn forget_removes_the_class_and_its_bytes() {
     let secret = b"a face that must not stay in the file";
     for round in 0..150 {
         let mine = features(&mut rng, WIDTH);
-        let new = NewSample {
-            thumbnail: Some(secret),
-            ..sample(&mine, Some("face"))
-        };
+        let new = NewSample { thumbnail: Some(secret), ..sample(&mine, Some("face")) };
         memory.add_sample(new).unwrap();
         if round % 10 == 0 {
             add(&mut memory, &mut rng, Some("cup"));
@@ -80,22 +57,10 @@ fn forget_removes_the_class_and_its_bytes() {
     assert!(holds(&memory));
     assert_eq!(memory.forget("face").unwrap(), 150);
     assert!(!holds(&memory));
-    assert_eq!(
-        std::fs::metadata(super::super::lock::beside(&path, "-wal"))
-            .unwrap()
-            .len(),
-        0
-    );
+    assert_eq!(std::fs::metadata(super::super::lock::beside(&path, "-wal")).unwrap().len(), 0);
     assert_eq!(memory.classes().unwrap().len(), 1);
     let counts = memory.counts().unwrap();
-    assert_eq!(
-        (
-            counts.forgotten,
-            counts.training + counts.held_out,
-            counts.classes
-        ),
-        (150, 15, 1)
-    );
+    assert_eq!((counts.forgotten, counts.training + counts.held_out, counts.classes), (150, 15, 1));
     assert_eq!(memory.forget("face").unwrap(), 0);
     assert!(matches!(memory.forget("nobody"), Err(Error::Config { .. })));
     let gone = memory.history().unwrap().labels[0].sample.unwrap();
@@ -121,10 +86,7 @@ fn log_is_append_only() {
 fn names_that_cannot_be_shown_are_refused() {
     let mut memory = Memory::open(None, &identity()).unwrap();
     for name in ["", "  ", "a\nb", "\0"] {
-        assert!(
-            matches!(memory.class_id(name), Err(Error::Config { .. })),
-            "{name:?}"
-        );
+        assert!(matches!(memory.class_id(name), Err(Error::Config { .. })), "{name:?}");
     }
     assert!(memory.classes().unwrap().is_empty());
 }
@@ -156,12 +118,8 @@ struct Model {
 impl Model {
     fn forget(&mut self, class: u8) -> usize {
         let of_class = |labels: &Vec<(i64, u8)>| labels.last().is_some_and(|label| label.1 == class);
-        let gone: Vec<i64> = self
-            .samples
-            .iter()
-            .filter(|(_, labels)| of_class(labels))
-            .map(|(id, _)| *id)
-            .collect();
+        let gone: Vec<i64> =
+            self.samples.iter().filter(|(_, labels)| of_class(labels)).map(|(id, _)| *id).collect();
         for id in &gone {
             self.samples.remove(id);
         }
@@ -185,12 +143,8 @@ impl Model {
 }
 
 fn agree(memory: &mut Memory, model: &Model) {
-    let names: BTreeMap<u32, String> = memory
-        .classes()
-        .unwrap()
-        .into_iter()
-        .map(|(id, name)| (id.0, name))
-        .collect();
+    let names: BTreeMap<u32, String> =
+        memory.classes().unwrap().into_iter().map(|(id, name)| (id.0, name)).collect();
     let mut seen = BTreeMap::new();
     for rows in [Rows::Training, Rows::HeldOut, Rows::Unlabelled] {
         for stored in memory.samples(rows).unwrap() {
@@ -211,12 +165,8 @@ fn agree(memory: &mut Memory, model: &Model) {
         .filter(|entry| entry.live)
         .map(|entry| entry.label_id.0)
         .collect();
-    let mut newest: Vec<i64> = model
-        .samples
-        .values()
-        .filter_map(|labels| labels.last())
-        .map(|label| label.0)
-        .collect();
+    let mut newest: Vec<i64> =
+        model.samples.values().filter_map(|labels| labels.last()).map(|label| label.0).collect();
     newest.sort_unstable();
     assert_eq!(live, newest);
     assert!(memory.check().unwrap().is_sound());

@@ -29,14 +29,7 @@ pub(super) fn features(rng: &mut Rng, width: usize) -> Vec<f32> {
 }
 
 pub(super) fn sample<'a>(features: &'a [f32], label: Option<&'a str>) -> NewSample<'a> {
-    NewSample {
-        features,
-        views: &[],
-        thumbnail: None,
-        name: "frame",
-        timestamp_millis: 7,
-        label,
-    }
+    NewSample { features, views: &[], thumbnail: None, name: "frame", timestamp_millis: 7, label }
 }
 
 pub(super) fn add(memory: &mut Memory, rng: &mut Rng, label: Option<&str>) -> Stored {
@@ -70,11 +63,7 @@ pub(super) fn fill(memory: &mut Memory) {
     memory.forget("gone").unwrap();
     for heads in [[1_u8; 900], [2; 900]] {
         let figures = serde_json::json!({"accuracy": 0.5});
-        let new = super::NewVersion {
-            heads: &heads,
-            head_kind: "kaizen",
-            figures: &figures,
-        };
+        let new = super::NewVersion { heads: &heads, head_kind: "kaizen", figures: &figures };
         memory.publish(new).unwrap();
     }
     memory.save_training(&[9; 700]).unwrap();
@@ -92,12 +81,7 @@ pub(super) fn dump(memory: &Memory) -> crate::Result<String> {
             );
         }
     }
-    text += &format!(
-        "{:?}{:?}{:?}",
-        memory.history()?,
-        memory.published()?,
-        memory.load_training()?
-    );
+    text += &format!("{:?}{:?}{:?}", memory.history()?, memory.published()?, memory.load_training()?);
     Ok(text)
 }
 

@@ -3,10 +3,7 @@ use super::*;
 use crate::Error;
 
 fn wide() -> FeatureIdentity {
-    FeatureIdentity {
-        feature_width: 384,
-        ..identity()
-    }
+    FeatureIdentity { feature_width: 384, ..identity() }
 }
 
 fn random_add(memory: &mut Memory, rng: &mut Rng) -> crate::Result<Vec<Stored>> {
@@ -17,11 +14,7 @@ fn random_add(memory: &mut Memory, rng: &mut Rng) -> crate::Result<Vec<Stored>> 
     let label = (rng.below(3) > 0).then_some(name.as_str());
     let batch: Vec<NewSample<'_>> = rows
         .iter()
-        .map(|row| NewSample {
-            views: &views,
-            thumbnail: Some(&thumbnail),
-            ..sample(row, label)
-        })
+        .map(|row| NewSample { views: &views, thumbnail: Some(&thumbnail), ..sample(row, label) })
         .collect();
     memory.add_samples(&batch)
 }
@@ -40,13 +33,7 @@ fn quota_is_never_exceeded() {
             if round % 40 == 0 {
                 let figures = serde_json::json!({"round": round});
                 let heads = vec![1; 60_000];
-                memory
-                    .publish(NewVersion {
-                        heads: &heads,
-                        head_kind: "kaizen",
-                        figures: &figures,
-                    })
-                    .unwrap();
+                memory.publish(NewVersion { heads: &heads, head_kind: "kaizen", figures: &figures }).unwrap();
                 memory.save_training(&vec![2; 30_000]).unwrap();
             }
             most = most.max(memory.bytes().unwrap());
@@ -78,12 +65,7 @@ fn eviction_keeps_classes_balanced_and_the_exemplars_apart() {
         let noise = if round % 3 == 0 { 1.0 } else { 0.2 };
         let row: Vec<f32> = middle.iter().map(|x| x + noise * rng.normal()).collect();
         let views = [row.clone(), row.clone()];
-        memory
-            .add_sample(NewSample {
-                views: &views,
-                ..sample(&row, Some("common"))
-            })
-            .unwrap();
+        memory.add_sample(NewSample { views: &views, ..sample(&row, Some("common")) }).unwrap();
     }
     assert!(memory.bytes().unwrap() > 2 * MIN_QUOTA_BYTES);
     memory.set_quota_bytes(MIN_QUOTA_BYTES).unwrap();
@@ -98,11 +80,7 @@ fn eviction_keeps_classes_balanced_and_the_exemplars_apart() {
     let common = rows(&memory, 1);
     assert!(common.len() < 860, "{}", common.len());
     let apart = common.iter().filter(|stored| (stored.id.0 - 41) % 3 == 0).count();
-    assert!(
-        3 * apart > common.len(),
-        "{apart} of {}: redundant samples go first",
-        common.len()
-    );
+    assert!(3 * apart > common.len(), "{apart} of {}: redundant samples go first", common.len());
 }
 
 #[test]
@@ -139,10 +117,9 @@ fn refuses_when_nothing_more_can_go() {
         let row = features(&mut rng, 384);
         let name = format!("class {round}");
         let before = dump(&memory).unwrap();
-        if let Err(error) = memory.add_sample(NewSample {
-            thumbnail: Some(&thumbnail),
-            ..sample(&row, Some(&name))
-        }) {
+        if let Err(error) =
+            memory.add_sample(NewSample { thumbnail: Some(&thumbnail), ..sample(&row, Some(&name)) })
+        {
             assert_eq!(dump(&memory).unwrap(), before);
             refused = Some(error.to_string());
             break;
@@ -151,11 +128,7 @@ fn refuses_when_nothing_more_can_go() {
     assert!(refused.unwrap().contains("raise the quota"));
     let figures = serde_json::Value::Null;
     let heads = vec![0; 1 << 20];
-    let large = memory.publish(NewVersion {
-        heads: &heads,
-        head_kind: "kaizen",
-        figures: &figures,
-    });
+    let large = memory.publish(NewVersion { heads: &heads, head_kind: "kaizen", figures: &figures });
     assert!(large.unwrap_err().to_string().contains("eighth"));
     assert!(memory.bytes().unwrap() <= MIN_QUOTA_BYTES);
 }

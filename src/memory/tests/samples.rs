@@ -8,39 +8,23 @@ fn features_come_back_as_rounded() {
     let mut rng = Rng::new(1, 0);
     let (mine, view) = (features(&mut rng, WIDTH), features(&mut rng, WIDTH));
     let views = [view.clone(), mine.clone()];
-    let new = NewSample {
-        views: &views,
-        thumbnail: Some(b"jpeg"),
-        ..sample(&mine, Some("cup"))
-    };
+    let new = NewSample { views: &views, thumbnail: Some(b"jpeg"), ..sample(&mine, Some("cup")) };
     let stored = memory.add_sample(new).unwrap();
     let round =
         |values: &[f32]| -> Vec<f32> { values.iter().map(|x| half::f16::from_f32(*x).to_f32()).collect() };
     assert_eq!(memory.samples(Rows::Training).unwrap()[0].features, round(&mine));
     assert_eq!(memory.views(stored.sample).unwrap(), [round(&view), round(&mine)]);
-    assert_eq!(
-        memory.thumbnail(stored.sample).unwrap().as_deref(),
-        Some(&b"jpeg"[..])
-    );
+    assert_eq!(memory.thumbnail(stored.sample).unwrap().as_deref(), Some(&b"jpeg"[..]));
 }
 
 #[test]
 fn wrong_width_and_values_that_are_not_finite_are_refused() {
     let mut memory = Memory::open(None, &identity()).unwrap();
-    assert!(matches!(
-        memory.add_sample(sample(&[1.0; WIDTH - 1], None)),
-        Err(Error::Shape { .. })
-    ));
+    assert!(matches!(memory.add_sample(sample(&[1.0; WIDTH - 1], None)), Err(Error::Shape { .. })));
     for poison in [f32::NAN, f32::INFINITY, 70_000.0] {
-        assert!(matches!(
-            memory.add_sample(sample(&[poison; WIDTH], None)),
-            Err(Error::Frame { .. })
-        ));
+        assert!(matches!(memory.add_sample(sample(&[poison; WIDTH], None)), Err(Error::Frame { .. })));
         let views = [vec![poison; WIDTH]];
-        let new = NewSample {
-            views: &views,
-            ..sample(&[1.0; WIDTH], None)
-        };
+        let new = NewSample { views: &views, ..sample(&[1.0; WIDTH], None) };
         assert!(matches!(memory.add_sample(new), Err(Error::Frame { .. })));
     }
     assert_eq!(memory.counts().unwrap(), super::super::Counts::default());
@@ -80,10 +64,7 @@ fn repeated_frames_are_counted_and_their_labels_kept() {
         !memory.add_sample(sample(&near, Some("cup"))).unwrap().duplicate,
         "nearly the same, but long ago"
     );
-    assert!(
-        memory.add_sample(sample(&mine, Some("cup"))).unwrap().duplicate,
-        "the same, long ago"
-    );
+    assert!(memory.add_sample(sample(&mine, Some("cup"))).unwrap().duplicate, "the same, long ago");
     assert_eq!(memory.tally().duplicates, 3);
 }
 
@@ -134,9 +115,7 @@ fn what_trained_never_judges_and_every_class_trains() {
             per_class.entry(stored.class).or_default().1 += 1;
         }
         assert!(
-            per_class
-                .values()
-                .all(|(training, held_out)| *training >= 2 || *held_out == 0),
+            per_class.values().all(|(training, held_out)| *training >= 2 || *held_out == 0),
             "{per_class:?}"
         );
     }

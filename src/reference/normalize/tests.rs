@@ -3,11 +3,7 @@ use crate::reference::golden::Case;
 use crate::reference::gradient::{check, disagreement, values};
 use crate::reference::linear::{Epilogue, Layout, gemm};
 
-const SETTINGS: BatchNorm<f64> = BatchNorm {
-    eps: 1e-5,
-    momentum: 0.1,
-    relu: false,
-};
+const SETTINGS: BatchNorm<f64> = BatchNorm { eps: 1e-5, momentum: 0.1, relu: false };
 
 struct Batch {
     y: Vec<f64>,
@@ -24,15 +20,7 @@ fn forward(shape: BatchShape, relu: bool, x: &[f64], weight: &[f64], bias: &[f64
     };
     let [mean, var] = &mut out.running;
     let settings = BatchNorm { relu, ..SETTINGS };
-    batch_norm_forward(
-        shape,
-        &settings,
-        x,
-        [weight, bias],
-        &mut out.y,
-        &mut out.stats,
-        [mean, var],
-    );
+    batch_norm_forward(shape, &settings, x, [weight, bias], &mut out.y, &mut out.stats, [mean, var]);
     out
 }
 
@@ -51,17 +39,7 @@ fn backward(
     let mask = relu.then_some(&batch.y[..]);
     let affine = [&mut d_weight[..], &mut d_bias[..]];
     let scratch = &mut vec![f64::NAN; 2 * columns];
-    batch_norm_backward(
-        shape,
-        d_y,
-        x,
-        mask,
-        weight,
-        &batch.stats,
-        &mut d_x,
-        affine,
-        scratch,
-    );
+    batch_norm_backward(shape, d_y, x, mask, weight, &batch.stats, &mut d_x, affine, scratch);
     [d_x, d_weight, d_bias]
 }
 
@@ -112,21 +90,8 @@ fn running_statistics_move_once_a_group_and_inference_uses_them() {
     let close = |a: f64, b: f64| (a - b).abs() < 1e-15;
     assert!(close(batch.running[0][0], 0.9 * 0.2 + 0.7));
     assert!(close(batch.running[1][0], 0.9 * (0.9 + 0.2) + 0.8));
-    let (mut y, settings) = (
-        [0.0; 2],
-        BatchNorm {
-            relu: true,
-            ..SETTINGS
-        },
-    );
-    batch_norm_inference(
-        1,
-        &settings,
-        &[1.0, 9.0],
-        [&[2.0], &[1.0]],
-        [&[3.0], &[4.0 - 1e-5]],
-        &mut y,
-    );
+    let (mut y, settings) = ([0.0; 2], BatchNorm { relu: true, ..SETTINGS });
+    batch_norm_inference(1, &settings, &[1.0, 9.0], [&[2.0], &[1.0]], [&[3.0], &[4.0 - 1e-5]], &mut y);
     assert_eq!(y, [0.0, 7.0]);
 }
 
@@ -134,10 +99,7 @@ fn running_statistics_move_once_a_group_and_inference_uses_them() {
 fn shapes_without_a_variance_are_refused() {
     for (rows, columns, groups) in [(1, 4, 1), (2, 4, 2), (0, 4, 1), (5, 4, 2), (4, 4, 0), (4, 0, 1)] {
         let refused = BatchShape::new(rows, columns, groups);
-        assert!(
-            matches!(refused, Err(Error::Shape { .. })),
-            "{rows} {columns} {groups}"
-        );
+        assert!(matches!(refused, Err(Error::Shape { .. })), "{rows} {columns} {groups}");
     }
     assert!(BatchShape::new(4, 1, 2).is_ok());
 }
@@ -210,18 +172,8 @@ fn zero_rows_and_constant_columns_stay_finite() {
     let shape = BatchShape::new(3, 1, 1).unwrap();
     assert_eq!(forward(shape, false, &[7.0; 3], &[2.0], &[1.0]).y, [1.0; 3]);
     let mut stats = [f64::NAN; 2];
-    let settings = LayerNorm {
-        eps: 1e-5,
-        relu: false,
-    };
-    layer_norm_forward(
-        2,
-        &settings,
-        &[4.0, 4.0],
-        [&[1.0; 2], &[3.0; 2]],
-        &mut y,
-        &mut stats,
-    );
+    let settings = LayerNorm { eps: 1e-5, relu: false };
+    layer_norm_forward(2, &settings, &[4.0, 4.0], [&[1.0; 2], &[3.0; 2]], &mut y, &mut stats);
     assert_eq!(y, [3.0; 2]);
 }
 
@@ -235,10 +187,7 @@ fn poison_stays_visible_behind_the_relu_too() {
         let [d_x, ..] = backward(shape, true, &[1.0; 4], &x, &[1.0], &batch);
         assert!(d_x.iter().all(|v| !v.is_finite()), "batch norm backward {poison}");
         let (mut y, mut stats, mut norm) = ([0.0; 4], [0.0; 2], [0.0]);
-        let settings = LayerNorm {
-            eps: 1e-5,
-            relu: true,
-        };
+        let settings = LayerNorm { eps: 1e-5, relu: true };
         layer_norm_forward(4, &settings, &x, [&[1.0; 4], &[0.0; 4]], &mut y, &mut stats);
         assert!(y.iter().all(|v| !v.is_finite()), "layer norm {poison}");
         l2_forward(4, 1e-12, &x, &mut y, &mut norm);
@@ -252,10 +201,7 @@ fn golden_mlp(name: &str, norms: &[usize], last: usize) -> f64 {
     let rows = 16;
     let product = |layout, shape, a: &[f64], b: &[f64], bias: Option<&[f64]>| {
         let mut y = vec![f64::NAN; shape_len(shape)];
-        let epilogue = Epilogue {
-            bias,
-            ..Epilogue::none()
-        };
+        let epilogue = Epilogue { bias, ..Epilogue::none() };
         gemm(layout, shape, a, b, &mut y, &epilogue);
         y
     };
@@ -295,9 +241,6 @@ fn shape_len([m, n, _]: [usize; 3]) -> usize {
 
 #[test]
 fn golden_batch_norm() {
-    let errors = [
-        golden_mlp("mlp_batchnorm", &[1], 3),
-        golden_mlp("mlp_vicreg_projector", &[1, 4], 6),
-    ];
+    let errors = [golden_mlp("mlp_batchnorm", &[1], 3), golden_mlp("mlp_vicreg_projector", &[1, 4], 6)];
     assert!(errors.iter().all(|error| *error < 1e-9), "{errors:?}");
 }

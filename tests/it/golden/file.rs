@@ -3,22 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub struct File {
-    pub name: String,
+pub(super) struct File {
+    pub(super) name: String,
     metadata: BTreeMap<String, String>,
     tensors: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
 }
 
 impl File {
-    pub fn read(path: &Path) -> Self {
+    pub(super) fn read(path: &Path) -> Self {
         let bytes = std::fs::read(path).unwrap();
         let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
-        let metadata = header
-            .metadata()
-            .clone()
-            .unwrap_or_default()
-            .into_iter()
-            .collect();
+        let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
         let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         let tensors = file.iter().map(|(name, view)| {
             let data = view.data();
@@ -27,79 +22,58 @@ impl File {
                     .chunks_exact(4)
                     .map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap())))
                     .collect(),
-                safetensors::Dtype::F64 => data
-                    .chunks_exact(8)
-                    .map(|b| f64::from_le_bytes(b.try_into().unwrap()))
-                    .collect(),
-                safetensors::Dtype::I64 => data
-                    .chunks_exact(8)
-                    .map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f64)
-                    .collect(),
+                safetensors::Dtype::F64 => {
+                    data.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect()
+                }
+                safetensors::Dtype::I64 => {
+                    data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f64).collect()
+                }
                 other => panic!("{}: {name} is {other:?}", path.display()),
             };
             (name.to_owned(), (view.shape().to_vec(), values))
         });
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        Self {
-            name,
-            metadata,
-            tensors: tensors.collect(),
-        }
+        Self { name, metadata, tensors: tensors.collect() }
     }
 
-    pub fn with_op(op: &str) -> Self {
+    pub(super) fn with_op(op: &str) -> Self {
         let metadata = BTreeMap::from([("op".to_owned(), op.to_owned())]);
-        Self {
-            name: op.to_owned(),
-            metadata,
-            tensors: BTreeMap::new(),
-        }
+        Self { name: op.to_owned(), metadata, tensors: BTreeMap::new() }
     }
 
-    pub fn meta(&self, key: &str) -> &str {
-        self.metadata
-            .get(key)
-            .unwrap_or_else(|| panic!("{}: no metadata `{key}`", self.name))
+    pub(super) fn meta(&self, key: &str) -> &str {
+        self.metadata.get(key).unwrap_or_else(|| panic!("{}: no metadata `{key}`", self.name))
     }
 
-    pub fn number(&self, key: &str) -> f64 {
-        self.meta(key)
-            .parse()
-            .unwrap_or_else(|_| panic!("{}: `{key}` is no number", self.name))
+    pub(super) fn number(&self, key: &str) -> f64 {
+        self.meta(key).parse().unwrap_or_else(|_| panic!("{}: `{key}` is no number", self.name))
     }
 
-    pub fn tensor(&self, key: &str) -> &[f64] {
-        &self
-            .tensors
-            .get(key)
-            .unwrap_or_else(|| panic!("{}: no tensor `{key}`", self.name))
-            .1
+    pub(super) fn tensor(&self, key: &str) -> &[f64] {
+        &self.tensors.get(key).unwrap_or_else(|| panic!("{}: no tensor `{key}`", self.name)).1
     }
 
-    pub fn narrow(&self, key: &str) -> Vec<f32> {
+    pub(super) fn narrow(&self, key: &str) -> Vec<f32> {
         self.tensor(key).iter().map(|&v| v as f32).collect()
     }
 
-    pub fn has(&self, key: &str) -> bool {
+    pub(super) fn has(&self, key: &str) -> bool {
         self.tensors.contains_key(key)
     }
 
-    pub fn shape(&self, key: &str) -> [usize; 2] {
+    pub(super) fn shape(&self, key: &str) -> [usize; 2] {
         match self.tensors.get(key).map(|t| t.0.as_slice()) {
             Some(&[rows, columns]) => [rows, columns],
             other => panic!("{}: `{key}` has shape {other:?}", self.name),
         }
     }
 
-    pub fn rank(&self, key: &str) -> Option<usize> {
+    pub(super) fn rank(&self, key: &str) -> Option<usize> {
         self.tensors.get(key).map(|t| t.0.len())
     }
 
     /// Names that start with `prefix`, without it.
-    pub fn names(&self, prefix: &str) -> Vec<&str> {
-        self.tensors
-            .keys()
-            .filter_map(|name| name.strip_prefix(prefix))
-            .collect()
+    pub(super) fn names(&self, prefix: &str) -> Vec<&str> {
+        self.tensors.keys().filter_map(|name| name.strip_prefix(prefix)).collect()
     }
 }

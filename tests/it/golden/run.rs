@@ -8,33 +8,33 @@ use kaizen_edge::learn::gpu::Run;
 use kaizen_edge::learn::program::{Program, Role, Slot};
 
 /// What is compared after the last step.
-pub enum Expect {
+pub(super) enum Expect {
     Term(Slot),
     Buffer(Role),
 }
 
-pub struct Case {
-    pub name: String,
-    pub program: Program,
-    pub states: Vec<(Role, Vec<f32>)>,
+pub(super) struct Case {
+    pub(super) name: String,
+    pub(super) program: Program,
+    pub(super) states: Vec<(Role, Vec<f32>)>,
     /// States set anew before each further step (gradients of an optimiser case).
-    pub later: Vec<Vec<(Role, Vec<f32>)>>,
-    pub labels: Vec<i32>,
-    pub scalars: Vec<Scalars>,
+    pub(super) later: Vec<Vec<(Role, Vec<f32>)>>,
+    pub(super) labels: Vec<i32>,
+    pub(super) scalars: Vec<Scalars>,
     /// Compared after step `.0`.
-    pub expected: Vec<(usize, Expect, String, Vec<f64>)>,
+    pub(super) expected: Vec<(usize, Expect, String, Vec<f64>)>,
 }
 
-pub enum Runner {
+pub(super) enum Runner {
     Definition,
     Cpu,
     Gpu(Arc<Device>),
 }
 
-pub type Comparison = (String, Vec<f64>, Vec<f64>);
+pub(super) type Comparison = (String, Vec<f64>, Vec<f64>);
 
 impl Case {
-    pub fn negate_gradients(&mut self) {
+    pub(super) fn negate_gradients(&mut self) {
         for (_, expect, _, values) in &mut self.expected {
             if matches!(expect, Expect::Buffer(_)) {
                 values.iter_mut().for_each(|v| *v = -*v);
@@ -42,7 +42,7 @@ impl Case {
         }
     }
 
-    pub fn swap_states(&mut self, a: &str, b: &str) {
+    pub(super) fn swap_states(&mut self, a: &str, b: &str) {
         let place = |name: &str| {
             let role = Role::State(name.to_owned());
             self.states.iter().position(|(r, _)| *r == role).unwrap()
@@ -58,7 +58,7 @@ impl Case {
 }
 
 impl Runner {
-    pub fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Definition => "definition f64",
             Self::Cpu => "cpu",
@@ -66,7 +66,7 @@ impl Runner {
         }
     }
 
-    pub fn run(&self, case: &Case) -> Vec<Comparison> {
+    pub(super) fn run(&self, case: &Case) -> Vec<Comparison> {
         match self {
             Self::Definition => interpret::<f64>(case, Product::Plain),
             Self::Cpu => interpret::<f32>(case, Product::Blocked(2)),
@@ -76,11 +76,7 @@ impl Runner {
 }
 
 fn states_of(case: &Case, step: usize) -> &[(Role, Vec<f32>)] {
-    if step == 0 {
-        &case.states
-    } else {
-        &case.later[step - 1]
-    }
+    if step == 0 { &case.states } else { &case.later[step - 1] }
 }
 
 fn interpret<T: kaizen_edge::reference::Real + faer::traits::ComplexField>(
@@ -94,11 +90,7 @@ fn interpret<T: kaizen_edge::reference::Real + faer::traits::ComplexField>(
         for (role, values) in states_of(case, step) {
             assert!(interpreter.set(role, values), "{}: no buffer {role:?}", case.name);
         }
-        let terms: Vec<f64> = interpreter
-            .run(&case.index(), scalars)
-            .iter()
-            .map(|t| t.wide())
-            .collect();
+        let terms: Vec<f64> = interpreter.run(&case.index(), scalars).iter().map(|t| t.wide()).collect();
         for (_, expect, what, want) in case.expected.iter().filter(|e| e.0 == step) {
             let got = match expect {
                 Expect::Term(slot) => vec![terms[*slot as usize]],
@@ -129,11 +121,7 @@ fn on_gpu(case: &Case, device: &Device) -> Vec<Comparison> {
                 Expect::Term(slot) => vec![terms[*slot as usize]],
                 Expect::Buffer(role) => run.get(device, role).unwrap().unwrap(),
             };
-            out.push((
-                what.clone(),
-                got.iter().map(|&v| f64::from(v)).collect(),
-                want.clone(),
-            ));
+            out.push((what.clone(), got.iter().map(|&v| f64::from(v)).collect(), want.clone()));
         }
     }
     out

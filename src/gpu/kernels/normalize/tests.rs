@@ -8,28 +8,11 @@ const EPS: f32 = 0.0625;
 const MOMENTUM: f32 = 0.125;
 
 /// `[rows, columns, groups]`.
-const BATCHES: [[usize; 3]; 8] = [
-    [2, 1, 1],
-    [5, 63, 1],
-    [64, 64, 2],
-    [66, 65, 3],
-    [131, 3, 1],
-    [14, 131, 2],
-    [12, 7, 4],
-    [65, 1, 1],
-];
+const BATCHES: [[usize; 3]; 8] =
+    [[2, 1, 1], [5, 63, 1], [64, 64, 2], [66, 65, 3], [131, 3, 1], [14, 131, 2], [12, 7, 4], [65, 1, 1]];
 
-const ROWS: [[usize; 2]; 9] = [
-    [1, 2],
-    [3, 63],
-    [64, 64],
-    [65, 65],
-    [2, 131],
-    [131, 7],
-    [1, 1],
-    [0, 5],
-    [5, 257],
-];
+const ROWS: [[usize; 2]; 9] =
+    [[1, 2], [3, 63], [64, 64], [65, 65], [2, 131], [131, 7], [1, 1], [0, 5], [5, 257]];
 
 fn up(device: &Device, values: &[f32]) -> Buffer {
     Buffer::from_slice(device, "input", values)
@@ -46,11 +29,7 @@ fn spread(seed: u64, rows: usize, columns: usize) -> Vec<f32> {
 
 #[test]
 fn params_have_the_layout_of_the_shaders() {
-    for kernel in [
-        "batch_norm_backward",
-        "batch_norm_forward",
-        "batch_norm_inference",
-    ] {
+    for kernel in ["batch_norm_backward", "batch_norm_forward", "batch_norm_inference"] {
         testing::assert_layout::<BatchParams>(
             &format!("normalize/{kernel}"),
             fields!(BatchParams: rows, columns, groups, flags, eps, momentum),
@@ -74,11 +53,7 @@ fn params_have_the_layout_of_the_shaders() {
 fn batch_on_device(device: &Device, sizes: [usize; 3], relu: bool, x: &[f32]) -> [Vec<f32>; 8] {
     let [rows, columns, groups] = sizes;
     let shape = BatchShape::new(rows, columns, groups).unwrap();
-    let settings = BatchNorm {
-        eps: EPS,
-        momentum: MOMENTUM,
-        relu,
-    };
+    let settings = BatchNorm { eps: EPS, momentum: MOMENTUM, relu };
     let x = up(device, x);
     let [weight, bias, mean, var] = [2, 3, 4, 5].map(|seed| testing::values(seed, columns));
     let (weight, bias) = (up(device, &weight), up(device, &bias));
@@ -90,38 +65,11 @@ fn batch_on_device(device: &Device, sizes: [usize; 3], relu: bool, x: &[f32]) ->
     let (d_x, d_weight, d_bias) = (out(rows * columns), out(columns), out(columns));
     let inference = out(rows * columns);
     testing::run(device, &[], |r| {
-        batch_norm_forward(
-            r,
-            shape,
-            &settings,
-            &x,
-            [&weight, &bias],
-            &y,
-            &stats,
-            [&mean, &var],
-        )?;
+        batch_norm_forward(r, shape, &settings, &x, [&weight, &bias], &y, &stats, [&mean, &var])?;
         let mask = relu.then_some(&y);
-        batch_norm_backward(
-            r,
-            shape,
-            &d_y,
-            &x,
-            mask,
-            &weight,
-            &stats,
-            &d_x,
-            [&d_weight, &d_bias],
-        )?;
+        batch_norm_backward(r, shape, &d_y, &x, mask, &weight, &stats, &d_x, [&d_weight, &d_bias])?;
         let affine = [&weight, &bias];
-        batch_norm_inference(
-            r,
-            [rows, columns],
-            &settings,
-            &x,
-            affine,
-            [&mean, &var],
-            &inference,
-        )
+        batch_norm_inference(r, [rows, columns], &settings, &x, affine, [&mean, &var], &inference)
     });
     [y, stats, mean, var, d_x, d_weight, d_bias, inference].map(|b| testing::read_guarded(device, &b))
 }
@@ -130,11 +78,7 @@ fn batch_on_device(device: &Device, sizes: [usize; 3], relu: bool, x: &[f32]) ->
 fn batch_by_reference(sizes: [usize; 3], relu: bool, x: &[f32], device_y: &[f32]) -> [Vec<f64>; 8] {
     let [rows, columns, groups] = sizes;
     let shape = BatchShape::new(rows, columns, groups).unwrap();
-    let settings = BatchNorm {
-        eps: f64::from(EPS),
-        momentum: f64::from(MOMENTUM),
-        relu,
-    };
+    let settings = BatchNorm { eps: f64::from(EPS), momentum: f64::from(MOMENTUM), relu };
     let x = testing::wide(x);
     let [weight, bias, mut mean, var] =
         [2, 3, 4, 5].map(|seed| testing::wide(&testing::values(seed, columns)));
@@ -150,31 +94,12 @@ fn batch_by_reference(sizes: [usize; 3], relu: bool, x: &[f32], device_y: &[f32]
     let mask = testing::wide(device_y);
     let mask = relu.then_some(&mask[..]);
     let d_affine = [&mut d_weight[..], &mut d_bias[..]];
-    reference::batch_norm_backward(
-        shape,
-        &d_y,
-        &x,
-        mask,
-        &weight,
-        &stats,
-        &mut d_x,
-        d_affine,
-        &mut scratch,
-    );
+    reference::batch_norm_backward(shape, &d_y, &x, mask, &weight, &stats, &mut d_x, d_affine, &mut scratch);
     reference::batch_norm_inference(columns, &settings, &x, affine, [&mean, &var], &mut inference);
     [y, stats, mean, var, d_x, d_weight, d_bias, inference]
 }
 
-const BATCH_NAMES: [&str; 8] = [
-    "y",
-    "stats",
-    "mean",
-    "var",
-    "d_x",
-    "d_weight",
-    "d_bias",
-    "inference",
-];
+const BATCH_NAMES: [&str; 8] = ["y", "stats", "mean", "var", "d_x", "d_weight", "d_bias", "inference"];
 
 #[test]
 fn batch_norm_forward_backward_and_inference_match_the_reference() {
@@ -202,10 +127,7 @@ fn groups_that_are_forgotten_are_seen_and_one_row_is_refused() {
         let line = testing::mismatch(BATCH_NAMES[i], &got[i], &want[i], Level::Accumulated(12));
         assert!(line.is_some(), "{}", BATCH_NAMES[i]);
     }
-    assert!(matches!(
-        BatchShape::new(1, 7, 1),
-        Err(crate::Error::Shape { .. })
-    ));
+    assert!(matches!(BatchShape::new(1, 7, 1), Err(crate::Error::Shape { .. })));
 }
 
 #[test]
@@ -213,18 +135,10 @@ fn layer_norm_forward_backward_and_backward_affine_match_the_reference() {
     let Some(device) = testing::device() else { return };
     for [rows, columns] in ROWS {
         for relu in [false, true] {
-            let x: Vec<f32> = testing::values(1, rows * columns)
-                .iter()
-                .map(|v| 3.0 * v)
-                .collect();
+            let x: Vec<f32> = testing::values(1, rows * columns).iter().map(|v| 3.0 * v).collect();
             let [weight, bias] = [2, 3].map(|seed| testing::values(seed, columns));
             let d_y = testing::values(4, rows * columns);
-            let (gx, gw, gb, gd) = (
-                up(device, &x),
-                up(device, &weight),
-                up(device, &bias),
-                up(device, &d_y),
-            );
+            let (gx, gw, gb, gd) = (up(device, &x), up(device, &weight), up(device, &bias), up(device, &d_y));
             let out = |len| testing::output(device, len);
             let (y, stats, d_x) = (out(rows * columns), out(rows * 2), out(rows * columns));
             let (d_weight, d_bias) = (out(columns), out(columns));
@@ -239,10 +153,7 @@ fn layer_norm_forward_backward_and_backward_affine_match_the_reference() {
             let mut want =
                 [rows * columns, rows * 2, rows * columns, columns, columns].map(|n| vec![f64::NAN; n]);
             let [x, weight, bias, d_y] = [x, weight, bias, d_y].map(|v| testing::wide(&v));
-            let settings = LayerNorm {
-                eps: f64::from(EPS),
-                relu,
-            };
+            let settings = LayerNorm { eps: f64::from(EPS), relu };
             let mask = testing::wide(&got[0]);
             let mask = relu.then_some(&mask[..]);
             let [y, stats, d_x, d_weight, d_bias] = &mut want;
@@ -270,15 +181,9 @@ fn l2_forward_and_l2_backward_match_the_reference() {
             }
             // An eps that the short rows are below, and small enough that their gradients do not hide the others.
             let eps = 1e-3_f32;
-            let (d_y, old) = (
-                testing::values(2, rows * columns),
-                testing::values(3, rows * columns),
-            );
+            let (d_y, old) = (testing::values(2, rows * columns), testing::values(3, rows * columns));
             let (gx, gd) = (up(device, &x), up(device, &d_y));
-            let (y, norm) = (
-                testing::output(device, rows * columns),
-                testing::output(device, rows),
-            );
+            let (y, norm) = (testing::output(device, rows * columns), testing::output(device, rows));
             let d_x = if accumulate {
                 testing::in_place(device, &old)
             } else {
@@ -289,22 +194,10 @@ fn l2_forward_and_l2_backward_match_the_reference() {
                 l2_backward(r, [rows, columns], eps, &gd, &y, &norm, accumulate, &d_x)
             });
             let got = [y, norm, d_x].map(|b| testing::read_guarded(device, &b));
-            let mut want = [
-                vec![f64::NAN; rows * columns],
-                vec![f64::NAN; rows],
-                testing::wide(&old),
-            ];
+            let mut want = [vec![f64::NAN; rows * columns], vec![f64::NAN; rows], testing::wide(&old)];
             let [y, norm, d_x] = &mut want;
             reference::l2_forward(columns, f64::from(eps), &testing::wide(&x), y, norm);
-            reference::l2_backward(
-                columns,
-                f64::from(eps),
-                &testing::wide(&d_y),
-                y,
-                norm,
-                accumulate,
-                d_x,
-            );
+            reference::l2_backward(columns, f64::from(eps), &testing::wide(&d_y), y, norm, accumulate, d_x);
             for (i, name) in ["y", "norm", "d_x"].iter().enumerate() {
                 let what = format!("l2 {name} {rows} {columns} {accumulate}");
                 testing::assert_close(&what, &got[i], &want[i], Level::Accumulated(columns));
@@ -320,13 +213,8 @@ fn poison_stays_visible_behind_the_relu_too() {
         let mut x = spread(1, 70, 1);
         x[66] = poison;
         let [y, stats, mean, _, d_x, d_weight, ..] = batch_on_device(device, [70, 1, 1], true, &x);
-        for (name, got) in [
-            ("y", y),
-            ("stats", stats),
-            ("mean", mean),
-            ("d_x", d_x),
-            ("d_weight", d_weight),
-        ] {
+        for (name, got) in [("y", y), ("stats", stats), ("mean", mean), ("d_x", d_x), ("d_weight", d_weight)]
+        {
             assert!(got.iter().any(|v| !v.is_finite()), "batch norm {name} {poison}");
         }
         let (input, ones) = (up(device, &x), up(device, &[1.0; 70]));
@@ -350,11 +238,8 @@ fn zero_rows_and_constant_columns_stay_finite() {
     let [y, _, _, _, d_x, ..] = batch_on_device(device, [64, 1, 1], false, &[3.0; 64]);
     let bias = testing::values(3, 1)[0];
     assert!(y.iter().all(|v| *v == bias) && d_x.iter().all(|v| v.is_finite()));
-    let (zero, y, norm) = (
-        Buffer::zeroed(device, "zero", 130),
-        testing::output(device, 130),
-        testing::output(device, 2),
-    );
+    let (zero, y, norm) =
+        (Buffer::zeroed(device, "zero", 130), testing::output(device, 130), testing::output(device, 2));
     testing::run(device, &[], |r| l2_forward(r, [2, 65], 1e-12, &zero, &y, &norm));
     assert_eq!(testing::read_guarded(device, &y), [0.0; 130]);
     assert_eq!(testing::read_guarded(device, &norm), [0.0; 2]);
@@ -363,22 +248,12 @@ fn zero_rows_and_constant_columns_stay_finite() {
 #[test]
 fn a_buffer_that_is_too_small_is_refused() {
     let Some(device) = testing::device() else { return };
-    let (s, l) = (
-        &Buffer::zeroed(device, "small", 3),
-        &Buffer::zeroed(device, "large", 8),
-    );
+    let (s, l) = (&Buffer::zeroed(device, "small", 3), &Buffer::zeroed(device, "large", 8));
     let mut recorder = Recorder::new(device, 1);
     let r = &mut recorder;
     let shape = BatchShape::new(4, 2, 2).unwrap();
-    let settings = BatchNorm {
-        eps: EPS,
-        momentum: MOMENTUM,
-        relu: false,
-    };
-    let layer = LayerNorm {
-        eps: EPS,
-        relu: false,
-    };
+    let settings = BatchNorm { eps: EPS, momentum: MOMENTUM, relu: false };
+    let layer = LayerNorm { eps: EPS, relu: false };
     let refused = |result| assert!(matches!(result, Err(crate::Error::Shape { .. })));
     refused(batch_norm_forward(r, shape, &settings, l, [l, l], l, s, [l, l]));
     refused(batch_norm_backward(r, shape, l, l, Some(s), l, l, l, [l, l]));
@@ -397,9 +272,7 @@ fn more_than_65535_rows_fold() {
     let x: Vec<f32> = (0..rows).map(|i| (i % 7 + 1) as f32).collect();
     let (y, norm) = (testing::output(device, rows), testing::output(device, rows));
     let input = up(device, &x);
-    testing::run(device, &[], |r| {
-        l2_forward(r, [rows, 1], 1e-12, &input, &y, &norm)
-    });
+    testing::run(device, &[], |r| l2_forward(r, [rows, 1], 1e-12, &input, &y, &norm));
     assert!(testing::read_guarded(device, &y).iter().all(|v| *v == 1.0));
     assert_eq!(testing::read_guarded(device, &norm), x);
 }

@@ -1,0 +1,313 @@
+//! One list of problems for both engines: lock-step, bits, resumption, refusals, costs.
+
+use std::time::Instant;
+
+use kaizen_edge::heads::{Adapter, Architecture, Mlp, Norm, Parameters};
+use kaizen_edge::learn::cpu::CpuEngine;
+use kaizen_edge::learn::engine::{Engine, Problem, StepInput, Terms};
+use kaizen_edge::learn::gpu::GpuEngine;
+use kaizen_edge::learn::objective::{Objective, SslMethod};
+use kaizen_edge::learn::trainer::{Recipe, Samples, Trainer, take_teacher};
+use kaizen_edge::learn::update::Optimizer;
+use kaizen_edge::rng::Rng;
+use kaizen_edge::{Error, Result};
+
+use crate::support;
+
+const FEATURES: usize = 24;
+const CLASSES: usize = 5;
+/// AdamW divides by the gradient's own size, so where a gradient is zero but for rounding (a bias in front of a batch
+/// norm) engines may step apart by the whole rate; the rate is small and enters the bound.
+const ADAM_RATE: f64 = 2e-4;
+
+fn architecture(method: SslMethod, norm: Norm) -> Architecture {
+    Architecture {
+        features: FEATURES,
+        adapter: Adapter { bottleneck: 7, layer_norm: norm == Norm::Layer },
+        projector: method.projector(FEATURES, 17, 12),
+        predictor: method.has_predictor().then(|| Mlp::new(&[12, 19, 12], norm)),
+        distill_predictor: Mlp::new(&[12, 15, 12], norm),
+        classifier: Mlp::new(&[FEATURES, 11, CLASSES], Norm::None),
+    }
+}
+
+fn samples(seed: u64, count: usize, views: usize) -> Samples {
+    let mut rng = Rng::new(seed, 0);
+    let mut samples = Samples::default();
+    for i in 0..count {
+        let class = i % CLASSES;
+        let rows: Vec<Vec<f32>> = (0..views)
+            .map(|_| {
+                (0..FEATURES)
+                    .map(|d| rng.normal() * 0.3 + if d % CLASSES == class { 1.0 } else { 0.0 })
+                    .collect()
+            })
+            .collect();
+        samples.push(&rows, if i % 3 == 2 { -1 } else { i32::try_from(class).unwrap() });
+    }
+    samples
+}
+
+fn recipe(method: SslMethod, optimizer: Optimizer) -> Recipe {
+    Recipe {
+        objective: Objective { queue: 40, ..Objective::new(method) },
+        optimizer,
+        current_rows: 7,
+        replay_rows: 2,
+        steps: 10,
+        warmup_steps: 2,
+        learning_rate: if matches!(optimizer, Optimizer::AdamW { .. }) { ADAM_RATE } else { 0.01 },
+        classifier_rate: if matches!(optimizer, Optimizer::AdamW { .. }) { ADAM_RATE } else { 0.02 },
+        momentum_decay: [0.9, 1.0],
+        steps_per_submit: 4,
+    }
+}
+
+/// Heads with a teacher that differs from them, so that the distillation has something to say.
+fn state(architecture: &Architecture) -> Parameters {
+    let mut state = architecture.init(3);
+    take_teacher(&mut state);
+    let fresh = architecture.init(4);
+    state.extend(fresh.copied(&["projector.", "classifier."], ""));
+    state
+}
+
+fn engines() -> Vec<Box<dyn Engine>> {
+    let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(CpuEngine::new(2))];
+    engines.extend(support::gpu().map(|device| -> Box<dyn Engine> { Box::new(GpuEngine::new(device)) }));
+    engines
+}
+
+fn train(engine: &mut dyn Engine, method: SslMethod, recipe: &Recipe) -> Result<(Vec<Terms>, Parameters)> {
+    let architecture = architecture(method, Norm::Batch);
+    let (current, replay) = (samples(1, 23, 3), samples(2, 6, 2));
+    let mut trainer =
+        Trainer::load(engine, &architecture, recipe, &state(&architecture), [&current, &replay], 5)?;
+    let terms = trainer.run(engine, 0, recipe.steps)?;
+    Ok((terms, engine.snapshot()?))
+}
+
+fn optimizers() -> [Optimizer; 3] {
+    [Optimizer::SGD, Optimizer::AS_PUBLISHED, Optimizer::ADAMW]
+}
+
+#[test]
+fn ten_steps_of_each_method_stay_in_lock_step_between_engines() {
+    let Some(device) = support::gpu() else { return };
+    for (i, method) in SslMethod::ALL.into_iter().enumerate() {
+        let recipe = recipe(method, optimizers()[i % 3]);
+        let (cpu, state) = train(&mut CpuEngine::new(2), method, &recipe).unwrap();
+        let (gpu, gpu_state) = train(&mut GpuEngine::new(device.clone()), method, &recipe).unwrap();
+        for (step, (a, b)) in cpu.iter().zip(&gpu).enumerate() {
+            let pairs = [
+                (a.ssl, b.ssl),
+                (a.feature_distill, b.feature_distill),
+                (a.classifier, b.classifier),
+                (a.classifier_distill, b.classifier_distill),
+                (a.deviation, b.deviation),
+            ];
+            for (x, y) in pairs {
+                assert!((x - y).abs() <= 1e-3 * x.abs() + 1e-4, "{method:?} step {step}: {a:?} and {b:?}");
+            }
+        }
+        let apart = if i % 3 == 2 { 20.0 * ADAM_RATE as f32 } else { 0.0 };
+        for (name, tensor) in state.iter() {
+            let other = gpu_state.get(name).unwrap();
+            let scale = tensor.data.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+            let worst = tensor.data.iter().zip(&other.data).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst <= 5e-3 * scale + 1e-4 + apart, "{method:?} {name}: {worst} of {scale}");
+        }
+        // The control: another seed's heads are not within the bound.
+        let other = architecture(method, Norm::Batch).init(9);
+        let (a, b) = (state.get("projector.0.weight").unwrap(), other.get("projector.0.weight").unwrap());
+        let worst = a.data.iter().zip(&b.data).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst > 0.05, "{worst}");
+    }
+}
+
+#[test]
+fn two_runs_with_one_seed_are_bit_equal_and_another_seed_is_not() {
+    for mut engine in engines() {
+        let recipe = recipe(SslMethod::Moco, Optimizer::ADAMW);
+        let (first, one) = train(engine.as_mut(), SslMethod::Moco, &recipe).unwrap();
+        let (second, two) = train(engine.as_mut(), SslMethod::Moco, &recipe).unwrap();
+        assert_eq!((first, one.digest()), (second, two.digest()), "{}", engine.name());
+        let architecture = architecture(SslMethod::Moco, Norm::Batch);
+        let (current, replay) = (samples(1, 23, 3), samples(2, 6, 2));
+        let pair = [&current, &replay];
+        let mut trainer =
+            Trainer::load(engine.as_mut(), &architecture, &recipe, &state(&architecture), pair, 6).unwrap();
+        trainer.run(engine.as_mut(), 0, 10).unwrap();
+        assert_ne!(engine.snapshot().unwrap().digest(), one.digest(), "{}", engine.name());
+    }
+}
+
+#[test]
+fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() {
+    for mut engine in engines() {
+        for (method, optimizer) in
+            [(SslMethod::Moco, Optimizer::ADAMW), (SslMethod::Byol, Optimizer::AS_PUBLISHED)]
+        {
+            let recipe = recipe(method, optimizer);
+            let (_, whole) = train(engine.as_mut(), method, &recipe).unwrap();
+            let architecture = architecture(method, Norm::Batch);
+            let (current, replay) = (samples(1, 23, 3), samples(2, 6, 2));
+            let pair = [&current, &replay];
+            let load = |engine: &mut dyn Engine, state: &Parameters| {
+                Trainer::load(engine, &architecture, &recipe, state, pair, 5).unwrap()
+            };
+            let mut trainer = load(engine.as_mut(), &state(&architecture));
+            trainer.run(engine.as_mut(), 0, 5).unwrap();
+            let file = engine.snapshot().unwrap().to_safetensors(&std::collections::BTreeMap::new()).unwrap();
+            let halfway = Parameters::from_safetensors(&file).unwrap();
+            let mut trainer = load(engine.as_mut(), &halfway);
+            trainer.run(engine.as_mut(), 5, 10).unwrap();
+            assert_eq!(engine.snapshot().unwrap().digest(), whole.digest(), "{} {method:?}", engine.name());
+        }
+    }
+}
+
+fn problem(method: SslMethod, rows: usize, label: i32) -> (Problem, Parameters) {
+    let architecture = architecture(method, Norm::Batch);
+    let state = state(&architecture);
+    let mut rng = Rng::new(8, 0);
+    let table_rows = 2 * rows.max(1);
+    let problem = Problem {
+        objective: Objective { queue: 40, ..Objective::new(method) },
+        optimizer: Optimizer::SGD,
+        rows,
+        table: (0..table_rows * FEATURES).map(|_| rng.normal()).collect(),
+        labels: vec![label; table_rows],
+        steps_per_submit: 8,
+        architecture,
+    };
+    (problem, state)
+}
+
+fn inputs(rows: usize, count: u64) -> Vec<StepInput> {
+    let index: Vec<u32> = (0..2 * u32::try_from(rows).unwrap()).collect();
+    let input = |step| StepInput {
+        index: index.clone(),
+        learning_rate: 0.01,
+        classifier_rate: 0.01,
+        momentum_decay: 0.99,
+        step,
+        queue_start: 0,
+    };
+    (0..count).map(input).collect()
+}
+
+#[test]
+fn steps_on_the_gpu_neither_allocate_nor_compile_nor_read_back() {
+    let Some(device) = support::gpu() else { return };
+    let mut engine = GpuEngine::new(device);
+    let (problem, state) = problem(SslMethod::Moco, 6, 1);
+    engine.load(problem, &state).unwrap();
+    let before = engine.gpu().counters.read();
+    engine.step(&inputs(6, 16)).unwrap();
+    let after = engine.gpu().counters.read();
+    let [submits, allocations, pipelines, read_backs] = [0, 1, 2, 3].map(|i| after[i] - before[i]);
+    assert_eq!([submits, allocations, pipelines, read_backs], [2, 0, 0, 1], "16 steps, 8 to a submit");
+}
+
+#[test]
+fn a_batch_without_labels_adds_zero_and_leaves_the_classifier_alone() {
+    for mut engine in engines() {
+        let (mut problem, mut state) = problem(SslMethod::Simclr, 6, -1);
+        problem.objective.classifier_distill_weight = 0.0;
+        state.drop_prefixed(&["teacher."]);
+        engine.load(problem, &state).unwrap();
+        let terms = engine.step(&inputs(6, 3)).unwrap();
+        assert!(terms.iter().all(|t| t.classifier == 0.0 && t.ssl > 0.0), "{terms:?}");
+        let after = engine.snapshot().unwrap();
+        let classifier = |p: &Parameters| p.copied(&["classifier."], "").digest();
+        assert_eq!(classifier(&after), classifier(&state), "{}", engine.name());
+    }
+}
+
+#[test]
+fn labels_that_arrive_later_count_from_then_on() {
+    for mut engine in engines() {
+        let (unlabelled, state) = problem(SslMethod::Simclr, 6, -1);
+        let (labelled, _) = problem(SslMethod::Simclr, 6, 2);
+        engine.load(unlabelled, &state).unwrap();
+        assert_eq!(engine.step(&inputs(6, 1)).unwrap()[0].classifier, 0.0);
+        let state = engine.snapshot().unwrap();
+        engine.load(labelled, &state).unwrap();
+        assert!(engine.step(&inputs(6, 1)).unwrap()[0].classifier > 0.0);
+    }
+}
+
+#[test]
+fn features_that_are_not_finite_stop_the_task_by_name_and_step() {
+    for mut engine in engines() {
+        for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let (mut problem, state) = problem(SslMethod::Simclr, 6, 1);
+            problem.table[5] = poison;
+            engine.load(problem, &state).unwrap();
+            match engine.step(&inputs(6, 2)) {
+                Err(Error::NonFinite { term, step: 0 }) => assert!(!term.is_empty()),
+                other => panic!("{} with {poison}: {other:?}", engine.name()),
+            }
+        }
+    }
+}
+
+#[test]
+fn problems_that_do_not_fit_are_refused_with_what_is_allowed() {
+    type Spoil = fn(&mut Problem, &mut Parameters);
+    let cases: [(&str, Spoil); 9] = [
+        ("batch", |p, _| p.rows = 0),
+        ("batch", |p, _| p.rows = 1),
+        ("temperature", |p, _| p.objective.temperature = 0.0),
+        ("distill_temperature", |p, _| p.objective.distill_temperature = f64::NAN),
+        ("feature table", |p, _| p.table.truncate(FEATURES + 1)),
+        ("classifier_weight", |p, _| p.objective.classifier_weight = -1.0),
+        ("distill_predictor", |p, _| p.architecture.distill_predictor = Mlp::new(&[11, 15, 12], Norm::None)),
+        ("teacher", |_, s| {
+            s.insert("teacher.classifier.2.bias", kaizen_edge::heads::Tensor::zeros(&[9]));
+        }),
+        ("steps_per_submit", |p, _| p.steps_per_submit = 0),
+    ];
+    for mut engine in engines() {
+        for (name, spoil) in cases {
+            let (mut problem, mut state) = problem(SslMethod::Byol, 6, 1);
+            spoil(&mut problem, &mut state);
+            let error = engine.load(problem, &state).unwrap_err();
+            assert!(matches!(error, Error::Config { .. } | Error::Shape { .. }), "{name}: {error:?}");
+            assert!(error.to_string().contains(name), "{name}: {error}");
+        }
+        let (problem, state) = problem(SslMethod::Byol, 6, 1);
+        engine.load(problem, &state).unwrap();
+        assert!(matches!(engine.step(&inputs(5, 1)), Err(Error::Shape { .. })));
+        let mut beyond = inputs(6, 1);
+        beyond[0].index[3] = 12;
+        assert!(matches!(engine.step(&beyond), Err(Error::Config { .. })));
+    }
+}
+
+#[test]
+fn a_step_costs_the_same_however_many_samples_were_seen_and_ten_thousand_classes_fit() {
+    let mut engine = CpuEngine::new(1);
+    let mut seconds = |table_rows: usize, classes: usize| {
+        let (mut problem, _) = problem(SslMethod::Simclr, 16, 1);
+        problem.table = vec![0.5; table_rows * FEATURES];
+        problem.table.iter_mut().enumerate().for_each(|(i, v)| *v += (i % 97) as f32 / 50.0);
+        problem.labels = vec![1; table_rows];
+        problem.architecture.classifier = Mlp::new(&[FEATURES, classes], Norm::None);
+        let mut state = problem.architecture.init(1);
+        take_teacher(&mut state);
+        engine.load(problem, &state).unwrap();
+        engine.step(&inputs(16, 2)).unwrap();
+        let runs = (0..5).map(|_| {
+            let start = Instant::now();
+            engine.step(&inputs(16, 8)).unwrap();
+            start.elapsed().as_secs_f64()
+        });
+        runs.fold(f64::INFINITY, f64::min)
+    };
+    let (few, many) = (seconds(64, 50), seconds(100_000, 50));
+    assert!(many < 2.0 * few, "64 samples: {few} s, 100 000: {many} s");
+    let (half, whole) = (seconds(64, 5_000), seconds(64, 10_000));
+    assert!(whole < 3.0 * half, "5 000 classes: {half} s, 10 000: {whole} s");
+}
