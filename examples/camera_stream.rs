@@ -17,6 +17,8 @@ use kaizen_edge::memory::Memory;
 use kaizen_edge::session::{self, Learner, StreamSettings};
 use kaizen_edge::vision::{self, SourceOptions};
 
+#[path = "camera_stream/page.rs"]
+mod page;
 #[path = "camera_stream/screen.rs"]
 mod screen;
 #[path = "camera_stream/summary.rs"]
@@ -117,7 +119,7 @@ fn main() -> Result<()> {
         summary::write_json(file, &facts, &outcome)?;
     }
     if let Some(folder) = &arguments.report {
-        let page = summary::write_report(folder, &facts, &outcome, screen.curves())?;
+        let page = page::write_report(folder, &facts, &outcome, screen.curves())?;
         println!("report: {}", page.display());
     }
     summary::rejected(&outcome, screen.first_rejected())
