@@ -50,10 +50,5 @@ fn models_are_what_the_manifest_says() {
 }
 
 fn report(rule: &str, faults: &[String]) {
-    assert!(
-        faults.is_empty(),
-        "{rule}: {} fault(s)\n  {}\n",
-        faults.len(),
-        faults.join("\n  ")
-    );
+    assert!(faults.is_empty(), "{rule}: {} fault(s)\n  {}\n", faults.len(), faults.join("\n  "));
 }

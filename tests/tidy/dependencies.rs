@@ -19,11 +19,8 @@ pub fn faults(tree: &Tree) -> Vec<String> {
     };
     let sections =
         ["dependencies", "dev-dependencies"].map(|name| manifest.get(name).and_then(toml::Value::as_table));
-    let names: BTreeSet<&str> = sections
-        .iter()
-        .flatten()
-        .flat_map(|table| table.keys().map(String::as_str))
-        .collect();
+    let names: BTreeSet<&str> =
+        sections.iter().flatten().flat_map(|table| table.keys().map(String::as_str)).collect();
     let sources: Vec<String> = ["src/", "tests/", "examples/", "benches/"]
         .iter()
         .flat_map(|f| tree.under(f, ".rs"))
@@ -68,22 +65,10 @@ fn every_gap_is_found() {
             ("src/lib.rs", "use used_one::X; // idle::X"),
         ]);
         let faults = faults(&tree);
-        assert!(
-            faults.iter().any(|fault| fault.contains(word)),
-            "{word}: {faults:?}"
-        );
+        assert!(faults.iter().any(|fault| fault.contains(word)), "{word}: {faults:?}");
         faults.len()
     };
-    assert_eq!(
-        found("| `used-one` | x |\n| `idle` | x |\n", "idle: no code names it"),
-        1
-    );
+    assert_eq!(found("| `used-one` | x |\n| `idle` | x |\n", "idle: no code names it"), 1);
     assert_eq!(found("| `used-one` | x |\n", "idle: has no row"), 2);
-    assert_eq!(
-        found(
-            "| `used-one` | x |\n| `idle` | x |\n| `gone` | x |\n",
-            "gone: has a row"
-        ),
-        2
-    );
+    assert_eq!(found("| `used-one` | x |\n| `idle` | x |\n| `gone` | x |\n", "gone: has a row"), 2);
 }

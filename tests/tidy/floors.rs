@@ -30,25 +30,15 @@ pub fn faults(tree: &Tree) -> Vec<String> {
 }
 
 fn faults_by(floors: &[&[&str]], tree: &Tree) -> Vec<String> {
-    let modules: BTreeSet<&str> = tree
-        .under("src/", ".rs")
-        .filter_map(|(path, _)| top_module(path))
-        .collect();
+    let modules: BTreeSet<&str> =
+        tree.under("src/", ".rs").filter_map(|(path, _)| top_module(path)).collect();
     let floor_of = |module: &str| floors.iter().position(|floor| floor.contains(&module));
     let mut faults = Vec::new();
     for module in modules.iter().filter(|m| floor_of(m).is_none()) {
-        faults.push(format!(
-            "src/{module}: is on no floor: enter it in the table of floors"
-        ));
+        faults.push(format!("src/{module}: is on no floor: enter it in the table of floors"));
     }
-    for module in floors
-        .iter()
-        .flat_map(|floor| floor.iter())
-        .filter(|m| !modules.contains(*m))
-    {
-        faults.push(format!(
-            "{module}: is in the table of floors and not in src: take it out"
-        ));
+    for module in floors.iter().flat_map(|floor| floor.iter()).filter(|m| !modules.contains(*m)) {
+        faults.push(format!("{module}: is in the table of floors and not in src: take it out"));
     }
     let (imports, unknown) = imports(tree, &modules);
     faults.extend(unknown);
@@ -57,13 +47,9 @@ fn faults_by(floors: &[&[&str]], tree: &Tree) -> Vec<String> {
             continue;
         };
         if other == own {
-            faults.push(format!(
-                "{place}: {from} imports from {to}, its neighbour on floor {own}"
-            ));
+            faults.push(format!("{place}: {from} imports from {to}, its neighbour on floor {own}"));
         } else if other > own {
-            faults.push(format!(
-                "{place}: {from} (floor {own}) imports from {to} (floor {other}) above it"
-            ));
+            faults.push(format!("{place}: {from} (floor {own}) imports from {to} (floor {other}) above it"));
         }
     }
     faults.extend(cycle(&imports));
@@ -80,30 +66,18 @@ fn top_module(path: &str) -> Option<&str> {
 fn imports(tree: &Tree, modules: &BTreeSet<&str>) -> (Vec<Import>, Vec<String>) {
     let (mut imports, mut unknown) = (Vec::new(), Vec::new());
     let tests = tree.test_files();
-    for (path, text) in tree
-        .under("src/", ".rs")
-        .filter(|(path, _)| !tests.contains(*path))
-    {
+    for (path, text) in tree.under("src/", ".rs").filter(|(path, _)| !tests.contains(*path)) {
         let Some(from) = top_module(path) else { continue };
         let code = without_tests(&code(text));
         for (at, name) in root_names(&code, path) {
             let place = format!("{path}:{}", 1 + code[..at].matches('\n').count());
-            let re_exported = RE_EXPORTED
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, module)| *module);
+            let re_exported = RE_EXPORTED.iter().find(|(known, _)| *known == name).map(|(_, module)| *module);
             let Some(to) = re_exported.or_else(|| modules.get(name.as_str()).copied()) else {
-                unknown.push(format!(
-                    "{place}: `crate::{name}` is neither a module nor a known re-export"
-                ));
+                unknown.push(format!("{place}: `crate::{name}` is neither a module nor a known re-export"));
                 continue;
             };
             if to != from {
-                imports.push(Import {
-                    from: from.to_owned(),
-                    to: to.to_owned(),
-                    place,
-                });
+                imports.push(Import { from: from.to_owned(), to: to.to_owned(), place });
             }
         }
     }
@@ -125,27 +99,15 @@ fn root_names(code: &str, path: &str) -> Vec<(usize, String)> {
             if inside_word || (exactly && rest.starts_with("super::")) {
                 continue;
             }
-            let found = if rest.starts_with('{') {
-                group(rest)
-            } else {
-                vec![identifier(rest)]
-            };
-            names.extend(
-                found
-                    .into_iter()
-                    .filter(|name| !name.is_empty())
-                    .map(|name| (at, name)),
-            );
+            let found = if rest.starts_with('{') { group(rest) } else { vec![identifier(rest)] };
+            names.extend(found.into_iter().filter(|name| !name.is_empty()).map(|name| (at, name)));
         }
     }
     names
 }
 
 fn identifier(text: &str) -> String {
-    text.trim_start()
-        .chars()
-        .take_while(|c| c.is_alphanumeric() || *c == '_')
-        .collect()
+    text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
 /// First names of a group import: `{a::b, c::{d, e}}` gives a, c.
@@ -178,9 +140,7 @@ fn cycle(imports: &[Import]) -> Option<String> {
     // What imports nothing that is left goes out, until nothing does; the rest goes round.
     loop {
         let left: BTreeSet<&str> = edges.keys().copied().collect();
-        edges
-            .values_mut()
-            .for_each(|to| to.retain(|module| left.contains(module)));
+        edges.values_mut().for_each(|to| to.retain(|module| left.contains(module)));
         let before = edges.len();
         edges.retain(|_, to| !to.is_empty());
         if edges.is_empty() {
@@ -188,10 +148,7 @@ fn cycle(imports: &[Import]) -> Option<String> {
         }
         if edges.len() == before {
             let names: Vec<_> = edges.keys().copied().collect();
-            return Some(format!(
-                "modules import from one another in a circle: {}",
-                names.join(", ")
-            ));
+            return Some(format!("modules import from one another in a circle: {}", names.join(", ")));
         }
     }
 }
@@ -203,35 +160,22 @@ mod controls {
     const FLOORS: &[&[&str]] = &[&["low", "beside"], &["high"]];
 
     fn found(files: &[(&str, &str)], word: &str) {
-        let mut all = vec![
-            ("src/lib.rs", ""),
-            ("src/low.rs", ""),
-            ("src/beside.rs", ""),
-            ("src/high/mod.rs", ""),
-        ];
+        let mut all =
+            vec![("src/lib.rs", ""), ("src/low.rs", ""), ("src/beside.rs", ""), ("src/high/mod.rs", "")];
         all.retain(|(path, _)| !files.iter().any(|(other, _)| other == path));
         all.extend(files);
         let faults = faults_by(FLOORS, &Tree::of(&all));
-        assert!(
-            faults.iter().any(|fault| fault.contains(word)),
-            "{word}: {faults:?}"
-        );
+        assert!(faults.iter().any(|fault| fault.contains(word)), "{word}: {faults:?}");
     }
 
     #[test]
     fn a_clean_tree_has_no_fault() {
         let files = [
             ("src/lib.rs", "pub use low::X;"),
-            (
-                "src/low.rs",
-                "// crate::high\n#[cfg(test)]\nmod tests { use crate::high::Y; }",
-            ),
+            ("src/low.rs", "// crate::high\n#[cfg(test)]\nmod tests { use crate::high::Y; }"),
             ("src/beside.rs", ""),
             ("src/high/mod.rs", "use crate::{low::X, beside};\nuse super::low;"),
-            (
-                "src/high/part.rs",
-                "use super::super::low::X; use super::other; use crate::high::other;",
-            ),
+            ("src/high/part.rs", "use super::super::low::X; use super::other; use crate::high::other;"),
         ];
         assert_eq!(faults_by(FLOORS, &Tree::of(&files)), Vec::<String>::new());
     }
@@ -240,29 +184,14 @@ mod controls {
     fn every_breach_is_found() {
         found(&[("src/low.rs", "use crate::high::X;")], "above it");
         found(&[("src/low.rs", "fn f() { crate::high::g(); }")], "src/low.rs:1");
-        found(
-            &[("src/low.rs", "use crate::{Error, nothing};")],
-            "neither a module",
-        );
-        found(
-            &[("src/low.rs", "use crate::{\n    low::a,\n    high::{b, c},\n};")],
-            "above it",
-        );
+        found(&[("src/low.rs", "use crate::{Error, nothing};")], "neither a module");
+        found(&[("src/low.rs", "use crate::{\n    low::a,\n    high::{b, c},\n};")], "above it");
         found(&[("src/low.rs", "use super::high::X;")], "above it");
         found(&[("src/low/part.rs", "use super::super::high::X;")], "above it");
         found(&[("src/low.rs", "use crate::beside::X;")], "neighbour");
-        found(
-            &[
-                ("src/low.rs", "use crate::high;"),
-                ("src/high/mod.rs", "use crate::low;"),
-            ],
-            "circle",
-        );
+        found(&[("src/low.rs", "use crate::high;"), ("src/high/mod.rs", "use crate::low;")], "circle");
         found(&[("src/stray.rs", "")], "on no floor");
         let missing = faults_by(FLOORS, &Tree::of(&[("src/low.rs", "")]));
-        assert!(
-            missing.iter().any(|fault| fault.contains("not in src")),
-            "{missing:?}"
-        );
+        assert!(missing.iter().any(|fault| fault.contains("not in src")), "{missing:?}");
     }
 }

@@ -5,11 +5,8 @@ use std::collections::BTreeMap;
 use super::source::{Tree, code, split_tests};
 
 /// Kernels whose definition has another name.
-const DEFINED_ELSEWHERE: &[(&str, &str, &str)] = &[(
-    "linear/gemm_plain",
-    "gemm",
-    "it is the plain form of linear/gemm and has the same definition",
-)];
+const DEFINED_ELSEWHERE: &[(&str, &str, &str)] =
+    &[("linear/gemm_plain", "gemm", "it is the plain form of linear/gemm and has the same definition")];
 const BARRIER: &str = "workgroupBarrier";
 
 pub fn faults(tree: &Tree) -> Vec<String> {
@@ -20,12 +17,7 @@ fn faults_by(elsewhere: &[(&str, &str, &str)], tree: &Tree) -> Vec<String> {
     let mut faults = Vec::new();
     let shaders: BTreeMap<&str, &str> = tree
         .under("shaders/", ".wgsl")
-        .map(|(path, text)| {
-            (
-                path.trim_start_matches("shaders/").trim_end_matches(".wgsl"),
-                text,
-            )
-        })
+        .map(|(path, text)| (path.trim_start_matches("shaders/").trim_end_matches(".wgsl"), text))
         .collect();
     let barriers: Vec<&str> = shaders
         .iter()
@@ -40,23 +32,16 @@ fn faults_by(elsewhere: &[(&str, &str, &str)], tree: &Tree) -> Vec<String> {
             continue;
         };
         match listed.get(name).map(Vec::as_slice) {
-            None => faults.push(format!(
-                "{name}: no host lists it: add it to src/gpu/kernels/{family}.rs"
-            )),
+            None => faults.push(format!("{name}: no host lists it: add it to src/gpu/kernels/{family}.rs")),
             Some([(host, _)]) if is_of(host, "src/gpu/kernels", family) => {}
             Some([(host, _)]) => {
                 faults.push(format!("{name}: listed by {host} and not by its family's host"))
             }
             Some(several) => faults.push(format!("{name}: listed {} times", several.len())),
         }
-        let definition = elsewhere
-            .iter()
-            .find(|(other, ..)| *other == name)
-            .map_or(kernel, |(_, by, _)| by);
+        let definition = elsewhere.iter().find(|(other, ..)| *other == name).map_or(kernel, |(_, by, _)| by);
         if !defines(tree, family, definition) {
-            faults.push(format!(
-                "{name}: src/reference/{family}.rs has no `fn {definition}`"
-            ));
+            faults.push(format!("{name}: src/reference/{family}.rs has no `fn {definition}`"));
         }
         let longer: Vec<&str> = shaders
             .keys()
@@ -66,16 +51,11 @@ fn faults_by(elsewhere: &[(&str, &str, &str)], tree: &Tree) -> Vec<String> {
             faults.push(format!("{name}: no test of src/gpu/kernels/{family} names it"));
         }
     }
-    for (name, places) in listed
-        .iter()
-        .filter(|(name, _)| !shaders.contains_key(name.as_str()))
-    {
+    for (name, places) in listed.iter().filter(|(name, _)| !shaders.contains_key(name.as_str())) {
         faults.push(format!("{}: lists `{name}`, which is no file", places[0].0));
     }
     for (name, _, reason) in elsewhere.iter().filter(|(name, ..)| !shaders.contains_key(name)) {
-        faults.push(format!(
-            "{name}: excepted ({reason}) and not there: take the exception out"
-        ));
+        faults.push(format!("{name}: excepted ({reason}) and not there: take the exception out"));
     }
     faults
 }
@@ -89,17 +69,12 @@ fn listed(tree: &Tree, faults: &mut Vec<String>) -> BTreeMap<String, Vec<(String
             let path = dense[at + start.len()..].split('"').next().unwrap_or_default();
             let file = path.trim_start_matches("../");
             let file = file.trim_start_matches("shaders/").trim_end_matches(".wgsl");
-            let before = dense[..at]
-                .strip_suffix("\",")
-                .and_then(|text| text.rsplit('"').next());
+            let before = dense[..at].strip_suffix("\",").and_then(|text| text.rsplit('"').next());
             let name = before.unwrap_or_default();
             if name != file {
                 faults.push(format!("{host}: the file {file} goes by the name `{name}`"));
             }
-            listed
-                .entry(file.to_owned())
-                .or_default()
-                .push((host.to_owned(), name.to_owned()));
+            listed.entry(file.to_owned()).or_default().push((host.to_owned(), name.to_owned()));
         }
     }
     listed
@@ -115,31 +90,22 @@ fn of_family<'a>(
     folder: &'a str,
     family: &'a str,
 ) -> impl Iterator<Item = (&'a str, &'a str)> {
-    tree.under(folder, ".rs")
-        .filter(move |(path, _)| is_of(path, folder, family))
+    tree.under(folder, ".rs").filter(move |(path, _)| is_of(path, folder, family))
 }
 
 fn defines(tree: &Tree, family: &str, function: &str) -> bool {
     let tests = tree.test_files();
-    of_family(tree, "src/reference", family)
-        .filter(|(path, _)| !tests.contains(*path))
-        .any(|(_, text)| {
-            let (code, _) = split_tests(&code(text));
-            ["<", "("]
-                .iter()
-                .any(|next| code.contains(&format!("pub fn {function}{next}")))
-        })
+    of_family(tree, "src/reference", family).filter(|(path, _)| !tests.contains(*path)).any(|(_, text)| {
+        let (code, _) = split_tests(&code(text));
+        ["<", "("].iter().any(|next| code.contains(&format!("pub fn {function}{next}")))
+    })
 }
 
 fn tested(tree: &Tree, family: &str, kernel: &str, longer: &[&str]) -> bool {
     let tests = tree.test_files();
     of_family(tree, "src/gpu/kernels", family).any(|(path, text)| {
         let code = code(text);
-        let test = if tests.contains(path) {
-            code
-        } else {
-            split_tests(&code).1
-        };
+        let test = if tests.contains(path) { code } else { split_tests(&code).1 };
         test.match_indices(kernel).any(|(at, _)| {
             let starts_a_word = !test[..at].chars().next_back().is_some_and(char::is_alphanumeric);
             let rest = &test[at + kernel.len()..];
@@ -150,18 +116,14 @@ fn tested(tree: &Tree, family: &str, kernel: &str, longer: &[&str]) -> bool {
 }
 
 fn uncommented(wgsl: &str) -> String {
-    let lines = wgsl
-        .lines()
-        .map(|line| line.split("//").next().unwrap_or_default());
+    let lines = wgsl.lines().map(|line| line.split("//").next().unwrap_or_default());
     lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Leaving early where others wait at a barrier is undefined, and no validator sees it.
 fn early_return(name: &str, text: &str, barriers: &[&str]) -> Option<String> {
     let body = uncommented(text);
-    let included = barriers
-        .iter()
-        .find(|common| text.contains(&format!("//#include {common}.wgsl")));
+    let included = barriers.iter().find(|common| text.contains(&format!("//#include {common}.wgsl")));
     let waits = body.contains(BARRIER) || included.is_some();
     let leaves = body.split_whitespace().any(|word| word == "return;");
     (waits && leaves)
@@ -171,17 +133,12 @@ fn early_return(name: &str, text: &str, barriers: &[&str]) -> Option<String> {
 /// The comment at the top: a sentence; for kernels also how it is dispatched and how it rounds.
 fn header(name: &str, text: &str) -> Vec<String> {
     let header: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("//")).collect();
-    let sentence: Vec<&str> = header
-        .iter()
-        .map(|line| line.trim())
-        .take_while(|line| !line.is_empty())
-        .collect();
+    let sentence: Vec<&str> =
+        header.iter().map(|line| line.trim()).take_while(|line| !line.is_empty()).collect();
     let sentence = sentence.join(" ");
     let mut faults = Vec::new();
     if !(sentence.starts_with(char::is_uppercase) && sentence.ends_with('.')) {
-        faults.push(format!(
-            "{name}: does not begin with a sentence that says what it does"
-        ));
+        faults.push(format!("{name}: does not begin with a sentence that says what it does"));
     }
     for word in ["Dispatch:", "Numerics:"] {
         if !name.starts_with("common/") && !header.iter().any(|line| line.contains(word)) {
@@ -201,10 +158,7 @@ mod controls {
     fn files() -> Vec<(&'static str, &'static str)> {
         vec![
             ("shaders/sums/add.wgsl", SHADER),
-            (
-                "shaders/common/wait.wgsl",
-                "// Waits.\nfn wait() { workgroupBarrier(); }\n",
-            ),
+            ("shaders/common/wait.wgsl", "// Waits.\nfn wait() { workgroupBarrier(); }\n"),
             ("src/gpu/kernels/sums.rs", HOST),
             ("src/reference/sums.rs", "pub fn add<T>(x: T) {}"),
         ]
@@ -217,10 +171,7 @@ mod controls {
             all.push((change.0, change.1));
         }
         let faults = faults_by(&[], &Tree::of(&all));
-        assert!(
-            faults.iter().any(|fault| fault.contains(word)),
-            "{word}: {faults:?}"
-        );
+        assert!(faults.iter().any(|fault| fault.contains(word)), "{word}: {faults:?}");
     }
 
     #[test]
@@ -234,55 +185,23 @@ mod controls {
         found(("src/gpu/kernels/sums.rs", ""), "no host lists it");
         found(("src/gpu/kernels/other.rs", HOST), "listed 2 times");
         found(("src/reference/sums.rs", ""), "has no `fn add`");
+        found(("src/reference/sums.rs", "pub fn add_all(x: f32) {}"), "has no `fn add`");
+        found(("src/reference/sums.rs", "#[cfg(test)]\nmod tests { pub fn add() {} }"), "has no `fn add`");
         found(
-            ("src/reference/sums.rs", "pub fn add_all(x: f32) {}"),
-            "has no `fn add`",
-        );
-        found(
-            (
-                "src/reference/sums.rs",
-                "#[cfg(test)]\nmod tests { pub fn add() {} }",
-            ),
-            "has no `fn add`",
-        );
-        found(
-            (
-                "src/gpu/kernels/sums.rs",
-                &HOST.replace("\"sums/add\"", "\"sums/plus\""),
-            ),
+            ("src/gpu/kernels/sums.rs", &HOST.replace("\"sums/add\"", "\"sums/plus\"")),
             "goes by the name",
         );
-        found(
-            ("src/gpu/kernels/sums.rs", &HOST.replace("add_matches", "madder")),
-            "no test",
-        );
-        found(
-            ("src/gpu/kernels/sums.rs", &HOST.replace("#[cfg(test)]", "")),
-            "no test",
-        );
-        found(
-            ("shaders/sums/add.wgsl", &SHADER.replace("Numerics", "Rounding")),
-            "Numerics:",
-        );
-        found(
-            (
-                "shaders/sums/add.wgsl",
-                &SHADER.replace("// Adds.\n", "// adds\n"),
-            ),
-            "sentence",
-        );
+        found(("src/gpu/kernels/sums.rs", &HOST.replace("add_matches", "madder")), "no test");
+        found(("src/gpu/kernels/sums.rs", &HOST.replace("#[cfg(test)]", "")), "no test");
+        found(("shaders/sums/add.wgsl", &SHADER.replace("Numerics", "Rounding")), "Numerics:");
+        found(("shaders/sums/add.wgsl", &SHADER.replace("// Adds.\n", "// adds\n")), "sentence");
         let leaves = SHADER.replace("{}", "{ if (x) { return; } workgroupBarrier(); }");
         found(("shaders/sums/add.wgsl", &leaves), "workgroupBarrier");
-        let leaves = SHADER.replace(
-            "fn sums_add() {}",
-            "//#include common/wait.wgsl\nfn sums_add() { return; }",
-        );
+        let leaves =
+            SHADER.replace("fn sums_add() {}", "//#include common/wait.wgsl\nfn sums_add() { return; }");
         found(("shaders/sums/add.wgsl", &leaves), "workgroupBarrier");
         let stale = faults_by(&[("sums/gone", "add", "none")], &Tree::of(&files()));
-        assert!(
-            stale.iter().any(|fault| fault.contains("take the exception out")),
-            "{stale:?}"
-        );
+        assert!(stale.iter().any(|fault| fault.contains("take the exception out")), "{stale:?}");
     }
 
     #[test]

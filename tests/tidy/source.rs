@@ -8,9 +8,7 @@ const SKIPPED: &[&str] = &["target", ".git", ".cache", ".venv", "out", "shared"]
 /// Recordings and expected values, with a licence and a README of their own.
 const DATA: &str = "tests/data";
 /// What is read as text.
-const TEXT: &[&str] = &[
-    "rs", "wgsl", "md", "toml", "py", "sh", "svg", "json", "yml", "yaml",
-];
+const TEXT: &[&str] = &["rs", "wgsl", "md", "toml", "py", "sh", "svg", "json", "yml", "yaml"];
 
 /// Root of the repository.
 pub fn repository() -> PathBuf {
@@ -27,19 +25,13 @@ impl Tree {
         let root = repository();
         let mut tree = Self::default();
         tree.read(&root, &root);
-        assert!(
-            tree.0.contains_key("src/lib.rs"),
-            "no src/lib.rs under {}",
-            root.display()
-        );
+        assert!(tree.0.contains_key("src/lib.rs"), "no src/lib.rs under {}", root.display());
         tree
     }
 
     /// A tree made up for a control.
     pub fn of(files: &[(&str, &str)]) -> Self {
-        let owned = files
-            .iter()
-            .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
+        let owned = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
         Self(owned.collect())
     }
 
@@ -53,16 +45,11 @@ impl Tree {
                 continue;
             }
             let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-            let is_script = path
-                .parent()
-                .is_some_and(|p| p.ends_with("scripts") || p.ends_with(".ci"));
+            let is_script = path.parent().is_some_and(|p| p.ends_with("scripts") || p.ends_with(".ci"));
             if TEXT.contains(&extension) || is_script {
                 let parts = path.strip_prefix(root).unwrap().components();
-                let parts: Vec<_> = parts
-                    .map(|c| c.as_os_str().to_string_lossy().into_owned())
-                    .collect();
-                self.0
-                    .insert(parts.join("/"), std::fs::read_to_string(&path).unwrap());
+                let parts: Vec<_> = parts.map(|c| c.as_os_str().to_string_lossy().into_owned()).collect();
+                self.0.insert(parts.join("/"), std::fs::read_to_string(&path).unwrap());
             }
         }
     }
@@ -70,10 +57,7 @@ impl Tree {
     /// Files under `prefix` that end in `suffix`.
     pub fn under<'a>(&'a self, prefix: &'a str, suffix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
         let wanted = move |path: &str| path.starts_with(prefix) && path.ends_with(suffix);
-        self.0
-            .iter()
-            .map(|(path, text)| (path.as_str(), text.as_str()))
-            .filter(move |(path, _)| wanted(path))
+        self.0.iter().map(|(path, text)| (path.as_str(), text.as_str())).filter(move |(path, _)| wanted(path))
     }
 
     /// Rust files of `src` that are compiled for tests only: modules declared under `#[cfg(test)]`, and all below.
@@ -89,14 +73,9 @@ impl Tree {
             }
         }
         let is_test = |path: &str| {
-            roots
-                .iter()
-                .any(|root| path == format!("{root}.rs") || path.starts_with(&format!("{root}/")))
+            roots.iter().any(|root| path == format!("{root}.rs") || path.starts_with(&format!("{root}/")))
         };
-        self.under("src/", ".rs")
-            .map(|(path, _)| path.to_owned())
-            .filter(|path| is_test(path))
-            .collect()
+        self.under("src/", ".rs").map(|(path, _)| path.to_owned()).filter(|path| is_test(path)).collect()
     }
 }
 
@@ -107,9 +86,7 @@ fn declared_module(item: &str) -> Option<&str> {
     let declaration = item.strip_suffix(';')?;
     let (_, name) = declaration.rsplit_once("mod ")?;
     let name = name.trim();
-    name.chars()
-        .all(|c| c.is_alphanumeric() || c == '_')
-        .then_some(name)
+    name.chars().all(|c| c.is_alphanumeric() || c == '_').then_some(name)
 }
 
 /// Folder in which the modules declared in `path` lie.
@@ -240,9 +217,7 @@ fn comments_strings_and_tests_are_not_read() {
         "#[cfg(test)]\nmod tests { use crate::h; fn g() { { } } }\nuse crate::i;\n"
     );
     let seen = without_tests(&code(source));
-    let names: Vec<_> = ('a'..='i')
-        .filter(|c| seen.contains(&format!("crate::{c}")))
-        .collect();
+    let names: Vec<_> = ('a'..='i').filter(|c| seen.contains(&format!("crate::{c}"))).collect();
     assert_eq!(names, ['a', 'i'], "{seen}");
     assert_eq!(seen.lines().count(), source.lines().count());
 }
@@ -251,10 +226,7 @@ fn comments_strings_and_tests_are_not_read() {
 fn modules_declared_for_tests_are_test_files() {
     let tree = Tree::of(&[
         ("src/a/mod.rs", "mod b;\n#[cfg(test)]\npub(crate) mod c;\n"),
-        (
-            "src/a/b.rs",
-            "#[cfg(test)]\nmod tests;\n#[cfg(test)]\nmod inline { }\n",
-        ),
+        ("src/a/b.rs", "#[cfg(test)]\nmod tests;\n#[cfg(test)]\nmod inline { }\n"),
         ("src/a/b/tests.rs", ""),
         ("src/a/b/tests/more.rs", ""),
         ("src/a/c.rs", ""),

@@ -31,21 +31,15 @@ pub fn faults(tree: &Tree) -> Vec<String> {
                 for word in UNFINISHED.iter().filter(|word| has_word(line, word)) {
                     faults.push(format!("{path}:{}: `{word}` is unfinished work", number + 1));
                 }
-                let declared = line
-                    .split_once("mod ")
-                    .map(|(_, name)| name.trim_end_matches(['{', ';', ' ']));
+                let declared =
+                    line.split_once("mod ").map(|(_, name)| name.trim_end_matches(['{', ';', ' ']));
                 if let Some(name) = declared.filter(|name| SHAPELESS.contains(name)) {
-                    faults.push(format!(
-                        "{path}:{}: a module named `{name}` says nothing",
-                        number + 1
-                    ));
+                    faults.push(format!("{path}:{}: a module named `{name}` says nothing", number + 1));
                 }
             }
             let mut parts = path.trim_end_matches(".rs").split('/');
             if let Some(name) = parts.find(|part| SHAPELESS.contains(part)) {
-                faults.push(format!(
-                    "{path}: `{name}` says nothing: name it after what is in it"
-                ));
+                faults.push(format!("{path}: `{name}` says nothing: name it after what is in it"));
             }
         }
     }
@@ -64,13 +58,7 @@ fn every_banned_word_is_found_and_its_mention_is_not() {
     let found = |path: &str, text: &str| faults(&Tree::of(&[(path, text)])).len();
     assert_eq!(found("src/a.rs", "fn f() { todo!() }"), 1);
     assert_eq!(found("src/a.rs", "fn f() { dbg!(1); unimplemented!() }"), 2);
-    assert_eq!(
-        found(
-            "src/a.rs",
-            "// todo! is banned\nconst S: &str = \"dbg!\"; my_todo!();"
-        ),
-        0
-    );
+    assert_eq!(found("src/a.rs", "// todo! is banned\nconst S: &str = \"dbg!\"; my_todo!();"), 0);
     assert_eq!(found("src/utils.rs", ""), 1);
     assert_eq!(found("src/a/helper/mod.rs", ""), 1);
     assert_eq!(found("src/a.rs", "mod manager;"), 1);
