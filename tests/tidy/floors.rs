@@ -25,7 +25,7 @@ struct Import {
     place: String,
 }
 
-pub fn faults(tree: &Tree) -> Vec<String> {
+pub(crate) fn faults(tree: &Tree) -> Vec<String> {
     faults_by(FLOORS, tree)
 }
 

@@ -13,7 +13,7 @@ const LONGER: &[(&str, usize, &str)] = &[
     ("examples/camera_stream/summary.rs", 210, "the sections of one page, a flat list"),
 ];
 
-pub fn faults(tree: &Tree) -> Vec<String> {
+pub(crate) fn faults(tree: &Tree) -> Vec<String> {
     faults_by(LONGER, tree)
 }
 
