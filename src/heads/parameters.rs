@@ -153,6 +153,17 @@ impl Parameters {
         Ok(parameters)
     }
 
+    /// The metadata that [`Parameters::to_safetensors`] was given.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for bytes that are no such file.
+    pub fn metadata(bytes: &[u8]) -> Result<BTreeMap<String, String>> {
+        let refused =
+            |e: safetensors::SafeTensorError| Error::config("safetensors", e, "a heads file of this program");
+        let (_, header) = safetensors::SafeTensors::read_metadata(bytes).map_err(refused)?;
+        Ok(header.metadata().clone().unwrap_or_default().into_iter().collect())
+    }
+
     /// SHA-256 over names, shapes and bits, in hexadecimal: equal for bit-equal parameters.
     #[must_use]
     pub fn digest(&self) -> String {

@@ -1,7 +1,7 @@
 //! What the same frames give without this program's care: a linear head that is only fine-tuned, a linear head on all
 //! frames at once, and streaming LDA alone.
 
-use super::predictor::Inputs;
+use super::predictor::{Inputs, best_column};
 use super::settings::LearnerSettings;
 use crate::Result;
 use crate::heads::{Adapter, Architecture, Mlp, Norm, Parameters};
@@ -65,7 +65,7 @@ impl LinearProbe {
     /// Columns named for mapped rows `[N, D]`.
     pub(super) fn predict(&self, mapped: &[f32]) -> Result<Vec<usize>> {
         let logits = inference::logits(&self.architecture, &self.parameters, mapped)?;
-        Ok(logits.chunks(self.architecture.classes()).map(super::learner::best_column).collect())
+        Ok(logits.chunks(self.architecture.classes()).map(best_column).collect())
     }
 }
 

@@ -5,8 +5,10 @@ mod candidates;
 mod frames;
 mod learner;
 mod predictor;
+mod publish;
 mod settings;
 mod stream;
+mod training;
 
 pub use frames::{Embedded, FrameReader};
 pub use learner::{Consolidation, Learner, Observation};

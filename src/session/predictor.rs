@@ -156,6 +156,11 @@ impl Predictor {
     }
 }
 
+/// Index of the largest element; the first of equals.
+pub(super) fn best_column(row: &[f32]) -> usize {
+    best_of(row).0
+}
+
 /// Index and value of the largest element; the first of equals.
 pub(super) fn best_of(row: &[f32]) -> (usize, f32) {
     row.iter()

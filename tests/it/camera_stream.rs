@@ -161,7 +161,7 @@ fn models_with_a_wrong_hash_cut_short_or_of_another_shape_are_named() {
     };
     refused(
         &with(&spoiled_models(temporary.path(), keep, flipped)),
-        &["efficientnet-lite0-features-160.onnx", "sha256"],
+        &["efficientnet-lite0-features-160.onnx", "SHA-256"],
     );
     let cut = |bytes: Vec<u8>| bytes[..bytes.len() / 3].to_vec();
     let rehash = |bytes: &[u8]| {

@@ -8,7 +8,7 @@ const RECORD: &str = "docs/adr/0011-dependencies.md";
 /// Used by another crate's interface only, or by a feature's name.
 const UNNAMED: &[&str] = &[];
 
-pub fn faults(tree: &Tree) -> Vec<String> {
+pub(crate) fn faults(tree: &Tree) -> Vec<String> {
     let mut faults = Vec::new();
     let Some(record) = tree.0.get(RECORD) else {
         return vec![format!("{RECORD}: is not there")];

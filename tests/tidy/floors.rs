@@ -25,7 +25,7 @@ struct Import {
     place: String,
 }
 
-pub fn faults(tree: &Tree) -> Vec<String> {
+pub(crate) fn faults(tree: &Tree) -> Vec<String> {
     faults_by(FLOORS, tree)
 }
 
@@ -137,12 +137,13 @@ fn cycle(imports: &[Import]) -> Option<String> {
     for Import { from, to, .. } in imports {
         edges.entry(from).or_default().insert(to);
     }
-    // What imports nothing that is left goes out, until nothing does; the rest goes round.
+    // What imports nothing that is left, or is imported by nothing left, goes out; what then remains goes round.
     loop {
         let left: BTreeSet<&str> = edges.keys().copied().collect();
         edges.values_mut().for_each(|to| to.retain(|module| left.contains(module)));
         let before = edges.len();
-        edges.retain(|_, to| !to.is_empty());
+        let imported: BTreeSet<&str> = edges.values().flatten().copied().collect();
+        edges.retain(|from, to| !to.is_empty() && imported.contains(from));
         if edges.is_empty() {
             return None;
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-pub fn faults(folder: &Path) -> Vec<String> {
+pub(crate) fn faults(folder: &Path) -> Vec<String> {
     let manifest = std::fs::read_to_string(folder.join("manifest.toml")).unwrap();
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {

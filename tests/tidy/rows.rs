@@ -9,7 +9,7 @@ const DEFINED_ELSEWHERE: &[(&str, &str, &str)] =
     &[("linear/gemm_plain", "gemm", "it is the plain form of linear/gemm and has the same definition")];
 const BARRIER: &str = "workgroupBarrier";
 
-pub fn faults(tree: &Tree) -> Vec<String> {
+pub(crate) fn faults(tree: &Tree) -> Vec<String> {
     faults_by(DEFINED_ELSEWHERE, tree)
 }
 
@@ -35,7 +35,7 @@ fn faults_by(elsewhere: &[(&str, &str, &str)], tree: &Tree) -> Vec<String> {
             None => faults.push(format!("{name}: no host lists it: add it to src/gpu/kernels/{family}.rs")),
             Some([(host, _)]) if is_of(host, "src/gpu/kernels", family) => {}
             Some([(host, _)]) => {
-                faults.push(format!("{name}: listed by {host} and not by its family's host"))
+                faults.push(format!("{name}: listed by {host} and not by its family's host"));
             }
             Some(several) => faults.push(format!("{name}: listed {} times", several.len())),
         }

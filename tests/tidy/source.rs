@@ -11,17 +11,17 @@ const DATA: &str = "tests/data";
 const TEXT: &[&str] = &["rs", "wgsl", "md", "toml", "py", "sh", "svg", "json", "yml", "yaml"];
 
 /// Root of the repository.
-pub fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Text files by their path from the root, with `/` between parts.
 #[derive(Default)]
-pub struct Tree(pub BTreeMap<String, String>);
+pub(crate) struct Tree(pub(crate) BTreeMap<String, String>);
 
 impl Tree {
     /// Every text file of this repository.
-    pub fn of_repository() -> Self {
+    pub(crate) fn of_repository() -> Self {
         let root = repository();
         let mut tree = Self::default();
         tree.read(&root, &root);
@@ -30,7 +30,7 @@ impl Tree {
     }
 
     /// A tree made up for a control.
-    pub fn of(files: &[(&str, &str)]) -> Self {
+    pub(crate) fn of(files: &[(&str, &str)]) -> Self {
         let owned = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
         Self(owned.collect())
     }
@@ -45,7 +45,8 @@ impl Tree {
                 continue;
             }
             let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-            let is_script = path.parent().is_some_and(|p| p.ends_with("scripts") || p.ends_with(".ci"));
+            let is_script =
+                path.parent().is_some_and(|p| ["scripts", ".ci"].iter().any(|folder| p.ends_with(folder)));
             if TEXT.contains(&extension) || is_script {
                 let parts = path.strip_prefix(root).unwrap().components();
                 let parts: Vec<_> = parts.map(|c| c.as_os_str().to_string_lossy().into_owned()).collect();
@@ -55,13 +56,17 @@ impl Tree {
     }
 
     /// Files under `prefix` that end in `suffix`.
-    pub fn under<'a>(&'a self, prefix: &'a str, suffix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    pub(crate) fn under<'a>(
+        &'a self,
+        prefix: &'a str,
+        suffix: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
         let wanted = move |path: &str| path.starts_with(prefix) && path.ends_with(suffix);
         self.0.iter().map(|(path, text)| (path.as_str(), text.as_str())).filter(move |(path, _)| wanted(path))
     }
 
     /// Rust files of `src` that are compiled for tests only: modules declared under `#[cfg(test)]`, and all below.
-    pub fn test_files(&self) -> BTreeSet<String> {
+    pub(crate) fn test_files(&self) -> BTreeSet<String> {
         let mut roots = Vec::new();
         for (path, text) in self.under("src/", ".rs") {
             let code = code(text);
@@ -90,7 +95,7 @@ fn declared_module(item: &str) -> Option<&str> {
 }
 
 /// Folder in which the modules declared in `path` lie.
-pub fn module_folder(path: &str) -> String {
+pub(crate) fn module_folder(path: &str) -> String {
     let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
     match file {
         "mod.rs" | "lib.rs" | "main.rs" => folder.to_owned(),
@@ -99,7 +104,7 @@ pub fn module_folder(path: &str) -> String {
 }
 
 /// Rust source with comments and the contents of string and character literals blanked; lines stay lines.
-pub fn code(source: &str) -> String {
+pub(crate) fn code(source: &str) -> String {
     let chars: Vec<char> = source.chars().collect();
     let mut out = String::with_capacity(source.len());
     let mut at = 0;
@@ -168,12 +173,12 @@ fn quoted(rest: &[char], quote: char) -> usize {
 }
 
 /// `code` without the items under `#[cfg(test)]`; lines stay lines.
-pub fn without_tests(code: &str) -> String {
+pub(crate) fn without_tests(code: &str) -> String {
     split_tests(code).0
 }
 
 /// The rest of `code`, and its items under `#[cfg(test)]`, each in the lines where it was.
-pub fn split_tests(code: &str) -> (String, String) {
+pub(crate) fn split_tests(code: &str) -> (String, String) {
     let (mut rest, mut tests) = (String::new(), String::new());
     let mut from = 0;
     while let Some(found) = code[from..].find(CFG_TEST) {

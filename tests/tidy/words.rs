@@ -16,7 +16,7 @@ const FOR_SCRIPTS: &str = concat!("/tm", "p/");
 const UNFINISHED: &[&str] = &["todo!", "unimplemented!", "dbg!"];
 const SHAPELESS: &[&str] = &["utils", "util", "helper", "helpers", "manager", "misc"];
 
-pub fn faults(tree: &Tree) -> Vec<String> {
+pub(crate) fn faults(tree: &Tree) -> Vec<String> {
     let mut faults = Vec::new();
     for (path, text) in tree.under("", "") {
         let is_script = path.starts_with("scripts/") || path.starts_with(".ci/");

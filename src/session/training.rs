@@ -1,0 +1,119 @@
+//! Training of the adapter and the classifier, and their state between consolidations.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::learner::Learner;
+use super::predictor::{Answer, Trained};
+use crate::event::{Event, EventSink};
+use crate::heads::{Architecture, Parameters};
+use crate::ids::ClassId;
+use crate::learn::trainer::{Samples, Trainer, take_teacher};
+use crate::memory::StoredSample;
+use crate::{Error, Result};
+
+impl Learner {
+    /// Trains adapter and classifier on the task and the replay; keeps the state for the next task.
+    pub(super) fn train(
+        &mut self,
+        fresh: &[StoredSample],
+        open: &[StoredSample],
+        replay: &Samples,
+        events: &mut dyn EventSink,
+    ) -> Result<Answer> {
+        for class in fresh.iter().filter_map(|s| s.class) {
+            if !self.columns.contains(&class) {
+                self.columns.push(class);
+            }
+        }
+        let mut current = Samples::default();
+        for sample in fresh.iter().chain(open) {
+            let column = sample.class.and_then(|class| self.columns.iter().position(|c| *c == class));
+            self.push(&mut current, sample, column.and_then(|c| i32::try_from(c).ok()).unwrap_or(-1))?;
+        }
+        let seed = self.settings.seed.wrapping_add(self.tasks as u64);
+        let (architecture, state) = match self.trained.take() {
+            Some((mut architecture, mut state)) => {
+                take_teacher(&mut state);
+                architecture.grow(&mut state, self.columns.len(), seed)?;
+                (architecture, state)
+            }
+            None => {
+                let width = self.memory.identity().feature_width;
+                let architecture = self.settings.architecture(width, self.columns.len());
+                let state = architecture.init(self.settings.seed);
+                (architecture, state)
+            }
+        };
+        let before = (architecture.clone(), state.clone());
+        let outcome = self.train_from(&architecture, &state, [&current, replay], seed, events);
+        let state = match outcome {
+            Ok(state) => state,
+            Err(error) => {
+                self.trained = Some(before);
+                return Err(error);
+            }
+        };
+        self.store_training(&architecture, &state)?;
+        let parameters = Arc::new(state.copied(&["adapter.", "classifier."], ""));
+        self.trained = Some((architecture.clone(), state));
+        Ok(Answer::Trained(Trained { architecture, parameters, columns: self.columns.clone() }))
+    }
+
+    fn train_from(
+        &mut self,
+        architecture: &Architecture,
+        state: &Parameters,
+        samples: [&Samples; 2],
+        seed: u64,
+        events: &mut dyn EventSink,
+    ) -> Result<Parameters> {
+        let recipe = &self.settings.recipe;
+        let engine = self.engine.as_mut();
+        let mut trainer = Trainer::load(engine, architecture, recipe, state, samples, seed)?;
+        let stride = recipe.steps_per_submit.max(1) * 2;
+        for from in (0..recipe.steps).step_by(stride) {
+            let to = (from + stride).min(recipe.steps);
+            let terms = trainer.run(engine, from, to)?;
+            if let Some(last) = terms.last() {
+                let total = last.total(&recipe.objective);
+                events.emit(&Event::Trained { step: to, total, deviation: last.deviation });
+            }
+        }
+        let state = engine.snapshot()?;
+        match state.first_non_finite() {
+            Some(name) => Err(Error::NonFinite { term: name.to_owned(), step: recipe.steps as u64 }),
+            None => Ok(state),
+        }
+    }
+
+    /// Keeps heads, momentum copies and queues for the next task, also across restarts; the optimiser starts anew.
+    fn store_training(&mut self, architecture: &Architecture, state: &Parameters) -> Result<()> {
+        let mut state = state.clone();
+        state.drop_prefixed(&["optimizer.", "teacher."]);
+        let columns: Vec<_> = self.columns.iter().map(|class| class.0).collect();
+        let json =
+            |value: serde_json::Result<String>| value.map_err(|e| Error::config("training state", e, "JSON"));
+        let metadata = BTreeMap::from([
+            ("architecture".to_owned(), json(serde_json::to_string(architecture))?),
+            ("columns".to_owned(), json(serde_json::to_string(&columns))?),
+        ]);
+        self.memory.save_training(&state.to_safetensors(&metadata)?)
+    }
+
+    /// Takes up what [`Learner::store_training`] kept, if the settings still ask for the same parts.
+    pub(super) fn restore_training(&mut self) -> Result<()> {
+        let Some(bytes) = self.memory.load_training()? else { return Ok(()) };
+        let metadata = Parameters::metadata(&bytes)?;
+        let part = |name: &str| metadata.get(name).map_or("null", String::as_str);
+        let refused = |e: serde_json::Error| Error::config("training state", e, "a state of this program");
+        let architecture: Architecture = serde_json::from_str(part("architecture")).map_err(refused)?;
+        let columns: Vec<u32> = serde_json::from_str(part("columns")).map_err(refused)?;
+        let expected = self.settings.architecture(self.memory.identity().feature_width, columns.len());
+        if architecture == expected {
+            self.columns = columns.into_iter().map(ClassId).collect();
+            self.trained = Some((architecture, Parameters::from_safetensors(&bytes)?));
+        }
+        Ok(())
+    }
+}
