@@ -9,7 +9,7 @@ use kaizen_edge::session::StreamOutcome;
 use crate::summary::{Facts, after, columns, matrix, rows, task_names};
 
 /// Writes `FOLDER/report.html` and gives its path.
-pub fn write_report(
+pub(crate) fn write_report(
     folder: &Path,
     facts: &Facts,
     outcome: &StreamOutcome,

@@ -8,7 +8,7 @@ use kaizen_edge::event::{Event, EventSink};
 use kaizen_edge::report::percent;
 
 /// The terminal as an event sink.
-pub struct Screen {
+pub(crate) struct Screen {
     quiet: bool,
     live: bool,
     frames: ProgressBar,
@@ -19,7 +19,7 @@ pub struct Screen {
 }
 
 impl Screen {
-    pub fn new(quiet: bool, frames: Option<usize>) -> Self {
+    pub(crate) fn new(quiet: bool, frames: Option<usize>) -> Self {
         let live = std::io::stderr().is_terminal() && !quiet;
         let bar = if live { ProgressBar::new(frames.unwrap_or(0) as u64) } else { ProgressBar::hidden() };
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} frames, {eta} left  {msg}");
@@ -38,7 +38,7 @@ impl Screen {
     }
 
     /// A line that stays.
-    pub fn line(&self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         if self.live {
             self.frames.println(text);
         } else {
@@ -46,17 +46,17 @@ impl Screen {
         }
     }
 
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.frames.finish_and_clear();
     }
 
     /// The first frame that could not be used, and why.
-    pub fn first_rejected(&self) -> Option<&str> {
+    pub(crate) fn first_rejected(&self) -> Option<&str> {
         self.first_rejected.as_deref()
     }
 
     /// Total loss over the steps of each task.
-    pub fn curves(&self) -> &[Vec<(f64, f64)>] {
+    pub(crate) fn curves(&self) -> &[Vec<(f64, f64)>] {
         &self.losses
     }
 

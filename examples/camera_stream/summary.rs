@@ -9,17 +9,17 @@ use serde::Serialize;
 
 /// What really ran.
 #[derive(Serialize)]
-pub struct Facts {
-    pub engine: &'static str,
-    pub provider: String,
-    pub adapter: String,
-    pub runtime: String,
-    pub model: String,
-    pub source: String,
+pub(crate) struct Facts {
+    pub(crate) engine: &'static str,
+    pub(crate) provider: String,
+    pub(crate) adapter: String,
+    pub(crate) runtime: String,
+    pub(crate) model: String,
+    pub(crate) source: String,
 }
 
 /// Fails before the run rather than after it if an output cannot be written.
-pub fn check_outputs(report: Option<&Path>, json: Option<&Path>) -> Result<()> {
+pub(crate) fn check_outputs(report: Option<&Path>, json: Option<&Path>) -> Result<()> {
     if let Some(folder) = report {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("report folder cannot be made: {}", folder.display()))?;
@@ -43,7 +43,7 @@ fn probe(folder: &Path) -> Result<()> {
         .with_context(|| format!("output folder cannot be written: {}", folder.display()))
 }
 
-pub fn task_names(outcome: &StreamOutcome) -> Vec<String> {
+pub(crate) fn task_names(outcome: &StreamOutcome) -> Vec<String> {
     outcome
         .tasks
         .iter()
@@ -51,18 +51,18 @@ pub fn task_names(outcome: &StreamOutcome) -> Vec<String> {
         .collect()
 }
 
-pub fn matrix(outcome: &StreamOutcome, method: &str) -> Vec<Vec<Option<f64>>> {
+pub(crate) fn matrix(outcome: &StreamOutcome, method: &str) -> Vec<Vec<Option<f64>>> {
     let rows = outcome.methods.get(method).map(|m| m.accuracy_matrix.as_slice()).unwrap_or_default();
     let taught =
         |t: usize, row: &Vec<f64>| row.iter().enumerate().map(|(k, &v)| (k <= t).then_some(v)).collect();
     rows.iter().enumerate().map(|(t, row)| taught(t, row)).collect()
 }
 
-pub fn after(outcome: &StreamOutcome) -> Vec<String> {
+pub(crate) fn after(outcome: &StreamOutcome) -> Vec<String> {
     (0..outcome.tasks.len()).map(|t| format!("after task {t}")).collect()
 }
 
-pub fn columns() -> Vec<Column> {
+pub(crate) fn columns() -> Vec<Column> {
     vec![
         Column::plain("method"),
         Column::highest("final"),
@@ -71,7 +71,7 @@ pub fn columns() -> Vec<Column> {
     ]
 }
 
-pub fn rows(outcome: &StreamOutcome) -> Vec<Vec<String>> {
+pub(crate) fn rows(outcome: &StreamOutcome) -> Vec<Vec<String>> {
     let row = |name: &str| {
         let method = outcome.methods.get(name)?;
         let figures = [method.final_accuracy, method.continual, method.forgetting].map(percent);
@@ -81,7 +81,7 @@ pub fn rows(outcome: &StreamOutcome) -> Vec<Vec<String>> {
 }
 
 /// The accuracy matrix of the learner beside that of the naive fine-tune, and the table of all methods.
-pub fn text(outcome: &StreamOutcome) -> String {
+pub(crate) fn text(outcome: &StreamOutcome) -> String {
     if outcome.methods.is_empty() {
         return format!("{} frames seen, none with a label to learn from", outcome.frames);
     }
@@ -98,7 +98,7 @@ pub fn text(outcome: &StreamOutcome) -> String {
 }
 
 /// Frames that could not be used make the run a failure, after all that could be learned was learned and written.
-pub fn rejected(outcome: &StreamOutcome, first: Option<&str>) -> Result<()> {
+pub(crate) fn rejected(outcome: &StreamOutcome, first: Option<&str>) -> Result<()> {
     match (outcome.rejected, first) {
         (0, _) => Ok(()),
         (count, first) => {
@@ -108,7 +108,7 @@ pub fn rejected(outcome: &StreamOutcome, first: Option<&str>) -> Result<()> {
 }
 
 /// Writes the figures; keys are relied on by other tools.
-pub fn write_json(file: &Path, facts: &Facts, outcome: &StreamOutcome) -> Result<()> {
+pub(crate) fn write_json(file: &Path, facts: &Facts, outcome: &StreamOutcome) -> Result<()> {
     #[derive(Serialize)]
     struct Json<'a> {
         #[serde(flatten)]

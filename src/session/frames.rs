@@ -72,7 +72,7 @@ impl FrameReader {
     pub fn start(source: Box<dyn FrameSource>, spec: &BackboneSpec, views: usize, seed: u64) -> Result<Self> {
         let side = u32::try_from(spec.input_size).unwrap_or(u32::MAX);
         let preprocess = Preprocess::new(side, spec.mean, spec.std)?;
-        let image_len = 3 * spec.input_size as usize * spec.input_size as usize;
+        let image_len = 3 * spec.input_size * spec.input_size;
         let (sender, receiver) = sync_channel(QUEUED_FRAMES);
         let mut work = Work { source, preprocess, views, seed, side, image_len, number: 0 };
         let body = move || {
@@ -85,7 +85,7 @@ impl FrameReader {
         };
         let thread = std::thread::Builder::new().name("kaizen-frames".to_owned()).spawn(body);
         let thread = thread.map_err(Error::io("thread kaizen-frames"))?;
-        Ok(Self { receiver, thread: Some(thread), image_len, size: spec.input_size as usize })
+        Ok(Self { receiver, thread: Some(thread), image_len, size: spec.input_size })
     }
 
     /// Embeds the next frames, at most `most`; empty at the end of the source. A frame that cannot be used is an

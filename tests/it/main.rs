@@ -1,5 +1,15 @@
 //! Integration tests, one binary: modules by what a user would call the thing.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a test that fails is a panic, and its figures are for people"
+)]
+
 mod camera_stream;
 mod golden;
 mod stream;

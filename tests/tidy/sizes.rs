@@ -9,8 +9,6 @@ const LIMITS: &[(&str, &str, usize)] =
 const LONGER: &[(&str, usize, &str)] = &[
     ("src/learn/cpu/interpreter.rs", 600, "one arm an op, in the order of the enum"),
     ("src/learn/program.rs", 430, "most of it is the enum of ops, a flat list of fields"),
-    ("src/session/learner.rs", 470, "one object whose steps share all of its state"),
-    ("examples/camera_stream/summary.rs", 210, "the sections of one page, a flat list"),
 ];
 
 pub(crate) fn faults(tree: &Tree) -> Vec<String> {

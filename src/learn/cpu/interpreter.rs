@@ -395,6 +395,7 @@ impl<T: Real + ComplexField> Interpreter<T> {
         self.put(affine, [d_weight, d_bias]);
     }
 
+    #[allow(clippy::too_many_lines, reason = "one arm an op, in the order of the enum")]
     fn loss(&mut self, op: &Op, scalars: &Scalars) {
         let of = T::of;
         match *op {

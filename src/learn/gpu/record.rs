@@ -142,6 +142,7 @@ fn batch_norm(shape: NormShape) -> BatchNorm<f32> {
     BatchNorm { eps: f32::of(BATCH_NORM_EPS), momentum: f32::of(BATCH_NORM_MOMENTUM), relu: shape.relu }
 }
 
+#[allow(clippy::too_many_lines, reason = "one arm an op, in the order of the enum")]
 fn normalization(recorder: &mut Recorder<'_>, buffers: &[Buffer], fixed: &Fixed<'_>, op: &Op) -> Result<()> {
     let at = |buf: Buf| &buffers[buf.0];
     let sizes = |shape: NormShape| [shape.rows, shape.columns];
@@ -207,6 +208,7 @@ fn normalization(recorder: &mut Recorder<'_>, buffers: &[Buffer], fixed: &Fixed<
     }
 }
 
+#[allow(clippy::too_many_lines, reason = "one arm an op, in the order of the enum")]
 fn loss(recorder: &mut Recorder<'_>, buffers: &[Buffer], fixed: &Fixed<'_>, op: &Op) -> Result<()> {
     let at = |buf: Buf| &buffers[buf.0];
     let of = f32::of;
@@ -273,6 +275,7 @@ fn loss(recorder: &mut Recorder<'_>, buffers: &[Buffer], fixed: &Fixed<'_>, op: 
     }
 }
 
+#[allow(clippy::too_many_lines, reason = "one arm an op, in the order of the enum")]
 fn contrastive(recorder: &mut Recorder<'_>, buffers: &[Buffer], op: &Op) -> Result<()> {
     let at = |buf: Buf| &buffers[buf.0];
     let of = f32::of;
