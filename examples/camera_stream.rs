@@ -6,6 +6,8 @@
 //! ffmpeg -i clip.mp4 -f rawvideo -pix_fmt rgb24 -s 640x480 - | camera_stream --source -
 //! ```
 
+#![allow(clippy::print_stdout, reason = "the terminal is this program's output")]
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;

@@ -117,7 +117,7 @@ impl EventSink for Screen {
                 }
             }
             Event::CandidateFailed { head, reason } => {
-                self.line(&format!("  {head} head left out: {reason}"))
+                self.line(&format!("  {head} head left out: {reason}"));
             }
             Event::Consolidated { published, head, candidates, reason, learning_secs, .. } => {
                 self.training.finish_and_clear();

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn score(values: &[(usize, usize)]) -> Score {
-        Score { classes: values.iter().enumerate().map(|(i, &v)| (ClassId(i as u32), v)).collect() }
+        Score { classes: (0..).map(ClassId).zip(values.iter().copied()).collect() }
     }
 
     #[test]

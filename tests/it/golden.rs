@@ -44,7 +44,7 @@ fn faults(case: &Case, runner: &Runner, (relative, absolute): (f64, f64)) -> Vec
                 },
             );
         if let Some((excess, g, w)) = worst
-            && !(excess <= 0.0)
+            && (excess.is_nan() || excess > 0.0)
         {
             faults.push(format!(
                 "{} [{}] {what}: got {g:e}, expected {w:e}, scale {scale:e}",

@@ -160,7 +160,7 @@ impl<T: Real + ComplexField> Interpreter<T> {
             }
             Op::GatherLabels { .. } => batch::gather_labels(&self.label_table, index, &mut self.labels),
             Op::Gemm { layout, shape, a, b, y, alpha, finish } => {
-                self.gemm(layout, shape, [a, b, y], alpha, finish)
+                self.gemm(layout, shape, [a, b, y], alpha, finish);
             }
             Op::TermSum { rows, len, slot, scale } => {
                 let sum = reduce::term_sum(T::of(scale), &self.at(rows)[..len]);
@@ -182,14 +182,14 @@ impl<T: Real + ComplexField> Interpreter<T> {
                 self.work = work;
             }
             Op::SquareSum { x, len, out, slot } => {
-                self.buffers[out.0][slot] = reduce::square_sum(&self.at(x)[..len])
+                self.buffers[out.0][slot] = reduce::square_sum(&self.at(x)[..len]);
             }
             Op::Update { rule, group, grad, weight, .. } => self.update(rule, group, [grad, weight], scalars),
             Op::Ema { online, copy, .. } => {
                 let [mut out] = self.take([copy]);
                 let decay = T::of(scalars.momentum_decay);
                 parallel::rows(&mut out, 1, |first, piece| {
-                    optim::ema(decay, &self.at(online)[first..], piece)
+                    optim::ema(decay, &self.at(online)[first..], piece);
                 });
                 self.put([copy], [out]);
             }
@@ -222,7 +222,7 @@ impl<T: Real + ComplexField> Interpreter<T> {
         match self.product {
             Product::Plain => gemm(layout, shape, left, right, target, &epilogue),
             Product::Blocked(threads) => {
-                product::blocked(layout, shape, left, right, target, &epilogue, threads)
+                product::blocked(layout, shape, left, right, target, &epilogue, threads);
             }
         }
         self.put([y.buf], [out]);

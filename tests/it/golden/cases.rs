@@ -93,7 +93,7 @@ fn pair(file: &File, method: SslMethod) -> Case {
     match method {
         SslMethod::Simclr => objective.temperature = file.number("temperature"),
         SslMethod::Vicreg => {
-            objective.vicreg = ["sim_weight", "var_weight", "cov_weight"].map(|k| file.number(k))
+            objective.vicreg = ["sim_weight", "var_weight", "cov_weight"].map(|k| file.number(k));
         }
         _ => objective.barlow = ["scale", "lamb"].map(|k| file.number(k)),
     }
