@@ -86,7 +86,10 @@ impl Terms {
             return Err(Error::NonFinite { term: (*name).to_owned(), step });
         }
         if at(Slot::NonFinite) != 0.0 {
-            return Err(Error::NonFinite { term: format!("{} parameters", at(Slot::NonFinite)), step });
+            return Err(Error::NonFinite {
+                term: format!("{} parameter tensors", at(Slot::NonFinite)),
+                step,
+            });
         }
         Ok(terms)
     }

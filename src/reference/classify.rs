@@ -1,11 +1,20 @@
 //! Definitions of the `classify` family: softmax and cross-entropy with hard labels.
 
 use super::Real;
+use super::reduce::sum_by;
 
 /// The largest value, -inf of none. NaN is passed over here and comes back through the sum of exponentials.
 pub(super) fn largest<T: Real>(values: &[T]) -> T {
+    let mut lanes = [T::neg_infinity(); 16];
+    let blocks = values.chunks_exact(16);
+    let rest = blocks.remainder();
+    for block in blocks {
+        for (lane, &value) in lanes.iter_mut().zip(block) {
+            *lane = if value > *lane { value } else { *lane };
+        }
+    }
     let mut largest = T::neg_infinity();
-    for &value in values {
+    for &value in lanes.iter().chain(rest) {
         if value > largest {
             largest = value;
         }
@@ -15,11 +24,7 @@ pub(super) fn largest<T: Real>(values: &[T]) -> T {
 
 /// `sum_j exp(values[j] - shift)`.
 pub(super) fn exponentials<T: Real>(values: &[T], shift: T) -> T {
-    let mut sum = T::zero();
-    for &value in values {
-        sum += (value - shift).exp();
-    }
-    sum
+    sum_by(values, |value| (value - shift).exponential())
 }
 
 /// Scalars of [`cross_entropy`].

@@ -2,6 +2,7 @@
 //! their gradient in place; the caller's matrix product carries it on to the rows.
 
 use super::classify::{exponentials, largest};
+use super::reduce::total;
 use super::{Real, count};
 
 /// Scalars of [`nt_xent`].
@@ -31,11 +32,8 @@ pub fn nt_xent<T: Real>(half: usize, scalars: &NtXent<T>, loss: &mut [T], s: &mu
             row[k] = T::neg_infinity();
         }
         let shift = largest(row);
-        let mut sum = T::zero();
-        for value in row.iter_mut() {
-            *value = (*value - shift).exp();
-            sum += *value;
-        }
+        row.iter_mut().for_each(|value| *value = (*value - shift).exponential());
+        let sum = total(row);
         for value in row.iter_mut() {
             *value = scale * (*value / sum);
         }
@@ -87,12 +85,9 @@ pub fn info_nce<T: Real>(
         }
         let positive = scalars.inverse_temperature * product;
         let shift = largest(row).max(positive);
-        let share = (positive - shift).exp();
-        let mut sum = share;
-        for value in row.iter_mut() {
-            *value = (*value - shift).exp();
-            sum += *value;
-        }
+        let share = (positive - shift).exponential();
+        row.iter_mut().for_each(|value| *value = (*value - shift).exponential());
+        let sum = share + total(row);
         for value in row.iter_mut() {
             *value = scale * (*value / sum);
         }
@@ -132,7 +127,7 @@ pub fn column_lse<T: Real>([rows, columns]: [usize; 2], s: &[T], lse: &mut [T]) 
         for i in 0..rows {
             let row = &s[i * columns + first..][..width];
             for ((sum, &shift), &value) in sums.iter_mut().zip(&shifts).zip(row) {
-                *sum += (value - shift).exp();
+                *sum += (value - shift).exponential();
             }
         }
         for ((out, &sum), &shift) in lse[first..first + width].iter_mut().zip(&sums).zip(&shifts) {
@@ -159,7 +154,7 @@ pub fn symmetric<T: Real>(
         let of_row = row_lse[i];
         loss[i] = scale * ((of_row - row[i]) + (column_lse[i] - row[i]));
         for (value, &of_column) in row.iter_mut().zip(column_lse) {
-            *value = weight * scale * ((*value - of_row).exp() + (*value - of_column).exp());
+            *value = weight * scale * ((*value - of_row).exponential() + (*value - of_column).exponential());
         }
         row[i] = row[i] - T::of(2.0) * weight * scale;
     }

@@ -288,26 +288,32 @@ fn problems_that_do_not_fit_are_refused_with_what_is_allowed() {
 
 #[test]
 fn a_step_costs_the_same_however_many_samples_were_seen_and_ten_thousand_classes_fit() {
-    let mut engine = CpuEngine::new(1);
-    let mut seconds = |table_rows: usize, classes: usize| {
+    let loaded = |table_rows: usize, classes: usize| {
         let (mut problem, _) = problem(SslMethod::Simclr, 16, 1);
-        problem.table = vec![0.5; table_rows * FEATURES];
-        problem.table.iter_mut().enumerate().for_each(|(i, v)| *v += (i % 97) as f32 / 50.0);
+        problem.table = (0..table_rows * FEATURES).map(|i| 0.5 + (i % 97) as f32 / 50.0).collect();
         problem.labels = vec![1; table_rows];
         problem.architecture.classifier = Mlp::new(&[FEATURES, classes], Norm::None);
         let mut state = problem.architecture.init(1);
         take_teacher(&mut state);
+        let mut engine = CpuEngine::new(1);
         engine.load(problem, &state).unwrap();
         engine.step(&inputs(16, 2)).unwrap();
-        let runs = (0..5).map(|_| {
-            let start = Instant::now();
-            engine.step(&inputs(16, 8)).unwrap();
-            start.elapsed().as_secs_f64()
-        });
-        runs.fold(f64::INFINITY, f64::min)
+        engine
     };
-    let (few, many) = (seconds(64, 50), seconds(100_000, 50));
+    let seconds = |engine: &mut CpuEngine| {
+        let start = Instant::now();
+        engine.step(&inputs(16, 4)).unwrap();
+        start.elapsed().as_secs_f64()
+    };
+    // Taken in turn and the best of many, so that what else the machine does hits all alike.
+    let mut engines = [loaded(64, 50), loaded(100_000, 50), loaded(64, 2_500), loaded(64, 10_000)];
+    let mut best = [f64::INFINITY; 4];
+    for _ in 0..15 {
+        for (engine, best) in engines.iter_mut().zip(&mut best) {
+            *best = best.min(seconds(engine));
+        }
+    }
+    let [few, many, quarter, whole] = best;
     assert!(many < 2.0 * few, "64 samples: {few} s, 100 000: {many} s");
-    let (half, whole) = (seconds(64, 5_000), seconds(64, 10_000));
-    assert!(whole < 3.0 * half, "5 000 classes: {half} s, 10 000: {whole} s");
+    assert!(whole < 6.0 * quarter, "2 500 classes: {quarter} s, 10 000: {whole} s");
 }

@@ -182,7 +182,7 @@ impl<T: Real + ComplexField> Interpreter<T> {
                 self.work = work;
             }
             Op::SquareSum { x, len, out, slot } => {
-                self.buffers[out.0][slot] = reduce::square_sum(&self.at(x)[..len]);
+                self.buffers[out.0][slot] = parallel::square_sum(&self.at(x)[..len]);
             }
             Op::Update { rule, group, grad, weight, .. } => self.update(rule, group, [grad, weight], scalars),
             Op::Ema { online, copy, .. } => {

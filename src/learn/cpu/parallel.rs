@@ -40,3 +40,9 @@ pub(super) fn elements3<T: Send>(
         a.par_chunks_mut(piece).zip(b.par_chunks_mut(piece)).zip(c.par_chunks_mut(piece)).enumerate();
     pieces.for_each(|(i, ((a, b), c))| work(i * piece, a, b, c));
 }
+
+/// `sum x²`, in pieces whose size does not depend on the number of threads, so neither does the result.
+pub(super) fn square_sum<T: crate::reference::Real>(x: &[T]) -> T {
+    let pieces: Vec<T> = x.par_chunks(WORTHWHILE).map(crate::reference::reduce::square_sum).collect();
+    crate::reference::reduce::total(&pieces)
+}

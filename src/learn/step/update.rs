@@ -11,13 +11,16 @@ pub(super) fn write(writer: &mut Writer<'_>, optimizer: &Optimizer) {
             _ => None,
         })
         .collect();
-    for (name, grad, len) in &gradients {
+    let squares = writer.program.scratch(gradients.len());
+    for (number, (name, grad, len)) in gradients.iter().enumerate() {
         let weight = writer.program.shared(Role::State(name.clone()), *len);
         let group = group_of(name);
         let rule = rule(writer, optimizer, name, [weight, *grad], *len);
         writer.program.push(Op::Update { rule, group, grad: *grad, weight, len: *len });
-        writer.program.push(Op::NonFinite { x: weight, len: *len, slot: Slot::NonFinite as usize });
+        writer.program.push(Op::SquareSum { x: weight, len: *len, out: squares, slot: number });
     }
+    // A tensor with an element that is not finite has a square sum that is not finite.
+    writer.program.push(Op::NonFinite { x: squares, len: gradients.len(), slot: Slot::NonFinite as usize });
     for (name, _, len) in gradients {
         let copy = Role::State(format!("momentum.{name}"));
         if let Some(copy) = writer.program.find(&copy) {
