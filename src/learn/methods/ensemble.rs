@@ -19,8 +19,10 @@ use crate::{Error, Result};
 pub struct EnsembleSettings {
     /// Weight of an unlabelled row beside a labelled one, 0..=1.
     pub unlabelled_weight: f64,
-    /// Shrinkage of the covariance.
-    pub shrinkage: f64,
+    /// Shrinkage of the covariance, with many and with few labelled rows a class.
+    pub shrinkage: [f64; 2],
+    /// Labelled rows a class that are many.
+    pub many_rows: f64,
     /// Factor of the discriminant's logits: a mixture of Gaussians with one covariance is far too sure of itself.
     pub discriminant_scale: f32,
     /// Factor of the ridge's logits, which lie around 0..=1.
@@ -33,7 +35,8 @@ impl Default for EnsembleSettings {
     fn default() -> Self {
         Self {
             unlabelled_weight: 0.3,
-            shrinkage: 0.3,
+            shrinkage: [0.1, 0.3],
+            many_rows: 100.0,
             discriminant_scale: 0.05,
             ridge_scale: 20.0,
             largest_weight: 10.0,
@@ -47,6 +50,7 @@ struct Evidence {
     classes: Vec<ClassId>,
     /// `[N, K]`
     shares: Vec<f32>,
+    labelled: usize,
 }
 
 impl Evidence {
@@ -73,7 +77,7 @@ impl Evidence {
             shares.extend(found.into_iter().map(|share| weight * share));
             h.extend(rows);
         }
-        Ok(Self { h, classes, shares })
+        Ok(Self { h, classes, shares, labelled: ids.len() })
     }
 
     fn assignment(&self) -> Assignment<'_> {
@@ -99,6 +103,8 @@ struct Ensemble<'a> {
     settings: &'a EnsembleSettings,
     lda: StreamingLda,
     ridge: RidgeHead,
+    /// Labelled rows so far.
+    labelled: usize,
 }
 
 /// Both members, fitted; their classes are the same in the same order.
@@ -113,17 +119,21 @@ impl<'a> Ensemble<'a> {
         let transform = FeatureTransform::SqrtL2;
         let lda = StreamingLda::new(FeatureMap::new(width, transform)?);
         let ridge = RidgeHead::new(FeatureMap::random_relu(width, transform, RANDOM_FEATURES, seed)?);
-        Ok(Self { settings, lda, ridge })
+        Ok(Self { settings, lda, ridge, labelled: 0 })
     }
 
     fn add(&mut self, evidence: &Evidence) -> Result<()> {
+        self.labelled += evidence.labelled;
         self.lda.add(&evidence.h, evidence.assignment())?;
         let balanced = evidence.balanced(self.settings.largest_weight);
         self.ridge.add(&evidence.h, Assignment::Soft { classes: &evidence.classes, shares: &balanced })
     }
 
     fn fit(&self) -> Result<Fitted> {
-        let lda = LdaSettings { shrinkage: self.settings.shrinkage, ..LdaSettings::default() };
+        let per_class = real(self.labelled) / real(self.lda.moments().counts().len().max(1));
+        let [many, few] = self.settings.shrinkage;
+        let shrinkage = if per_class >= self.settings.many_rows { many } else { few };
+        let lda = LdaSettings { shrinkage, ..LdaSettings::default() };
         let scales = [self.settings.discriminant_scale, self.settings.ridge_scale];
         Ok(Fitted { lda: self.lda.fit(lda)?.head, ridge: self.ridge.fit(LAMBDA)?, scales })
     }
