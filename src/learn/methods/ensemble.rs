@@ -38,7 +38,7 @@ impl Default for EnsembleSettings {
             shrinkage: [0.1, 0.3],
             many_rows: 100.0,
             discriminant_scale: 0.05,
-            ridge_scale: 20.0,
+            ridge_scale: 10.0,
             largest_weight: 10.0,
         }
     }
