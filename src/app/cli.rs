@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use super::{bench_step, doctor};
+use super::{bench, bench_step, doctor};
 
 #[derive(Parser)]
 #[command(
@@ -21,6 +21,8 @@ struct Arguments {
 enum Command {
     /// What will really run here: adapters, engine, ONNX Runtime, providers, models
     Doctor(doctor::Arguments),
+    /// The bake-off: every method on the same features, with a report
+    Bench(Box<bench::Arguments>),
     /// Times whole training steps at the shapes of tools/peer_torch_step.py
     BenchStep(bench_step::Arguments),
 }
@@ -32,6 +34,7 @@ enum Command {
 pub fn run() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::BenchStep(arguments) => bench_step::run(&arguments),
     }
 }

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod bench;
 mod bench_step;
 mod cli;
 mod doctor;

@@ -136,7 +136,7 @@ fn file_name(path: &Path) -> String {
 }
 
 /// Whether the name says JPEG or PNG; the content is judged when it is decoded.
-fn is_picture(path: &Path) -> bool {
+pub(super) fn is_picture(path: &Path) -> bool {
     let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
     matches!(extension.as_deref(), Some("jpg" | "jpeg" | "png")) && !path.is_dir()
 }

@@ -4,6 +4,7 @@
 mod augment;
 mod avi;
 mod colour;
+mod dataset;
 mod decode;
 mod folder;
 mod frame;
@@ -15,6 +16,7 @@ mod unsupported;
 
 pub use augment::{Augmentation, ColourJitter};
 pub use avi::AviSource;
+pub use dataset::{Dataset, DatasetSource, Picture};
 pub use decode::{DEFAULT_MAX_PIXELS, decode, thumbnail_jpeg};
 pub use folder::ImageSource;
 pub use frame::{Frame, Split};

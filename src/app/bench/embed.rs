@@ -1,0 +1,52 @@
+//! Pictures to features.
+
+use indicatif::ProgressBar;
+use ndarray::Array4;
+use rayon::prelude::*;
+
+use crate::backbone::Backbone;
+use crate::rng::Rng;
+use crate::vision::{Augmentation, Dataset, Preprocess, Split};
+use crate::{Error, Result};
+
+/// Pictures (with their views) of one call of the backbone.
+const BATCH: usize = 32;
+
+/// Features `[N, V, D]` of one side: the plain picture, then gently augmented views.
+pub(super) fn side(
+    backbone: &mut dyn Backbone,
+    dataset: &Dataset,
+    split: Split,
+    views: usize,
+    bar: &ProgressBar,
+) -> Result<Vec<f32>> {
+    let spec = backbone.spec().clone();
+    let side = spec.input_size;
+    let size = u32::try_from(side).map_err(|_| Error::config("input_size", side, "below 2^32"))?;
+    let count = if split == Split::Train { dataset.train.len() } else { dataset.test.len() };
+
+    let pixels = 3 * side * side;
+    let mut features = Vec::with_capacity(count * views * spec.feature_width);
+    for from in (0..count).step_by(BATCH) {
+        let rows = BATCH.min(count - from);
+        let mut images = vec![0.0_f32; rows * views * pixels];
+        images.par_chunks_exact_mut(views * pixels).enumerate().try_for_each(|(at, of_picture)| {
+            let frame = dataset.frame(split, from + at)?;
+            let mut preprocess = Preprocess::new(size, spec.mean, spec.std)?;
+            let mut rng = Rng::named(0, &format!("views {} {}", split.name(), from + at));
+            for (view, out) in of_picture.chunks_exact_mut(pixels).enumerate() {
+                if view == 0 {
+                    preprocess.run(&frame, out)?;
+                } else {
+                    preprocess.run(&Augmentation::gentle().view(&frame, size, &mut rng)?, out)?;
+                }
+            }
+            Ok::<(), Error>(())
+        })?;
+        let images = Array4::from_shape_vec((rows * views, 3, side, side), images)
+            .map_err(|e| Error::shape(format!("images ({e})"), rows * views, rows))?;
+        features.extend(backbone.embed(images.view())?);
+        bar.inc((rows * views) as u64);
+    }
+    Ok(features)
+}

@@ -1,0 +1,151 @@
+//! What every method is given: features, a scenario over them, a replay budget.
+
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::ids::ClassId;
+use crate::learn::metrics::AccuracyMatrix;
+use crate::learn::scenario::{ReplayBudget, Scenario, Task};
+use crate::learn::step::real;
+use crate::rng::Rng;
+
+/// Features of a collection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Features {
+    /// Width D.
+    pub width: usize,
+    /// Cached views V of each training sample; the first is the plain picture.
+    pub views: usize,
+    /// Training side, `[N, V, D]`.
+    pub train: Vec<f32>,
+    /// Test side, `[M, D]`.
+    pub test: Vec<f32>,
+    /// Class of each training sample, by its number in the collection.
+    pub train_classes: Vec<usize>,
+    /// Class of each test sample.
+    pub test_classes: Vec<usize>,
+}
+
+/// One run's givens.
+#[derive(Clone, Copy, Debug)]
+pub struct Arena<'a> {
+    /// The features.
+    pub features: &'a Features,
+    /// The tasks.
+    pub scenario: &'a Scenario,
+    /// Whether every test row is judged after every task, also those of tasks to come: right where tasks share classes.
+    pub judges_ahead: bool,
+    /// What may be kept of earlier tasks.
+    pub replay: ReplayBudget,
+    /// Seed of what the method draws.
+    pub seed: u64,
+}
+
+/// What a run gave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Row t = after task t.
+    pub matrix: AccuracyMatrix,
+    /// Time spent learning, without evaluation.
+    pub learning: Duration,
+    /// Bytes kept between tasks: statistics, heads, teacher, exemplars.
+    pub memory_bytes: usize,
+    /// What the method chose, for people.
+    pub note: Option<String>,
+}
+
+impl Arena<'_> {
+    /// Plain features `[N, D]` of training rows.
+    pub(super) fn plain(&self, rows: &[usize]) -> Vec<f32> {
+        rows.iter().flat_map(|&row| self.view(row, 0)).copied().collect()
+    }
+
+    /// One view of a training row, `[D]`.
+    pub(super) fn view(&self, row: usize, view: usize) -> &[f32] {
+        let (width, at) = (self.features.width, row * self.features.views + view);
+        &self.features.train[at * width..(at + 1) * width]
+    }
+
+    /// Classes of training rows that belong to a task.
+    pub(super) fn ids(&self, rows: &[usize]) -> Vec<ClassId> {
+        rows.iter().filter_map(|&row| self.scenario.id(self.features.train_classes[row])).collect()
+    }
+
+    /// The tasks in order.
+    pub(super) fn tasks(&self) -> &[Task] {
+        &self.scenario.tasks
+    }
+
+    /// Bytes of one kept sample: its features in half precision.
+    pub(super) fn sample_bytes(&self) -> usize {
+        2 * self.features.width
+    }
+
+    /// Class-balanced random choice of labelled rows of the tasks `0..=last`, within the budget; ascending in class.
+    pub(super) fn exemplars(&self, last: usize) -> Vec<usize> {
+        let labelled: Vec<usize> = self.tasks()[..=last].iter().flat_map(|t| &t.labelled).copied().collect();
+        let ids = self.ids(&labelled);
+        let all: Vec<usize> = self.tasks()[..=last]
+            .iter()
+            .flat_map(|t| t.labelled.iter().chain(&t.unlabelled))
+            .copied()
+            .collect();
+        let mut classes = ids.clone();
+        classes.sort_unstable();
+        classes.dedup();
+        let mut kept = Vec::new();
+        for &class in &classes {
+            let mut members: Vec<usize> =
+                labelled.iter().zip(&ids).filter(|(_, id)| **id == class).map(|(&row, _)| row).collect();
+            let of_class = all
+                .iter()
+                .filter(|&&row| self.scenario.id(self.features.train_classes[row]) == Some(class))
+                .count();
+            let most = self.replay.per_class(classes.len(), of_class, self.sample_bytes());
+            Rng::named(self.seed, &format!("exemplars {class}")).shuffle(&mut members);
+            kept.extend(members.into_iter().take(most));
+        }
+        kept
+    }
+
+    /// Fills the matrix' row of task `after` with the accuracies of `predict`, rows h `[N, D]` to classes `[N]`.
+    pub(super) fn judge(
+        &self,
+        matrix: &mut AccuracyMatrix,
+        after: usize,
+        predict: &mut dyn FnMut(&[f32]) -> Result<Vec<ClassId>>,
+    ) -> Result<()> {
+        let last = if self.judges_ahead { self.tasks().len() - 1 } else { after };
+        let width = self.features.width;
+        for (on, task) in self.tasks()[..=last].iter().enumerate() {
+            let h: Vec<f32> = task
+                .test
+                .iter()
+                .flat_map(|row| &self.features.test[row * width..(row + 1) * width])
+                .copied()
+                .collect();
+            let named = predict(&h)?;
+            let truth = task.test.iter().map(|&row| self.scenario.id(self.features.test_classes[row]));
+            let right = named.iter().zip(truth).filter(|(named, truth)| Some(**named) == *truth).count();
+            matrix.set(after, on, real(right) / real(task.test.len().max(1)))?;
+        }
+        Ok(())
+    }
+}
+
+/// Adds up the time spent in learning.
+#[derive(Debug, Default)]
+pub(super) struct Clock(Duration);
+
+impl Clock {
+    pub(super) fn time<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let start = Instant::now();
+        let result = work();
+        self.0 += start.elapsed();
+        result
+    }
+
+    pub(super) fn total(&self) -> Duration {
+        self.0
+    }
+}
