@@ -4,13 +4,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use super::{bench, bench_step, doctor};
+use super::{bench, bench_step, check, doctor, history, learn, options, predict, teach};
 
 #[derive(Parser)]
 #[command(
     name = "kaizen",
     version,
-    about = "Learns new classes on the device without forgetting the old ones"
+    about = "Learns new classes on the device without forgetting the old ones",
+    after_help = options::EXIT_CODES
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -19,6 +20,22 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Adds labelled images of a class; each is acknowledged by one JSON line once it is durable
+    Teach(teach::TeachArguments),
+    /// Adds unlabelled images
+    Observe(teach::ObserveArguments),
+    /// Trains on what came, holds the heads against held-out images, and publishes or rolls back
+    Learn(learn::LearnArguments),
+    /// Class, probability and novelty of images; `unknown` is an answer
+    Predict(predict::Arguments),
+    /// Labels that count, and versions of the heads with their figures
+    History(history::Arguments),
+    /// Takes one label back, exactly
+    Undo(learn::UndoArguments),
+    /// Erases a class and everything learned from it
+    Forget(learn::ForgetArguments),
+    /// Verifies every row of a state and repairs what can be
+    Check(check::Arguments),
     /// What will really run here: adapters, engine, ONNX Runtime, providers, models
     Doctor(doctor::Arguments),
     /// The bake-off: every method on the same features, with a report
@@ -33,6 +50,14 @@ enum Command {
 /// Whatever the command reports; `main` prints it.
 pub fn run() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
+        Command::Teach(arguments) => teach::teach(&arguments),
+        Command::Observe(arguments) => teach::observe(&arguments),
+        Command::Learn(arguments) => learn::learn(&arguments),
+        Command::Predict(arguments) => predict::run(&arguments),
+        Command::History(arguments) => history::run(&arguments),
+        Command::Undo(arguments) => learn::undo(&arguments),
+        Command::Forget(arguments) => learn::forget(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::BenchStep(arguments) => bench_step::run(&arguments),

@@ -1,8 +1,16 @@
 //! The command line.
 
+mod account;
 mod bench;
 mod bench_step;
+mod check;
 mod cli;
 mod doctor;
+mod history;
+mod images;
+mod learn;
+mod options;
+mod predict;
+mod teach;
 
 pub use cli::run;

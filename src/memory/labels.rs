@@ -1,6 +1,8 @@
 //! The label log: append-only, and the only source of what a sample's label is. A sample's live label is its
 //! newest `teach` row that no `undo` names and no later `forget` of its class or of the sample covers.
 
+use std::collections::BTreeMap;
+
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _};
 use serde::{Deserialize, Serialize};
@@ -73,7 +75,9 @@ pub struct LabelEntry {
     pub undone: Option<LabelId>,
     /// Milliseconds since the Unix epoch.
     pub created_millis: i64,
-    /// Whether this row is its sample's label now.
+    /// Whether it is a label that still counts: neither undone nor forgotten.
+    pub counts: bool,
+    /// Whether this row is its sample's label now: the newest of those that count.
     pub live: bool,
 }
 
@@ -105,6 +109,23 @@ impl Memory {
             let mut classes = Vec::new();
             while let Some(row) = rows.next()? {
                 classes.push((class_from_row(row.get(0)?)?, row.get(1)?));
+            }
+            Ok(classes)
+        })
+    }
+
+    /// The live class of every sample that has one, whether or not its features are still kept.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the file cannot be read.
+    pub fn live_classes(&self) -> Result<BTreeMap<SampleId, ClassId>> {
+        self.read(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT id, class_id FROM samples WHERE class_id IS NOT NULL")?;
+            let mut rows = statement.query([])?;
+            let mut classes = BTreeMap::new();
+            while let Some(row) = rows.next()? {
+                classes.insert(SampleId(row.get(0)?), class_from_row(row.get(1)?)?);
             }
             Ok(classes)
         })
@@ -340,12 +361,12 @@ pub(super) fn class_from_row(row: i64) -> Outcome<ClassId> {
 
 /// The whole log, oldest first.
 pub(super) fn log(connection: &Connection) -> Outcome<Vec<LabelEntry>> {
-    let mut statement = connection.prepare_cached(
+    let mut statement = connection.prepare_cached(&format!(
         "SELECT l.label_id, l.sample_id, s.name, l.class_id, c.name, l.kind, l.undone, l.created_millis,
-                s.label_id IS l.label_id
+                s.label_id IS l.label_id, ({COUNTS})
          FROM labels l JOIN classes c ON c.id=l.class_id LEFT JOIN samples s ON s.id=l.sample_id
-         ORDER BY l.label_id",
-    )?;
+         ORDER BY l.label_id"
+    ))?;
     let mut rows = statement.query([])?;
     let mut entries = Vec::new();
     while let Some(row) = rows.next()? {
@@ -359,6 +380,7 @@ pub(super) fn log(connection: &Connection) -> Outcome<Vec<LabelEntry>> {
             undone: row.get::<_, Option<i64>>(6)?.map(LabelId),
             created_millis: row.get(7)?,
             live: row.get(8)?,
+            counts: row.get(9)?,
         });
     }
     Ok(entries)

@@ -86,6 +86,14 @@ impl Memory {
         &self.identity
     }
 
+    /// Refuses, saying what to do, features of another kind than those stored.
+    ///
+    /// # Errors
+    /// [`Error::State`] unless `asked` makes the same features.
+    pub fn require(&self, asked: &FeatureIdentity) -> Result<()> {
+        self.identity.require(asked).map_err(|fault| fault.at(&self.path))
+    }
+
     /// Where the state is; `:memory:` without a file.
     #[must_use]
     pub fn path(&self) -> &Path {

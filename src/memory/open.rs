@@ -30,7 +30,7 @@ impl Memory {
             create(&path, identity)?;
         }
         let memory = Self::attach(path, Some(lock))?;
-        memory.identity.require(identity).map_err(|fault| fault.at(&memory.path))?;
+        memory.require(identity)?;
         Ok(memory)
     }
 

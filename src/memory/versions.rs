@@ -147,6 +147,24 @@ impl Memory {
         })
     }
 
+    /// Erases the heads of all versions but the newest `count` published ones; what is known of them stays.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the change cannot be kept.
+    pub fn keep_heads(&mut self, count: usize) -> Result<()> {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.write(Cost::of(0), |connection, _| {
+            connection
+                .prepare_cached(
+                    "UPDATE versions SET heads=NULL WHERE heads IS NOT NULL AND id NOT IN (
+                        SELECT id FROM versions WHERE status='published' AND heads IS NOT NULL
+                        ORDER BY id DESC LIMIT ?1)",
+                )?
+                .execute([count])?;
+            Ok(())
+        })
+    }
+
     /// The version that serves: the newest published one.
     ///
     /// # Errors

@@ -35,6 +35,21 @@ impl Score {
         Ok(Self { classes })
     }
 
+    /// Accuracy of one class, 0..1, if it has samples.
+    #[allow(clippy::cast_precision_loss, reason = "counts of samples")]
+    pub(super) fn accuracy(&self, class: ClassId) -> Option<f64> {
+        self.classes.get(&class).map(|&(right, all)| right as f64 / all as f64)
+    }
+
+    /// The classes of `old` that are worse here, with their falls.
+    pub(super) fn falls(&self, old: &Self) -> impl Iterator<Item = (ClassId, f64)> {
+        let fall = |class: ClassId| Some(old.accuracy(class)? - self.accuracy(class)?);
+        old.classes
+            .keys()
+            .filter_map(move |&class| Some((class, fall(class)?)))
+            .filter(|(_, fall)| *fall > 0.0)
+    }
+
     /// Mean of the classes' accuracies, 0..1; 0 without samples.
     pub(super) fn balanced(&self) -> f64 {
         self.mean(|_| true).0

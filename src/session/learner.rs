@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::candidates::Candidate;
+use super::learned::{Learned, Statistics};
 use super::predictor::{Answer, HeadKind, Inputs, Predictor};
+use super::publish::Trial;
 use super::settings::LearnerSettings;
 use crate::event::{Event, EventSink};
 use crate::heads::{Architecture, Parameters};
-use crate::ids::{ClassId, SampleId};
-use crate::learn::closed_form::{
-    Assignment, ClassMeans, LdaSettings, MeanDistance, SemiLda, SemiSettings, StreamingLda,
-};
+use crate::ids::ClassId;
 use crate::learn::engine::Engine;
 use crate::learn::trainer::Samples;
 use crate::memory::{Memory, NewSample, Rows, Stored, StoredSample};
@@ -54,55 +53,47 @@ pub struct Learner {
     pub(super) memory: Memory,
     pub(super) engine: Box<dyn Engine>,
     pub(super) inputs: Inputs,
-    pub(super) lda: StreamingLda,
-    means: ClassMeans,
-    counted: BTreeSet<SampleId>,
+    pub(super) learned: Learned,
+    pub(super) statistics: Statistics,
     pub(super) columns: Vec<ClassId>,
     pub(super) trained: Option<(Architecture, Parameters)>,
     pub(super) published: Option<Arc<Predictor>>,
-    pub(super) tasks: usize,
 }
 
 impl std::fmt::Debug for Learner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Learner")
             .field("columns", &self.columns)
-            .field("tasks", &self.tasks)
+            .field("tasks", &self.learned.tasks)
             .finish_non_exhaustive()
     }
 }
 
 impl Learner {
-    /// A learner over `memory`; what is stored there is learned anew into the closed-form heads at once, so that a
-    /// state with labels answers from the start.
+    /// A learner over `memory`: it answers and goes on as the one that last wrote there. A state with labels and
+    /// without a version answers from the start, by a closed-form head.
     ///
     /// # Errors
     /// [`Error::State`] if the memory cannot be read, [`Error::Config`] for settings out of range.
     pub fn new(settings: LearnerSettings, memory: Memory, engine: Box<dyn Engine>) -> Result<Self> {
-        let width = memory.identity().feature_width;
-        let map = settings.map(width)?;
+        let inputs = Inputs(settings.map(memory.identity().feature_width)?);
         let mut learner = Self {
-            lda: StreamingLda::new(map.clone()),
-            means: ClassMeans::new(map.clone(), MeanDistance::Standardised),
-            inputs: Inputs(map),
+            learned: Learned::default(),
+            statistics: Statistics::new(&inputs),
+            inputs,
             settings,
             memory,
             engine,
-            counted: BTreeSet::new(),
             columns: Vec::new(),
             trained: None,
             published: None,
-            tasks: 0,
         };
         learner.restore_training()?;
         let training = learner.memory.samples(Rows::Training)?;
-        if !training.is_empty() {
-            learner.count(&training)?;
-            let held_out = learner.memory.samples(Rows::HeldOut)?;
-            let answer = learner.closed_form(HeadKind::Slda)?;
-            learner.published =
-                Some(Arc::new(learner.predictor(HeadKind::Slda, answer, &held_out, &training)?));
-        }
+        let unlabelled = learner.memory.samples(Rows::Unlabelled)?;
+        learner.statistics =
+            Statistics::rebuilt(&learner.inputs, &mut learner.learned, &training, &unlabelled)?;
+        learner.published = Predictor::restore(&learner.memory, &learner.settings)?.map(Arc::new);
         Ok(learner)
     }
 
@@ -147,44 +138,62 @@ impl Learner {
     /// engine. Training that runs into non-finite values only drops the trained candidate.
     pub fn consolidate(&mut self, events: &mut dyn EventSink) -> Result<Consolidation> {
         let start = Instant::now();
+        self.settle_removals(events)?;
         let training = self.memory.samples(Rows::Training)?;
         let held_out = self.memory.samples(Rows::HeldOut)?;
         let unlabelled = self.memory.samples(Rows::Unlabelled)?;
         if training.is_empty() {
             return Err(Error::config("labels", 0, "at least one labelled sample: teach a class first"));
         }
-        let fresh: Vec<_> = training.iter().filter(|s| !self.counted.contains(&s.id)).cloned().collect();
-        let open: Vec<_> = unlabelled.into_iter().filter(|s| !self.counted.contains(&s.id)).collect();
-        if fresh.is_empty() && open.is_empty() {
+        let fresh: Vec<_> = training.iter().filter(|s| !self.learned.has(s)).cloned().collect();
+        let open: Vec<_> = unlabelled.into_iter().filter(|s| !self.learned.has_shared(s)).collect();
+        // Closed forms learn nothing from unlabelled samples alone.
+        if fresh.is_empty() && (open.is_empty() || self.settings.recipe.steps == 0) {
             return self.nothing_new(events);
         }
         self.announce(&fresh, open.len(), events)?;
         let replay = self.replay(&training)?;
-        self.count(&fresh)?;
-        self.count_unlabelled(&fresh, &open)?;
-        let mut candidates = vec![
-            Candidate { kind: HeadKind::Slda, answer: self.closed_form(HeadKind::Slda)? },
-            Candidate { kind: HeadKind::Ncm, answer: self.closed_form(HeadKind::Ncm)? },
-        ];
-        match self.train(&fresh, &open, &replay, events) {
-            Ok(answer) => candidates.push(Candidate { kind: HeadKind::Kaizen, answer }),
-            Err(error @ Error::NonFinite { .. }) => {
-                events.emit(&Event::CandidateFailed {
-                    head: HeadKind::Kaizen.name(),
-                    reason: error.to_string(),
-                });
-            }
-            Err(error) => return Err(error),
+        self.statistics.learn(&mut self.learned, &fresh, &open)?;
+        let mut candidates = self.closed_forms()?;
+        if self.settings.recipe.steps > 0 {
+            let trained = self.train(&fresh, &open, &replay, events);
+            candidates.extend(
+                Self::unless_not_finite(trained, events)?
+                    .map(|answer| Candidate { kind: HeadKind::Kaizen, answer }),
+            );
         }
-        // Without held-out samples (very few labels) the training rows must do.
-        let judges = if held_out.is_empty() { &training } else { &held_out };
-        self.publish_best(candidates, judges, &training, start, events)
+        let trial = Trial { held_out: &held_out, training: &training, start, guarded: true };
+        self.publish_best(candidates, &trial, events)
+    }
+
+    pub(super) fn closed_forms(&self) -> Result<Vec<Candidate>> {
+        let lda = self.statistics.lda.fit(self.settings.lda())?.head;
+        let means = self.statistics.means.fit()?;
+        Ok(vec![
+            Candidate { kind: HeadKind::Slda, answer: Answer::Closed(lda) },
+            Candidate { kind: HeadKind::Ncm, answer: Answer::Closed(means) },
+        ])
+    }
+
+    /// Training that ran into values that are not finite only costs its candidate.
+    pub(super) fn unless_not_finite(
+        trained: Result<Answer>,
+        events: &mut dyn EventSink,
+    ) -> Result<Option<Answer>> {
+        match trained {
+            Err(error @ Error::NonFinite { .. }) => {
+                let (head, reason) = (HeadKind::Kaizen.name(), error.to_string());
+                events.emit(&Event::CandidateFailed { head, reason });
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
     }
 
     fn nothing_new(&mut self, events: &mut dyn EventSink) -> Result<Consolidation> {
         let head = self.published.as_ref().map_or(HeadKind::Slda, |published| published.kind());
         events.emit(&Event::Consolidated {
-            task: self.tasks,
+            task: self.learned.tasks,
             published: false,
             head: head.name(),
             candidates: Vec::new(),
@@ -192,7 +201,7 @@ impl Learner {
             reason: "every sample was learned before".to_owned(),
             learning_secs: 0.0,
         });
-        self.tasks += 1;
+        self.learned.tasks += 1;
         Ok(Consolidation { published: false, head, candidates: Vec::new() })
     }
 
@@ -202,7 +211,7 @@ impl Learner {
         let classes =
             self.memory.classes()?.into_iter().filter(|(id, _)| new.contains(id)).map(|(_, name)| name);
         events.emit(&Event::TaskStarted {
-            task: self.tasks,
+            task: self.learned.tasks,
             classes: classes.collect(),
             frames: [fresh.len(), unlabelled],
             steps: self.settings.recipe.steps,
@@ -210,48 +219,11 @@ impl Learner {
         Ok(())
     }
 
-    /// Adds labelled rows to the exact statistics of the closed forms.
-    fn count(&mut self, rows: &[StoredSample]) -> Result<()> {
-        let labelled = rows.iter().filter_map(|s| s.class.map(|class| (s, class)));
-        let (mut h, mut classes) = (Vec::new(), Vec::new());
-        for (sample, class) in labelled {
-            h.extend_from_slice(&sample.features);
-            classes.push(class);
-            self.counted.insert(sample.id);
-        }
-        self.lda.add(&h, Assignment::Labels(&classes))?;
-        self.means.add(&h, Assignment::Labels(&classes))
-    }
-
-    /// Shares unlabelled rows of the task out among the task's classes (EM) and adds them to the discriminant.
-    fn count_unlabelled(&mut self, fresh: &[StoredSample], open: &[StoredSample]) -> Result<()> {
-        if fresh.is_empty() || open.is_empty() {
-            return Ok(());
-        }
-        let join =
-            |rows: &[StoredSample]| rows.iter().flat_map(|s| s.features.iter().copied()).collect::<Vec<_>>();
-        let classes: Vec<_> = fresh.iter().filter_map(|s| s.class).collect();
-        let semi = SemiLda::new(self.inputs.0.clone(), SemiSettings::default())?;
-        let open_rows = join(open);
-        let outcome = semi.assign(&join(fresh), &classes, &open_rows)?;
-        self.lda.add(&open_rows, outcome.assignment())?;
-        self.counted.extend(open.iter().map(|s| s.id));
-        Ok(())
-    }
-
-    fn closed_form(&self, kind: HeadKind) -> Result<Answer> {
-        let settings = LdaSettings { shrinkage: self.settings.shrinkage, ..LdaSettings::default() };
-        Ok(Answer::Closed(match kind {
-            HeadKind::Ncm => self.means.fit()?,
-            _ => self.lda.fit(settings)?.head,
-        }))
-    }
-
     /// Old classes' labelled samples to train on again: at most so many a class, drawn by seed.
     fn replay(&self, training: &[StoredSample]) -> Result<Samples> {
         let mut replay = Samples::default();
         for (column, &class) in self.columns.iter().enumerate() {
-            let is_old = |s: &&StoredSample| s.class == Some(class) && self.counted.contains(&s.id);
+            let is_old = |s: &&StoredSample| s.class == Some(class) && self.learned.has(s);
             let mut rows: Vec<_> = training.iter().filter(is_old).collect();
             Rng::named(self.settings.seed, &format!("replay {class}")).shuffle(&mut rows);
             for sample in rows.into_iter().take(self.settings.replay_per_class) {

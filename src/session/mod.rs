@@ -3,12 +3,15 @@
 mod baseline;
 mod candidates;
 mod frames;
+mod learned;
 mod learner;
 mod predictor;
 mod publish;
 mod settings;
 mod stream;
 mod training;
+mod unlearn;
+mod version;
 
 pub use frames::{Embedded, FrameReader};
 pub use learner::{Consolidation, Learner, Observation};

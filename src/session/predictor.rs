@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::heads::{Architecture, Parameters};
 use crate::ids::ClassId;
-use crate::learn::closed_form::{LdaModel, LinearHead, softmax_rows};
+use crate::learn::closed_form::{LinearHead, Mahalanobis, softmax_rows};
 use crate::learn::inference;
 
 /// Which head answers.
@@ -114,7 +114,7 @@ pub struct Predictor {
     pub(super) answer: Answer,
     pub(super) inputs: Inputs,
     pub(super) names: Vec<(ClassId, String)>,
-    pub(super) geometry: Arc<LdaModel>,
+    pub(super) geometry: Arc<Mahalanobis>,
     pub(super) temperature: f32,
     pub(super) novelty_scale: f32,
 }
@@ -138,11 +138,8 @@ impl Predictor {
     /// [`crate::Error::Shape`] for rows of another width, [`crate::Error::Config`] for values that are not finite.
     pub fn predict(&self, h: &[f32]) -> Result<Vec<Prediction>> {
         let columns = self.answer.columns();
-        let mut logits = self.answer.logits(&self.inputs, h)?;
-        logits.iter_mut().for_each(|v| *v /= self.temperature);
-        softmax_rows(&mut logits, columns.len());
-        let novelty = self.geometry.novelty(h)?;
-        let answers = logits.chunks(columns.len().max(1)).zip(novelty).map(|(row, distance)| {
+        let (probabilities, novelty) = (self.probabilities(h)?, self.geometry.novelty(h)?);
+        let answers = probabilities.chunks(columns.len().max(1)).zip(novelty).map(|(row, distance)| {
             let (best, probability) = best_of(row);
             let name = self.names.iter().find(|(id, _)| *id == columns[best]);
             Prediction {
@@ -153,6 +150,23 @@ impl Predictor {
             }
         });
         Ok(answers.collect())
+    }
+
+    /// Calibrated probabilities `[N, C]` of rows h `[N, D]`, columns in the order of [`Predictor::columns`].
+    ///
+    /// # Errors
+    /// As [`Predictor::predict`].
+    pub fn probabilities(&self, h: &[f32]) -> Result<Vec<f32>> {
+        let mut logits = self.answer.logits(&self.inputs, h)?;
+        logits.iter_mut().for_each(|v| *v /= self.temperature);
+        softmax_rows(&mut logits, self.answer.columns().len());
+        Ok(logits)
+    }
+
+    /// The class of each column of the probabilities.
+    #[must_use]
+    pub fn columns(&self) -> &[ClassId] {
+        self.answer.columns()
     }
 }
 

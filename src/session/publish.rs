@@ -5,23 +5,46 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::candidates::{Candidate, Score, guard};
+use super::learned::join;
 use super::learner::{Consolidation, Learner};
-use super::predictor::{Answer, HeadKind, Predictor, fit_temperature};
+use super::predictor::{Answer, HeadKind, Inputs, Predictor, fit_temperature};
 use crate::Result;
 use crate::event::{Event, EventSink};
-use crate::heads::{Parameters, Tensor};
-use crate::learn::closed_form::LdaSettings;
+use crate::ids::ClassId;
+use crate::learn::closed_form::LdaModel;
 use crate::memory::{NewVersion, StoredSample};
+
+/// Versions whose heads are kept, to go back to.
+const KEPT_HEADS: usize = 8;
+/// Held-out samples from which the novelty scale is taken from them alone.
+const ENOUGH_HELD_OUT: usize = 40;
+
+/// What candidates are held against.
+pub(super) struct Trial<'a> {
+    pub(super) held_out: &'a [StoredSample],
+    pub(super) training: &'a [StoredSample],
+    pub(super) start: Instant,
+    /// Whether the old classes have a say; a removal stands whatever it costs.
+    pub(super) guarded: bool,
+}
+
+/// What is to happen with the best candidate.
+struct Verdict {
+    chosen: Candidate,
+    score: Score,
+    /// The fall of the old classes' accuracy, if it is refused.
+    fall: Option<f64>,
+}
 
 impl Learner {
     pub(super) fn publish_best(
         &mut self,
         candidates: Vec<Candidate>,
-        judges: &[StoredSample],
-        training: &[StoredSample],
-        start: Instant,
+        trial: &Trial<'_>,
         events: &mut dyn EventSink,
     ) -> Result<Consolidation> {
+        // Without held-out samples (very few labels) the training rows must do.
+        let judges = if trial.held_out.is_empty() { trial.training } else { trial.held_out };
         let mut scored = Vec::new();
         for candidate in candidates {
             let score = Score::of(&candidate.answer, &self.inputs, judges)?;
@@ -40,103 +63,132 @@ impl Learner {
             }
             None => Score { classes: BTreeMap::new() },
         };
-        let mut fall = None;
-        let mut chosen = None;
-        for (score, candidate) in scored {
-            match guard(&old, &score, self.settings.guard_margin) {
-                Ok(()) => {
-                    chosen = Some((score, candidate));
-                    break;
-                }
-                Err(by) => fall = fall.or(Some((candidate.kind, by))),
-            }
-        }
-        let outcome = self.settle(chosen, fall, judges, training)?;
+        let verdict = self.judge(scored, &old, trial.guarded);
+        let (published, head, reason) = self.settle(verdict, &old, &figures, judges, trial)?;
         events.emit(&Event::Consolidated {
-            task: self.tasks,
-            published: outcome.0,
-            head: outcome.1.name(),
+            task: self.learned.tasks,
+            published,
+            head: head.name(),
             candidates: figures.iter().map(|(kind, value)| (kind.name(), *value)).collect(),
             held_out: judges.len(),
-            reason: outcome.2,
-            learning_secs: start.elapsed().as_secs_f64(),
+            reason,
+            learning_secs: trial.start.elapsed().as_secs_f64(),
         });
-        self.tasks += 1;
-        Ok(Consolidation { published: outcome.0, head: outcome.1, candidates: figures })
+        self.learned.tasks += 1;
+        self.store_training()?;
+        Ok(Consolidation { published, head, candidates: figures })
+    }
+
+    /// The best candidate that the guard lets pass, or else the best one with the fall that it would bring.
+    fn judge(&self, scored: Vec<(Score, Candidate)>, old: &Score, guarded: bool) -> Option<Verdict> {
+        let mut refused = None;
+        for (score, chosen) in scored {
+            match guard(old, &score, self.settings.guard_margin) {
+                Err(fall) if guarded => {
+                    refused.get_or_insert(Verdict { chosen, score, fall: Some(fall) });
+                }
+                _ => return Some(Verdict { chosen, score, fall: None }),
+            }
+        }
+        refused
     }
 
     fn settle(
         &mut self,
-        chosen: Option<(Score, Candidate)>,
-        fall: Option<(HeadKind, f64)>,
+        verdict: Option<Verdict>,
+        old: &Score,
+        candidates: &[(HeadKind, f64)],
         judges: &[StoredSample],
-        training: &[StoredSample],
+        trial: &Trial<'_>,
     ) -> Result<(bool, HeadKind, String)> {
-        let Some((score, candidate)) = chosen else {
-            let (kind, by) = fall.unwrap_or((HeadKind::Slda, 0.0));
-            let reason = format!("rolled back: the old classes would have lost {:.1} points", 100.0 * by);
-            return Ok((false, kind, reason));
+        let Some(Verdict { chosen: Candidate { kind, answer }, score, fall }) = verdict else {
+            return Ok((false, HeadKind::Slda, "no head could be fitted".to_owned()));
         };
-        let heads = match &candidate.answer {
-            Answer::Trained(trained) => trained.parameters.as_ref().clone(),
-            Answer::Closed(head) => {
-                let mut parameters = Parameters::default();
-                let shape = [head.classes.len(), head.map.width()];
-                parameters.insert("head.weight", Tensor::new(&shape, head.weight.clone())?);
-                parameters.insert("head.bias", Tensor::new(&shape[..1], head.bias.clone())?);
-                parameters
+        let names = self.memory.classes()?;
+        let name_of =
+            |class: &ClassId| names.iter().find(|(id, _)| id == class).map(|(_, name)| name.as_str());
+        let reason = match fall {
+            Some(fall) => {
+                let mut worse: Vec<_> = score.falls(old).collect();
+                worse.sort_by(|a, b| b.1.total_cmp(&a.1));
+                let worse = worse
+                    .iter()
+                    .filter_map(|(class, fall)| Some(format!("{} {:.1}", name_of(class)?, 100.0 * fall)));
+                let worse: Vec<_> = worse.collect();
+                format!(
+                    "rolled back: the old classes would have lost {:.1} points ({})",
+                    100.0 * fall,
+                    worse.join(", ")
+                )
             }
+            None if trial.guarded => format!("best of the candidates on {} held-out samples", judges.len()),
+            None => "learned anew without what was taken back".to_owned(),
         };
-        let classes: Vec<_> = candidate.answer.columns().iter().map(|class| class.0).collect();
-        let per_class: Vec<_> =
-            score.classes.iter().map(|(class, (right, all))| (class.0, *right, *all)).collect();
-        let figures = serde_json::json!({ "columns": classes, "held_out": per_class });
-        let heads = heads.to_safetensors(&BTreeMap::new())?;
-        self.memory.publish(NewVersion {
-            heads: &heads,
-            head_kind: candidate.kind.name(),
-            figures: &figures,
-        })?;
-        let reason = format!("best of the candidates on {} held-out samples", judges.len());
-        let kind = candidate.kind;
-        self.published = Some(Arc::new(self.predictor(kind, candidate.answer, judges, training)?));
+        let accuracy = |of: &Score, class: &ClassId| of.accuracy(*class);
+        let classes: Vec<_> = (score.classes.iter())
+            .map(|(class, (_, samples))| {
+                serde_json::json!({
+                    "class": name_of(class), "before": accuracy(old, class), "after": accuracy(&score, class),
+                    "samples": samples,
+                })
+            })
+            .collect();
+        let candidates: BTreeMap<_, _> =
+            candidates.iter().map(|(kind, value)| (kind.name(), value)).collect();
+        let figures = serde_json::json!({
+            "reason": reason, "held_out": !trial.held_out.is_empty(), "candidates": candidates, "classes": classes,
+        });
+        let head_kind = kind.name();
+        if fall.is_some() {
+            self.memory.record_rolled_back(NewVersion { heads: &[], head_kind, figures: &figures })?;
+            return Ok((false, kind, reason));
+        }
+        let model = self.statistics.lda.fit(self.settings.lda())?;
+        let samples = [trial.held_out, trial.training];
+        let published = predictor(kind, answer, &self.inputs, model, names, samples)?;
+        let heads = published.to_bytes()?;
+        self.memory.publish(NewVersion { heads: &heads, head_kind, figures: &figures })?;
+        self.memory.keep_heads(KEPT_HEADS)?;
+        self.published = Some(Arc::new(published));
         Ok((true, kind, reason))
     }
+}
 
-    pub(super) fn predictor(
-        &self,
-        kind: HeadKind,
-        answer: Answer,
-        judges: &[StoredSample],
-        training: &[StoredSample],
-    ) -> Result<Predictor> {
-        let settings = LdaSettings { shrinkage: self.settings.shrinkage, ..LdaSettings::default() };
-        let geometry = self.lda.fit(settings)?;
-        let known: Vec<_> =
-            judges.iter().filter(|s| s.class.is_some_and(|c| answer.columns().contains(&c))).collect();
-        let rows: Vec<f32> = known.iter().flat_map(|s| s.features.iter().copied()).collect();
-        let truth: Vec<usize> = (known.iter())
-            .filter_map(|s| answer.columns().iter().position(|c| Some(*c) == s.class))
-            .collect();
-        let logits = answer.logits(&self.inputs, &rows)?;
-        let temperature = fit_temperature(&logits, answer.columns().len(), &truth);
-        let reference: Vec<f32> = if rows.is_empty() {
-            training.iter().take(256).flat_map(|s| s.features.iter().copied()).collect()
-        } else {
-            rows
-        };
-        let mut distances = geometry.novelty(&reference)?;
-        distances.sort_by(f32::total_cmp);
-        let novelty_scale =
-            distances.get(distances.len() * 95 / 100).copied().unwrap_or(1.0).max(f32::MIN_POSITIVE);
-        Ok(Predictor {
-            kind,
-            answer,
-            inputs: self.inputs.clone(),
-            names: self.memory.classes()?,
-            geometry: Arc::new(geometry),
-            temperature,
-            novelty_scale,
-        })
+/// A head with its calibration: the temperature from held-out rows (training rows without any), the novelty scale
+/// from held-out rows and, where they are few, training rows as if each had been left out.
+pub(super) fn predictor(
+    kind: HeadKind,
+    answer: Answer,
+    inputs: &Inputs,
+    model: LdaModel,
+    names: Vec<(ClassId, String)>,
+    [held_out, training]: [&[StoredSample]; 2],
+) -> Result<Predictor> {
+    let column_of = |sample: &StoredSample| answer.columns().iter().position(|c| Some(*c) == sample.class);
+    let known = |samples: &[StoredSample]| -> Vec<StoredSample> {
+        samples.iter().filter(|sample| column_of(sample).is_some()).cloned().collect()
+    };
+    let (held_out, training) = (known(held_out), known(training));
+    let judges = if held_out.is_empty() { &training } else { &held_out };
+    let truth: Vec<usize> = judges.iter().filter_map(column_of).collect();
+    let logits = answer.logits(inputs, &join(judges))?;
+    let temperature = fit_temperature(&logits, answer.columns().len(), &truth);
+    let mut distances = model.geometry.novelty(&join(&held_out))?;
+    if distances.len() < ENOUGH_HELD_OUT {
+        let labels: Vec<_> = training.iter().filter_map(|sample| sample.class).collect();
+        distances.extend(model.left_out_distances(&join(&training), &labels)?);
     }
+    distances.sort_by(f32::total_cmp);
+    // Without any row that tells how far known frames lie from their class, nothing is called unknown.
+    let novelty_scale = distances.get(distances.len() * 95 / 100).copied().unwrap_or(f32::MAX);
+    let names = names.into_iter().filter(|(id, _)| answer.columns().contains(id)).collect();
+    Ok(Predictor {
+        kind,
+        answer,
+        inputs: inputs.clone(),
+        names,
+        geometry: Arc::new(model.geometry),
+        temperature,
+        novelty_scale: novelty_scale.max(f32::MIN_POSITIVE),
+    })
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::heads::{Adapter, Architecture, Mlp, Norm};
-use crate::learn::closed_form::{FeatureMap, FeatureTransform};
+use crate::learn::closed_form::{FeatureMap, FeatureTransform, LdaSettings};
 use crate::learn::objective::{Objective, SslMethod};
 use crate::learn::trainer::Recipe;
 use crate::learn::update::Optimizer;
@@ -16,7 +16,7 @@ pub struct LearnerSettings {
     pub seed: u64,
     /// Transform of h before any head. Default square root, then unit length.
     pub transform: FeatureTransform,
-    /// Training of the heads.
+    /// Training of the heads; with 0 steps only closed-form heads stand for publication.
     pub recipe: Recipe,
     /// Hidden width of the adapter. Default D/4.
     pub bottleneck: Option<usize>,
@@ -75,6 +75,12 @@ impl LearnerSettings {
             distill_predictor: Mlp::new(&[p, hidden, p], Norm::Batch),
             classifier: Mlp::new(&[features, classes], Norm::None),
         }
+    }
+
+    /// Settings of the discriminant head.
+    #[must_use]
+    pub fn lda(&self) -> LdaSettings {
+        LdaSettings { shrinkage: self.shrinkage, ..LdaSettings::default() }
     }
 
     /// The map from h to the inputs of every head.

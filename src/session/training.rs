@@ -31,7 +31,7 @@ impl Learner {
             let column = sample.class.and_then(|class| self.columns.iter().position(|c| *c == class));
             self.push(&mut current, sample, column.and_then(|c| i32::try_from(c).ok()).unwrap_or(-1))?;
         }
-        let seed = self.settings.seed.wrapping_add(self.tasks as u64);
+        let seed = self.settings.seed.wrapping_add(self.learned.tasks as u64);
         let (architecture, state) = match self.trained.take() {
             Some((mut architecture, mut state)) => {
                 take_teacher(&mut state);
@@ -54,7 +54,6 @@ impl Learner {
                 return Err(error);
             }
         };
-        self.store_training(&architecture, &state)?;
         let parameters = Arc::new(state.copied(&["adapter.", "classifier."], ""));
         self.trained = Some((architecture.clone(), state));
         Ok(Answer::Trained(Trained { architecture, parameters, columns: self.columns.clone() }))
@@ -87,31 +86,39 @@ impl Learner {
         }
     }
 
-    /// Keeps heads, momentum copies and queues for the next task, also across restarts; the optimiser starts anew.
-    fn store_training(&mut self, architecture: &Architecture, state: &Parameters) -> Result<()> {
-        let mut state = state.clone();
+    /// Keeps what was learned, and of the trained heads parameters, momentum copies and queues, for the next task, also
+    /// across restarts; the optimiser starts anew.
+    pub(super) fn store_training(&mut self) -> Result<()> {
+        let (architecture, mut state) = match &self.trained {
+            Some((architecture, state)) => (Some(architecture), state.clone()),
+            None => (None, Parameters::default()),
+        };
         state.drop_prefixed(&["optimizer.", "teacher."]);
-        let columns: Vec<_> = self.columns.iter().map(|class| class.0).collect();
         let json =
             |value: serde_json::Result<String>| value.map_err(|e| Error::config("training state", e, "JSON"));
         let metadata = BTreeMap::from([
-            ("architecture".to_owned(), json(serde_json::to_string(architecture))?),
-            ("columns".to_owned(), json(serde_json::to_string(&columns))?),
+            ("architecture".to_owned(), json(serde_json::to_string(&architecture))?),
+            ("columns".to_owned(), json(serde_json::to_string(&self.columns))?),
+            ("learned".to_owned(), json(serde_json::to_string(&self.learned))?),
         ]);
         self.memory.save_training(&state.to_safetensors(&metadata)?)
     }
 
-    /// Takes up what [`Learner::store_training`] kept, if the settings still ask for the same parts.
+    /// Takes up what [`Learner::store_training`] kept; trained heads only if the settings still ask for the same parts.
     pub(super) fn restore_training(&mut self) -> Result<()> {
         let Some(bytes) = self.memory.load_training()? else { return Ok(()) };
         let metadata = Parameters::metadata(&bytes)?;
         let part = |name: &str| metadata.get(name).map_or("null", String::as_str);
         let refused = |e: serde_json::Error| Error::config("training state", e, "a state of this program");
-        let architecture: Architecture = serde_json::from_str(part("architecture")).map_err(refused)?;
-        let columns: Vec<u32> = serde_json::from_str(part("columns")).map_err(refused)?;
+        self.learned = serde_json::from_str(part("learned")).map_err(refused)?;
+        let architecture: Option<Architecture> =
+            serde_json::from_str(part("architecture")).map_err(refused)?;
+        let columns: Vec<ClassId> = serde_json::from_str(part("columns")).map_err(refused)?;
         let expected = self.settings.architecture(self.memory.identity().feature_width, columns.len());
-        if architecture == expected {
-            self.columns = columns.into_iter().map(ClassId).collect();
+        if let Some(architecture) = architecture
+            && architecture == expected
+        {
+            self.columns = columns;
             self.trained = Some((architecture, Parameters::from_safetensors(&bytes)?));
         }
         Ok(())

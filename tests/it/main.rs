@@ -11,7 +11,10 @@
 )]
 
 mod camera_stream;
+mod crash;
 mod golden;
+mod state;
 mod stream;
 mod support;
+mod tiny_model;
 mod training;

@@ -98,7 +98,8 @@ fn lda_agrees_with_its_definition() {
     let settings = LdaSettings { shrinkage: 0.2, priors: Priors::Equal };
     let model = lda_of(&h, &labels, plain(dim)).fit(settings).unwrap();
     let (means, precision) = naive_lda(&h, &labels, classes, dim, 0.2);
-    let (distances, novelty) = (model.distances(&test).unwrap(), model.novelty(&test).unwrap());
+    let (distances, novelty) =
+        (model.geometry.distances(&test).unwrap(), model.geometry.novelty(&test).unwrap());
     let probabilities = model.head.probabilities(&test).unwrap();
     for (index, row) in test.chunks_exact(dim).enumerate() {
         let wanted: Vec<f64> =
@@ -261,7 +262,10 @@ fn few_rows_of_any_rank_give_finite_heads() {
     assert_eq!(one_each.head.predict(&h).unwrap(), labels);
     let single = lda_of(&h[..12], &labels[..1], plain(12)).fit(settings).unwrap();
     assert_eq!(single.head.probabilities(&h).unwrap(), [1.0; 3]);
-    assert!(single.novelty(&h[..12]).unwrap()[0] < 1e-6 && single.novelty(&h[12..]).unwrap()[0] > 1.0);
+    assert!(
+        single.geometry.novelty(&h[..12]).unwrap()[0] < 1e-6
+            && single.geometry.novelty(&h[12..]).unwrap()[0] > 1.0
+    );
     let zeros =
         lda_of(&[0.0; 24], &[ClassId(0), ClassId(1)], FeatureMap::new(12, FeatureTransform::SqrtL2).unwrap());
     assert_eq!(zeros.fit(settings).unwrap().head.probabilities(&[0.0; 12]).unwrap(), [0.5, 0.5]);

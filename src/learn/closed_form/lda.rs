@@ -3,13 +3,15 @@
 use faer::linalg::solvers::Llt;
 use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
 use faer::prelude::Solve;
-use faer::{Mat, MatMut, MatRef, get_global_parallelism};
+use faer::{Mat, MatRef, get_global_parallelism};
 
 use super::assignment::Assignment;
 use super::features::FeatureMap;
+use super::geometry::{Mahalanobis, row_minima};
 use super::head::LinearHead;
 use super::moments::{Moments, Pooled};
 use crate::error::{Error, Result};
+use crate::ids::ClassId;
 
 /// How likely a class is before its features are seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,12 +115,8 @@ pub struct LdaModel {
     log_priors: Vec<f32>,
     /// What the outer product of one centred row weighs in the shrunk Σ: (1 - s) / degrees of freedom.
     pub(super) outer_weight: f64,
-    /// L of the shrunk Σ = L Lᵀ.
-    factor: Mat<f32>,
-    /// m, [width].
-    centre: Vec<f32>,
-    /// L⁻¹ (μ_c - m), [C, width].
-    whitened: Vec<f32>,
+    /// Distances to the class means under the shrunk Σ.
+    pub geometry: Mahalanobis,
 }
 
 impl LdaModel {
@@ -159,45 +157,33 @@ impl LdaModel {
         let centre = pooled.centre.iter().map(|&value| narrow(value)).collect();
         let factor = Mat::from_fn(width, width, |i, j| narrow(factor.L()[(i, j)]));
         let log_priors = priors.iter().map(|&value| narrow(value)).collect();
-        Ok(Self { head, counts: pooled.counts, log_priors, outer_weight, factor, centre, whitened })
+        let geometry = Mahalanobis::new(map.clone(), factor, centre, whitened);
+        Ok(Self { head, counts: pooled.counts, log_priors, outer_weight, geometry })
     }
 
-    /// Squared Mahalanobis distances (φ - μ_c)ᵀ Σ⁻¹ (φ - μ_c) of h [N, D] to every class, [N, C], with the shrunk Σ.
+    /// Squared distances of labelled rows h [N, D] that were learned from to their own class, as if each had been left
+    /// out: with d = φ - μ_c, q = dᵀΣ⁻¹d and a the weight of one outer product in Σ, that is
+    /// (n/(n-1))² q / (1 - a n/(n-1) q) by the Sherman-Morrison formula (freedom and shrinkage target held). A class of
+    /// one row says nothing of its spread: its row is left out of the result.
     ///
     /// # Errors
     /// As [`FeatureMap::apply`].
-    pub fn distances(&self, h: &[f32]) -> Result<Vec<f32>> {
-        Ok(self.distances_of_mapped(&self.head.map.apply(h)?))
+    pub fn left_out_distances(&self, h: &[f32], labels: &[ClassId]) -> Result<Vec<f32>> {
+        let own = self.left_out_of_mapped(&self.head.map.apply(h)?, labels);
+        Ok(own.into_iter().map(narrow).collect())
     }
 
-    pub(super) fn distances_of_mapped(&self, mapped: &[f32]) -> Vec<f32> {
-        let width = self.centre.len();
-        let rows = mapped.len() / width;
-        let mut white: Vec<f32> = mapped
-            .chunks_exact(width)
-            .flat_map(|row| row.iter().zip(&self.centre).map(|(value, centre)| value - centre))
-            .collect();
-        solve_lower_triangular_in_place(
-            self.factor.as_ref(),
-            MatMut::from_column_major_slice_mut(&mut white, width, rows),
-            get_global_parallelism(),
-        );
-        let mut distances = Vec::with_capacity(rows * self.head.classes.len());
-        for row in white.chunks_exact(width) {
-            for mean in self.whitened.chunks_exact(width) {
-                distances.push(row.iter().zip(mean).map(|(a, b)| (a - b) * (a - b)).sum());
-            }
-        }
-        distances
-    }
-
-    /// Novelty of each row of h [N, D]: the squared Mahalanobis distance to the nearest class mean, [N]
-    /// (Lee et al., 2018). Costs width² a row; around the width for rows like those learned from.
-    ///
-    /// # Errors
-    /// As [`FeatureMap::apply`].
-    pub fn novelty(&self, h: &[f32]) -> Result<Vec<f32>> {
-        Ok(row_minima(&self.distances(h)?, self.head.classes.len()))
+    pub(super) fn left_out_of_mapped(&self, mapped: &[f32], labels: &[ClassId]) -> Vec<f64> {
+        let distances = self.geometry.distances_of_mapped(mapped);
+        let rows = labels.iter().zip(distances.chunks_exact(self.head.classes.len()));
+        rows.filter_map(|(label, row)| {
+            let column = self.head.classes.binary_search(label).ok()?;
+            let count = self.counts[column];
+            let (growth, distance) = (count / (count - 1.0), f64::from(row[column]));
+            let left = 1.0 - self.outer_weight * growth * distance;
+            (count > 1.5 && left > 0.0).then(|| growth * growth * distance / left)
+        })
+        .collect()
     }
 
     /// Relative novelty of each row of h [N, D]: the squared Mahalanobis distance to the nearest class mean less
@@ -214,11 +200,6 @@ impl LdaModel {
         }
         Ok(row_minima(&logits, columns))
     }
-}
-
-/// Smallest value of each row of [N, `columns`].
-pub(super) fn row_minima(values: &[f32], columns: usize) -> Vec<f32> {
-    values.chunks_exact(columns).map(|row| row.iter().copied().fold(f32::INFINITY, f32::min)).collect()
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "what predicts is kept in f32")]

@@ -3,8 +3,9 @@
 use super::assignment::Assignment;
 use super::class_sums::ClassSums;
 use super::features::FeatureMap;
+use super::geometry::row_minima;
 use super::head::softmax_rows;
-use super::lda::{LdaModel, LdaSettings, Priors, row_minima};
+use super::lda::{LdaModel, LdaSettings, Priors};
 use super::moments::Moments;
 use crate::error::{Error, Result};
 use crate::ids::ClassId;
@@ -133,36 +134,22 @@ impl SemiLda {
         shares
     }
 
-    /// Rows farther from every class than the quantile of the labelled rows' distances to their own class. The
-    /// labelled rows shaped those means and that covariance, so their distances are taken as if each had been left
-    /// out: with d = φ - μ_c, q = dᵀΣ⁻¹d and a the weight of one outer product in Σ, that is
-    /// (n/(n-1))² q / (1 - a n/(n-1) q) by the Sherman-Morrison formula (freedom and shrinkage target held). A class
-    /// of one row says nothing of its spread; without any larger class no row is a stranger.
+    /// Rows farther from every class than the quantile of the labelled rows' left-out distances to their own class
+    /// ([`LdaModel::left_out_distances`]). Without any class of two rows no row is a stranger.
     fn strangers(&self, model: &LdaModel, known: &[f32], labels: &[ClassId], open: &[f32]) -> Vec<bool> {
         let columns = model.head.classes.len();
         let none = vec![false; open.len() / self.map.width()];
         let Some(quantile) = self.settings.stranger_quantile else {
             return none;
         };
-        let distances = model.distances_of_mapped(known);
-        let mut own: Vec<f64> = labels
-            .iter()
-            .zip(distances.chunks_exact(columns))
-            .filter_map(|(label, row)| {
-                let column = model.head.classes.binary_search(label).ok()?;
-                let count = model.counts[column];
-                let (growth, distance) = (count / (count - 1.0), f64::from(row[column]));
-                let left = 1.0 - model.outer_weight * growth * distance;
-                (count > 1.5 && left > 0.0).then(|| growth * growth * distance / left)
-            })
-            .collect();
+        let mut own = model.left_out_of_mapped(known, labels);
         if own.is_empty() {
             return none;
         }
         own.sort_by(f64::total_cmp);
         let rank = quantile_rank(own.len(), quantile);
         let threshold = own[rank];
-        let nearest = row_minima(&model.distances_of_mapped(open), columns);
+        let nearest = row_minima(&model.geometry.distances_of_mapped(open), columns);
         nearest.into_iter().map(|distance| f64::from(distance) > threshold).collect()
     }
 }

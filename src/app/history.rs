@@ -1,0 +1,145 @@
+//! `kaizen history`: the labels that count and the versions of the heads.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::ids::SampleId;
+use crate::memory::{LabelEntry, LabelId, Memory, VersionEntry, VersionId, VersionStatus};
+use crate::report::{Column, percent, text_table};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// State file; it is only read, also beside a process that writes it
+    #[arg(long)]
+    state: PathBuf,
+    /// Every label that counts and every version, as one JSON document
+    #[arg(long)]
+    json: bool,
+    /// Also every row of the label log: what was taken back, and when
+    #[arg(long)]
+    log: bool,
+}
+
+#[derive(Serialize)]
+struct Record {
+    labels: Vec<Label>,
+    versions: Vec<VersionEntry>,
+    serving: Option<VersionId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<Vec<LabelEntry>>,
+}
+
+#[derive(Serialize)]
+struct Label {
+    label_id: LabelId,
+    class: String,
+    sample: Option<SampleId>,
+    name: Option<String>,
+    created_millis: i64,
+    /// False if a later label of the same image goes before it.
+    current: bool,
+}
+
+#[expect(clippy::print_stdout, reason = "the record is the command's output")]
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let memory = Memory::open_read_only(&arguments.state)?;
+    let history = memory.history()?;
+    let serving = memory.published()?.map(|version| version.entry.id);
+    let labels = history.labels.iter().filter(|entry| entry.counts).map(|entry| Label {
+        label_id: entry.label_id,
+        class: entry.class_name.clone(),
+        sample: entry.sample,
+        name: entry.sample_name.clone(),
+        created_millis: entry.created_millis,
+        current: entry.live,
+    });
+    let record = Record {
+        labels: labels.collect(),
+        serving,
+        versions: history.versions,
+        log: arguments.log.then_some(history.labels),
+    };
+    if arguments.json {
+        println!("{}", serde_json::to_string(&record)?);
+    } else {
+        println!("{}", text(&record));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(record: &Record) -> String {
+    let mut classes: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+    for label in record.labels.iter().filter(|label| label.current) {
+        classes.entry(&label.class).or_default().push(label.label_id.0);
+    }
+    let rows: Vec<_> = (classes.iter())
+        .map(|(class, ids)| vec![(*class).to_owned(), ids.len().to_string(), spans(ids)])
+        .collect();
+    let columns = ["class", "images", "label ids"].map(Column::plain);
+    let mut text =
+        if rows.is_empty() { "no labels\n".to_owned() } else { text_table(&columns, &rows, false) };
+    for version in &record.versions {
+        let status = match version.status {
+            VersionStatus::Published if record.serving == Some(version.id) => "serves",
+            VersionStatus::Published => "published",
+            VersionStatus::RolledBack => "rolled back",
+        };
+        let reason = version.figures["reason"].as_str().unwrap_or("");
+        text += &format!("\nversion {} {status}: {}, {reason}\n", version.id, version.head_kind);
+        let accuracy = |value: &serde_json::Value| value.as_f64().map_or_else(|| "-".to_owned(), percent);
+        let figures = version.figures["classes"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let rows: Vec<_> = (figures.iter())
+            .map(|class| {
+                let name = class["class"].as_str().unwrap_or("?").to_owned();
+                vec![
+                    name,
+                    accuracy(&class["before"]),
+                    accuracy(&class["after"]),
+                    class["samples"].to_string(),
+                ]
+            })
+            .collect();
+        if !rows.is_empty() {
+            text += &text_table(&["class", "before", "after", "samples"].map(Column::plain), &rows, false);
+        }
+    }
+    for entry in record.log.iter().flatten() {
+        let name = entry.sample_name.as_deref().unwrap_or("every image");
+        let kind = serde_json::to_value(entry.kind).unwrap_or_default();
+        let undone = entry.undone.map_or_else(String::new, |label| format!(" of label {label}"));
+        text += &format!(
+            "\n{} {}{undone}: {} {name}",
+            entry.label_id,
+            kind.as_str().unwrap_or("?"),
+            entry.class_name
+        );
+    }
+    text.trim_end().to_owned()
+}
+
+/// Ascending numbers with runs drawn together: `1-4, 7`.
+fn spans(ids: &[i64]) -> String {
+    let mut runs: Vec<(i64, i64)> = Vec::new();
+    for &id in ids {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == id => *last = id,
+            _ => runs.push((id, id)),
+        }
+    }
+    let text = |&(first, last): &(i64, i64)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
+    runs.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn runs_are_drawn_together() {
+        assert_eq!(super::spans(&[1, 2, 3, 7, 9, 10]), "1-3, 7, 9-10");
+        assert_eq!(super::spans(&[]), "");
+    }
+}

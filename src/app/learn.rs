@@ -1,0 +1,104 @@
+//! `kaizen learn`, `kaizen undo` and `kaizen forget`: what changes the heads.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::account::Account;
+use super::options::{IN_PART, Options};
+use crate::memory::LabelId;
+
+#[derive(clap::Args)]
+pub(super) struct LearnArguments {
+    #[command(flatten)]
+    on: On,
+    /// Training steps of adapter and classifier; 0 for closed-form heads only
+    #[arg(long)]
+    steps: Option<usize>,
+}
+
+#[derive(clap::Args)]
+pub(super) struct UndoArguments {
+    /// Label to take back, as `teach` and `history` name it
+    label_id: i64,
+    #[command(flatten)]
+    on: On,
+}
+
+#[derive(clap::Args)]
+pub(super) struct ForgetArguments {
+    /// Name of the class
+    name: String,
+    #[command(flatten)]
+    on: On,
+}
+
+#[derive(clap::Args)]
+struct On {
+    /// State file
+    #[arg(long)]
+    state: PathBuf,
+    /// The result as one JSON line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    options: Options,
+}
+
+impl On {
+    fn account(&self) -> Account {
+        Account::new(self.options.quiet || self.json)
+    }
+
+    #[expect(clippy::print_stdout, reason = "the result is the command's output")]
+    fn result(&self, text: &str, value: &serde_json::Value) {
+        if self.json {
+            println!("{value}");
+        } else {
+            println!("{text}");
+        }
+    }
+}
+
+pub(super) fn learn(arguments: &LearnArguments) -> anyhow::Result<ExitCode> {
+    let on = &arguments.on;
+    let mut learner = on.options.learner(&on.state, arguments.steps)?;
+    let mut account = on.account();
+    let outcome = learner.consolidate(&mut account)?;
+    on.result(&account.verdict(), &serde_json::to_value(account.last())?);
+    Ok(if account.was_rolled_back(&outcome) { ExitCode::from(IN_PART) } else { ExitCode::SUCCESS })
+}
+
+pub(super) fn undo(arguments: &UndoArguments) -> anyhow::Result<ExitCode> {
+    let on = &arguments.on;
+    let mut learner = on.options.learner(&on.state, None)?;
+    let mut account = on.account();
+    let (class, relearned) = learner.undo(LabelId(arguments.label_id), &mut account)?;
+    let names = learner.memory().classes()?;
+    let name = names.iter().find(|(id, _)| Some(*id) == class).map(|(_, name)| name);
+    let mut text = match name {
+        Some(name) => format!("label {} is taken back; the image is `{name}` again", arguments.label_id),
+        None => format!("label {} is taken back; the image has no label now", arguments.label_id),
+    };
+    let relearned = relearned.is_some();
+    if relearned {
+        text += &format!("\n{}", account.verdict());
+    }
+    on.result(&text, &json!({ "undone": arguments.label_id, "class": name, "learned_anew": relearned }));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn forget(arguments: &ForgetArguments) -> anyhow::Result<ExitCode> {
+    let on = &arguments.on;
+    let mut learner = on.options.learner(&on.state, None)?;
+    let mut account = on.account();
+    let (samples, relearned) = learner.forget(&arguments.name, &mut account)?;
+    let mut text = format!("`{}` is forgotten: {samples} images erased", arguments.name);
+    let relearned = relearned.is_some();
+    if relearned {
+        text += &format!("\n{}", account.verdict());
+    }
+    on.result(&text, &json!({ "forgotten": arguments.name, "samples": samples, "learned_anew": relearned }));
+    Ok(ExitCode::SUCCESS)
+}

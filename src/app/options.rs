@@ -1,0 +1,100 @@
+//! Options that the commands on a state share, and what they open.
+
+use std::path::{Path, PathBuf};
+
+use crate::backbone::{self, Backbone, BackboneOptions, Provider};
+use crate::learn::engine::{self, EngineChoice};
+use crate::memory::Memory;
+use crate::session::{self, Learner, LearnerSettings};
+use crate::vision::{self, FrameSource, SourceOptions};
+use crate::{Error, Result};
+
+/// Some frames were left out, the guard rolled back, or damage was repaired.
+pub(super) const IN_PART: u8 = 3;
+/// The state is damaged beyond repair.
+pub(super) const DAMAGED: u8 = 4;
+
+/// Meaning of the exit codes, for `--help`.
+pub(super) const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, the reason is on standard error; 2 wrong usage; \
+    3 done in part: images left out (teach, observe, predict), rolled back by the guard (learn), damage repaired \
+    (check); 4 damage that cannot be repaired (check)";
+
+#[derive(Clone, clap::Args)]
+pub(super) struct Options {
+    /// Backbone: a name in models/manifest.toml or an ONNX file listed there [default: the state's own]
+    #[arg(long)]
+    model: Option<String>,
+    /// Folder with manifest.toml and the ONNX files
+    #[arg(long)]
+    models_dir: Option<PathBuf>,
+    /// Who runs the backbone: auto, tensorrt, cuda, cpu (ONNX Runtime) or tract
+    #[arg(long, default_value = "auto")]
+    provider: Provider,
+    /// Who trains: auto, gpu or cpu
+    #[arg(long, default_value = "auto")]
+    engine: EngineChoice,
+    /// ONNX Runtime's shared library
+    #[arg(long)]
+    ort_lib: Option<PathBuf>,
+    /// Only the results, no account of what is done
+    #[arg(long)]
+    pub(super) quiet: bool,
+}
+
+impl Options {
+    /// The backbone asked for, or the one that the state was made with.
+    pub(super) fn backbone(&self, state: &Path) -> Result<Box<dyn Backbone>> {
+        let model = match &self.model {
+            None if state.exists() => Some(Memory::open_read_only(state)?.identity().backbone_name.clone()),
+            asked => asked.clone(),
+        };
+        let backbone = backbone::load(&BackboneOptions {
+            model,
+            models_dir: self.models_dir.clone(),
+            provider: self.provider,
+            ort_lib: self.ort_lib.clone(),
+            threads: 0,
+        })?;
+        self.say(&format!("model: {}; {}", backbone.spec().name, backbone.provider().line()));
+        Ok(backbone)
+    }
+
+    /// The state to read, which must hold features of `backbone`.
+    pub(super) fn reader(state: &Path, backbone: &dyn Backbone) -> Result<Memory> {
+        let memory = Memory::open_read_only(state)?;
+        memory.require(&session::identity(backbone))?;
+        Ok(memory)
+    }
+
+    /// A learner on an existing state, with training of so many steps.
+    pub(super) fn learner(&self, state: &Path, steps: Option<usize>) -> Result<Learner> {
+        let memory = Memory::open_existing(state)?;
+        let own = &memory.identity().backbone_name;
+        if let Some(asked) = self.model.as_ref().filter(|asked| *asked != own) {
+            return Err(Error::config("model", asked, format!("{own}, with which the state was made")));
+        }
+        let (engine, line) = engine::open(self.engine)?;
+        self.say(&line);
+        let mut settings = LearnerSettings::default();
+        settings.recipe.steps = steps.unwrap_or(settings.recipe.steps);
+        settings.recipe.warmup_steps = settings.recipe.warmup_steps.min(settings.recipe.steps);
+        Learner::new(settings, memory, engine)
+    }
+
+    /// These options, quiet also where the output is for programs.
+    pub(super) fn quieter(&self, for_programs: bool) -> Self {
+        Self { quiet: self.quiet || for_programs, ..self.clone() }
+    }
+
+    /// A line for people, on standard error.
+    pub(super) fn say(&self, line: &str) {
+        if !self.quiet {
+            eprintln!("{line}");
+        }
+    }
+}
+
+/// Every source, opened before the first is read, so that a wrong path costs nothing.
+pub(super) fn sources(paths: &[String]) -> Result<Vec<Box<dyn FrameSource>>> {
+    paths.iter().map(|path| vision::open(path, &SourceOptions::default())).collect()
+}

@@ -1,0 +1,159 @@
+//! The Mahalanobis geometry of class means: how far a row is from what was learned.
+
+use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
+use faer::{Mat, MatMut, get_global_parallelism};
+
+use super::features::FeatureMap;
+use crate::error::{Error, Result};
+
+/// Distances (φ - μ_c)ᵀ Σ⁻¹ (φ - μ_c) to class means under one shared covariance Σ = L Lᵀ.
+#[derive(Clone, Debug)]
+pub struct Mahalanobis {
+    map: FeatureMap,
+    /// L, lower triangular, [width, width].
+    factor: Mat<f32>,
+    /// m, [width].
+    centre: Vec<f32>,
+    /// L⁻¹ (μ_c - m), [C, width].
+    whitened: Vec<f32>,
+}
+
+/// A [`Mahalanobis`] as plain numbers, to be stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MahalanobisState {
+    /// Lower triangle of L, packed row by row, [width (width + 1) / 2].
+    pub factor: Vec<f32>,
+    /// Mean over all rows m, [width].
+    pub centre: Vec<f32>,
+    /// L⁻¹ (μ_c - m), [C, width].
+    pub whitened: Vec<f32>,
+}
+
+impl Mahalanobis {
+    pub(super) fn new(map: FeatureMap, factor: Mat<f32>, centre: Vec<f32>, whitened: Vec<f32>) -> Self {
+        Self { map, factor, centre, whitened }
+    }
+
+    /// Goes on from stored numbers, bit for bit.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when they do not fit the map or one another, [`Error::Config`] when one is not finite or L
+    /// has a zero on its diagonal.
+    pub fn from_state(map: FeatureMap, state: MahalanobisState) -> Result<Self> {
+        let MahalanobisState { factor, centre, whitened } = state;
+        let width = map.width();
+        let wanted = (width * (width + 1) / 2, width);
+        let fits = (factor.len(), centre.len()) == wanted && whitened.len().is_multiple_of(width);
+        if !fits || whitened.is_empty() {
+            let got = (factor.len(), centre.len(), whitened.len());
+            return Err(Error::shape("class geometry (factor, centre, means)", wanted, got));
+        }
+        let at = |i: usize, j: usize| factor[i * (i + 1) / 2 + j];
+        let finite = factor.iter().chain(&centre).chain(&whitened).all(|value| value.is_finite());
+        if !finite || (0..width).any(|i| at(i, i) <= 0.0) {
+            return Err(Error::config(
+                "class geometry",
+                "no covariance",
+                "finite numbers, a positive diagonal",
+            ));
+        }
+        let factor = Mat::from_fn(width, width, |i, j| if j <= i { at(i, j) } else { 0.0 });
+        Ok(Self { map, factor, centre, whitened })
+    }
+
+    /// The geometry as plain numbers.
+    #[must_use]
+    pub fn state(&self) -> MahalanobisState {
+        let width = self.centre.len();
+        let factor = (0..width).flat_map(|i| (0..=i).map(move |j| self.factor[(i, j)])).collect();
+        MahalanobisState { factor, centre: self.centre.clone(), whitened: self.whitened.clone() }
+    }
+
+    /// L⁻¹, [width, width] row-major, zeros above the diagonal.
+    #[must_use]
+    pub fn inverse_factor(&self) -> Vec<f32> {
+        let width = self.centre.len();
+        let wide = Mat::from_fn(width, width, |i, j| f64::from(self.factor[(i, j)]));
+        let mut inverse = Mat::<f64>::identity(width, width);
+        solve_lower_triangular_in_place(wide.as_ref(), inverse.as_mut(), get_global_parallelism());
+        #[allow(clippy::cast_possible_truncation, reason = "what predicts is kept in f32")]
+        let narrow = |value: f64| value as f32;
+        (0..width).flat_map(|i| (0..width).map(move |j| (i, j))).map(|at| narrow(inverse[at])).collect()
+    }
+
+    /// Squared distances of h [N, D] to every class, [N, C].
+    ///
+    /// # Errors
+    /// As [`FeatureMap::apply`].
+    pub fn distances(&self, h: &[f32]) -> Result<Vec<f32>> {
+        Ok(self.distances_of_mapped(&self.map.apply(h)?))
+    }
+
+    pub(super) fn distances_of_mapped(&self, mapped: &[f32]) -> Vec<f32> {
+        let width = self.centre.len();
+        let rows = mapped.len() / width;
+        let mut white: Vec<f32> = mapped
+            .chunks_exact(width)
+            .flat_map(|row| row.iter().zip(&self.centre).map(|(value, centre)| value - centre))
+            .collect();
+        solve_lower_triangular_in_place(
+            self.factor.as_ref(),
+            MatMut::from_column_major_slice_mut(&mut white, width, rows),
+            get_global_parallelism(),
+        );
+        let mut distances = Vec::with_capacity(rows * self.whitened.len() / width);
+        for row in white.chunks_exact(width) {
+            for mean in self.whitened.chunks_exact(width) {
+                distances.push(row.iter().zip(mean).map(|(a, b)| (a - b) * (a - b)).sum());
+            }
+        }
+        distances
+    }
+
+    /// Novelty of each row of h [N, D]: the squared distance to the nearest class mean, [N] (Lee et al., 2018).
+    /// Costs width² a row; around the width for rows like those learned from.
+    ///
+    /// # Errors
+    /// As [`FeatureMap::apply`].
+    pub fn novelty(&self, h: &[f32]) -> Result<Vec<f32>> {
+        Ok(row_minima(&self.distances(h)?, self.whitened.len() / self.centre.len()))
+    }
+}
+
+/// Smallest value of each row of [N, `columns`].
+pub(super) fn row_minima(values: &[f32], columns: usize) -> Vec<f32> {
+    values.chunks_exact(columns).map(|row| row.iter().copied().fold(f32::INFINITY, f32::min)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cases::clusters;
+    use super::super::{Assignment, FeatureMap, FeatureTransform, LdaSettings, StreamingLda};
+    use super::*;
+
+    #[test]
+    fn stored_geometry_gives_the_same_bits_and_damage_is_refused() {
+        let (h, labels) = clusters(3, 3, 20, 7, 1.0);
+        let map = FeatureMap::new(7, FeatureTransform::None).unwrap();
+        let mut lda = StreamingLda::new(map.clone());
+        lda.add(&h, Assignment::Labels(&labels)).unwrap();
+        let geometry = lda.fit(LdaSettings::default()).unwrap().geometry;
+        let state = geometry.state();
+        let again = Mahalanobis::from_state(map.clone(), state.clone()).unwrap();
+        assert_eq!(again.distances(&h).unwrap(), geometry.distances(&h).unwrap());
+        let mut short = state.clone();
+        short.factor.pop();
+        assert!(Mahalanobis::from_state(map.clone(), short).is_err());
+        let mut zero = state.clone();
+        zero.factor[0] = 0.0;
+        assert!(Mahalanobis::from_state(map.clone(), zero).is_err());
+        // L⁻¹ L is the identity.
+        let inverse = geometry.inverse_factor();
+        for i in 0..7 {
+            for j in 0..=i {
+                let sum: f32 = (j..=i).map(|k| inverse[i * 7 + k] * state.factor[k * (k + 1) / 2 + j]).sum();
+                assert!((sum - f32::from(u8::from(i == j))).abs() < 1e-4, "{i} {j}: {sum}");
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! A published predictor as the bytes of a version, and back, bit for bit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::learned::{Learned, Statistics};
+use super::predictor::{Answer, HeadKind, Inputs, Predictor, Trained};
+use super::publish::predictor;
+use super::settings::LearnerSettings;
+use crate::heads::{Architecture, Parameters, Tensor};
+use crate::ids::ClassId;
+use crate::learn::closed_form::{FeatureMap, LinearHead, Mahalanobis, MahalanobisState};
+use crate::memory::{Memory, Rows};
+use crate::{Error, Result};
+
+impl Predictor {
+    /// The predictor that `memory` serves: the published version as it was, or, before the first consolidation, a
+    /// closed-form head fitted to the labels at once. `None` without any label.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the memory cannot be read, [`Error::Config`] or [`Error::Shape`] for a version that this
+    /// program did not write.
+    pub fn restore(memory: &Memory, settings: &LearnerSettings) -> Result<Option<Self>> {
+        if let Some(version) = memory.published()?
+            && let Some(heads) = &version.heads
+        {
+            return Ok(Some(from_bytes(heads)?));
+        }
+        let training = memory.samples(Rows::Training)?;
+        if training.is_empty() || !memory.history()?.versions.is_empty() {
+            return Ok(None);
+        }
+        let inputs = Inputs(settings.map(memory.identity().feature_width)?);
+        let mut statistics = Statistics::new(&inputs);
+        statistics.learn(&mut Learned::default(), &training, &[])?;
+        let model = statistics.lda.fit(settings.lda())?;
+        let answer = Answer::Closed(model.head.clone());
+        let held_out = memory.samples(Rows::HeldOut)?;
+        let names = memory.classes()?;
+        Ok(Some(predictor(HeadKind::Slda, answer, &inputs, model, names, [&held_out, &training])?))
+    }
+
+    /// Named tensors and metadata as safetensors.
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut parameters = Parameters::default();
+        let architecture = match &self.answer {
+            Answer::Closed(head) => {
+                let shape = [head.classes.len(), head.map.width()];
+                parameters.insert("head.weight", Tensor::new(&shape, head.weight.clone())?);
+                parameters.insert("head.bias", Tensor::new(&shape[..1], head.bias.clone())?);
+                None
+            }
+            Answer::Trained(trained) => {
+                parameters.extend(trained.parameters.as_ref().clone());
+                Some(&trained.architecture)
+            }
+        };
+        let MahalanobisState { factor, centre, whitened } = self.geometry.state();
+        for (name, values) in [("factor", factor), ("centre", centre), ("means", whitened)] {
+            parameters.insert(format!("geometry.{name}"), Tensor::new(&[values.len()], values)?);
+        }
+        let json = |value: serde_json::Result<String>| value.map_err(refused);
+        let metadata = BTreeMap::from([
+            ("kind".to_owned(), json(serde_json::to_string(&self.kind))?),
+            ("transform".to_owned(), json(serde_json::to_string(&self.inputs.0.transform()))?),
+            ("features".to_owned(), self.inputs.0.features().to_string()),
+            ("columns".to_owned(), json(serde_json::to_string(self.answer.columns()))?),
+            ("names".to_owned(), json(serde_json::to_string(&self.names))?),
+            ("temperature".to_owned(), json(serde_json::to_string(&self.temperature))?),
+            ("novelty_scale".to_owned(), json(serde_json::to_string(&self.novelty_scale))?),
+            ("architecture".to_owned(), json(serde_json::to_string(&architecture))?),
+        ]);
+        parameters.to_safetensors(&metadata)
+    }
+}
+
+/// Reads what [`Predictor::to_bytes`] wrote.
+fn from_bytes(bytes: &[u8]) -> Result<Predictor> {
+    let metadata = Parameters::metadata(bytes)?;
+    let mut parameters = Parameters::from_safetensors(bytes)?;
+    let features: usize = field(&metadata, "features")?;
+    let map = FeatureMap::new(features, field(&metadata, "transform")?)?;
+    let columns: Vec<ClassId> = field(&metadata, "columns")?;
+    let architecture: Option<Architecture> = field(&metadata, "architecture")?;
+    let mut take = |name: &str| -> Result<Vec<f32>> {
+        let found = parameters.remove(name).map(|tensor| tensor.data);
+        found.ok_or_else(|| Error::config("version", name, "a version of this program: run `kaizen check`"))
+    };
+    let state = MahalanobisState {
+        factor: take("geometry.factor")?,
+        centre: take("geometry.centre")?,
+        whitened: take("geometry.means")?,
+    };
+    let answer = match architecture {
+        None => {
+            let (weight, bias) = (take("head.weight")?, take("head.bias")?);
+            if (weight.len(), bias.len()) != (columns.len() * map.width(), columns.len()) {
+                let wanted = (columns.len() * map.width(), columns.len());
+                return Err(Error::shape("published head", wanted, (weight.len(), bias.len())));
+            }
+            Answer::Closed(LinearHead { map: map.clone(), weight, bias, classes: columns })
+        }
+        Some(architecture) => {
+            if architecture.classes() != columns.len() {
+                return Err(Error::shape(
+                    "columns of the published head",
+                    architecture.classes(),
+                    columns.len(),
+                ));
+            }
+            Answer::Trained(Trained { architecture, parameters: Arc::new(parameters), columns })
+        }
+    };
+    Ok(Predictor {
+        kind: field(&metadata, "kind")?,
+        answer,
+        names: field(&metadata, "names")?,
+        geometry: Arc::new(Mahalanobis::from_state(map.clone(), state)?),
+        inputs: Inputs(map),
+        temperature: field(&metadata, "temperature")?,
+        novelty_scale: field(&metadata, "novelty_scale")?,
+    })
+}
+
+fn field<T: serde::de::DeserializeOwned>(metadata: &BTreeMap<String, String>, name: &str) -> Result<T> {
+    serde_json::from_str(metadata.get(name).map_or("null", String::as_str)).map_err(refused)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "shaped for map_err")]
+fn refused(error: serde_json::Error) -> Error {
+    Error::config("version", error, "a version of this program: run `kaizen check`")
+}

@@ -1,0 +1,220 @@
+//! The commands on a state, as a user types them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{support, tiny_model};
+
+/// A folder with a state, the one-layer backbone, and pictures by class.
+pub(crate) struct Desk {
+    folder: TempDir,
+}
+
+impl Desk {
+    pub(crate) fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        tiny_model::write(&folder.path().join("models"));
+        let from = support::data("recording-fashion");
+        for row in fs::read_to_string(from.join("labels.csv")).unwrap().lines().skip(1) {
+            let fields: Vec<_> = row.split(',').collect();
+            let class = folder.path().join(fields[3]).join(fields[2].replace('/', "-"));
+            fs::create_dir_all(&class).unwrap();
+            fs::copy(from.join(fields[0]), class.join(fields[0])).unwrap();
+        }
+        Self { folder }
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.path().join("state.db")
+    }
+
+    /// Folders of the training pictures, by class.
+    pub(crate) fn classes(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.folder.path().join("train")).unwrap();
+        let mut folders: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        folders.sort();
+        folders
+    }
+
+    fn test_of(&self, class: &Path) -> PathBuf {
+        self.folder.path().join("test").join(class.file_name().unwrap())
+    }
+
+    /// The program with `--state`, and the options that keep it fast.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kaizen"));
+        command.current_dir(self.folder.path()).args(arguments).arg("--state").arg(self.state());
+        if arguments[0] != "history" {
+            command.args(["--provider", "tract", "--engine", "cpu", "--quiet", "--models-dir", "models"]);
+        }
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn lines(&self, arguments: &[&str]) -> Vec<Value> {
+        let output = self.run(arguments);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {text}");
+        let lines = String::from_utf8(output.stdout).unwrap();
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Teaches a folder's pictures and gives the label ids.
+    #[track_caller]
+    pub(crate) fn teach(&self, name: &str, folder: &Path) -> Vec<i64> {
+        let lines = self.lines(&["teach", name, folder.to_str().unwrap()]);
+        lines.iter().map(|line| line["label_id"].as_i64().unwrap()).collect()
+    }
+
+    #[track_caller]
+    fn predict(&self, folder: &Path) -> Vec<Value> {
+        self.lines(&["predict", folder.to_str().unwrap(), "--json"])
+    }
+
+    /// Label ids in the history.
+    #[track_caller]
+    pub(crate) fn history(&self) -> (BTreeSet<i64>, Value) {
+        let record = self.lines(&["history", "--json"]).remove(0);
+        let labels = record["labels"].as_array().unwrap();
+        (labels.iter().map(|label| label["label_id"].as_i64().unwrap()).collect(), record)
+    }
+
+    pub(crate) fn check(&self) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_kaizen")).arg("check").arg(self.state()).output().unwrap()
+    }
+}
+
+fn nearest(answers: &[Value]) -> Vec<&str> {
+    answers.iter().map(|answer| answer["nearest"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn what_is_taught_is_learned_answered_and_kept_across_processes() {
+    let desk = Desk::new();
+    let classes = desk.classes();
+    let mut acknowledged = BTreeSet::new();
+    for (name, folder) in ["one", "two"].iter().zip(&classes) {
+        acknowledged.extend(desk.teach(name, folder));
+    }
+    desk.lines(&["observe", classes[2].to_str().unwrap()]);
+    assert_eq!(desk.history().0, acknowledged);
+    let learned = desk.lines(&["learn", "--json"]).remove(0);
+    assert_eq!(learned["published"], true, "{learned}");
+    let again = desk.lines(&["learn", "--json", "--steps", "0"]).remove(0);
+    assert_eq!((&again["published"], &again["candidates"]), (&false.into(), &Value::Array(Vec::new())));
+    let first = desk.predict(&desk.test_of(&classes[0]));
+    let right = nearest(&first).iter().filter(|name| **name == "one").count();
+    assert!(2 * right > first.len(), "{right} of {}", first.len());
+    // Another process, the same bits; and an unlearned label changes nothing until it is learned.
+    assert_eq!(first, desk.predict(&desk.test_of(&classes[0])));
+    desk.teach("three", &classes[3]);
+    assert_eq!(first, desk.predict(&desk.test_of(&classes[0])));
+    assert!(desk.check().status.success());
+    let (_, record) = desk.history();
+    let figures = record["versions"][0]["figures"]["classes"].as_array().unwrap();
+    assert_eq!(figures.len(), 2, "{record}");
+    assert!(figures.iter().all(|class| class["after"].is_number() && class["before"].is_null()));
+}
+
+#[test]
+fn undoing_labels_gives_the_state_that_would_have_been() {
+    let desk = Desk::new();
+    let classes = desk.classes();
+    desk.teach("one", &classes[0]);
+    desk.teach("two", &classes[1]);
+    desk.lines(&["learn", "--json", "--steps", "0"]);
+    let tests = desk.test_of(&classes[0]);
+    let before = desk.predict(&tests);
+    // Wrong labels: pictures of a third class taught as the first.
+    let few = desk.folder.path().join("few");
+    fs::create_dir(&few).unwrap();
+    let mut pictures: Vec<_> = fs::read_dir(&classes[2]).unwrap().map(|e| e.unwrap().path()).collect();
+    pictures.sort();
+    for picture in pictures.iter().take(4) {
+        fs::copy(picture, few.join(picture.file_name().unwrap())).unwrap();
+    }
+    let wrong = desk.teach("one", &few);
+    let learned = desk.run(&["learn", "--json", "--steps", "0"]);
+    assert!(learned.status.success(), "{}", String::from_utf8_lossy(&learned.stderr));
+    assert_ne!(before, desk.predict(&tests), "the wrong labels matter");
+    for label in &wrong {
+        desk.lines(&["undo", &label.to_string(), "--json"]);
+    }
+    assert_eq!(before, desk.predict(&tests));
+    assert!(!desk.run(&["undo", &wrong[0].to_string()]).status.success(), "it is undone already");
+}
+
+#[test]
+fn a_forgotten_class_is_never_named_again() {
+    let desk = Desk::new();
+    let classes = desk.classes();
+    for (name, folder) in ["one", "two", "three"].iter().zip(&classes) {
+        desk.teach(name, folder);
+    }
+    desk.lines(&["learn", "--json"]);
+    let tests = desk.test_of(&classes[1]);
+    assert!(nearest(&desk.predict(&tests)).contains(&"two"));
+    let outcome = desk.lines(&["forget", "two", "--json"]).remove(0);
+    assert_eq!(outcome["learned_anew"], true);
+    assert!(!nearest(&desk.predict(&tests)).contains(&"two"));
+    let output = desk.run(&["forget", "four"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("one, three"), "{output:?}");
+    for name in ["one", "three"] {
+        desk.lines(&["forget", name, "--json"]);
+    }
+    let output = desk.run(&["predict", tests.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(desk.check().status.success());
+}
+
+#[test]
+fn a_second_writer_is_refused_by_process_id_and_readers_are_not() {
+    let desk = Desk::new();
+    let classes = desk.classes();
+    desk.teach("one", &classes[0]);
+    // Holds the state open: raw frames that never come.
+    let mut writer: Child = desk
+        .command(&["observe", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut refused = false;
+    for _ in 0..100 {
+        let output = desk.run(&["teach", "two", classes[1].to_str().unwrap()]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.code() == Some(1) && text.contains(&format!("process {}", writer.id())) {
+            refused = true;
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let reader = desk.predict(&desk.test_of(&classes[0]));
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+    assert!(refused && !reader.is_empty());
+}
+
+#[test]
+fn wrong_paths_and_pictures_are_named_with_the_code_for_it() {
+    let desk = Desk::new();
+    let output = desk.run(&["teach", "one", "nowhere"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nowhere") && !desk.state().exists());
+    let folder = desk.classes().remove(0);
+    fs::write(folder.join("bad.png"), b"no picture").unwrap();
+    let output = desk.run(&["teach", "one", folder.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("bad.png"));
+    assert_eq!(desk.run(&["predict"]).status.code(), Some(2));
+}
