@@ -202,7 +202,7 @@ fn hold_out(arena: &Arena<'_>, labelled: &[usize]) -> (Vec<usize>, Vec<usize>) {
     for (&row, id) in labelled.iter().zip(ids) {
         let count = seen.entry(id).or_default();
         *count += 1;
-        if *count % 5 == 0 { judges.push(row) } else { kept.push(row) }
+        if count.is_multiple_of(5) { judges.push(row) } else { kept.push(row) }
     }
     (kept, judges)
 }

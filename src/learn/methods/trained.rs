@@ -165,7 +165,12 @@ pub(super) fn run(
     let tasks = real(arena.tasks().len());
     for (number, task) in arena.tasks().iter().enumerate() {
         seen.extend(arena.ids(&task.labelled));
-        let columns = seen.last().map_or(1, |last| last.0 as usize + 1);
+        // Without the mask teacher and student are as wide, so the head has all classes from the start, as in the paper's code.
+        let columns = if plan.objective.mask_to_known {
+            seen.last().map_or(1, |last| last.0 as usize + 1)
+        } else {
+            arena.scenario.order.len()
+        };
         let seed = arena.seed.wrapping_mul(1000).wrapping_add(number as u64);
         let (architecture, state) = clock.time(|| {
             let (architecture, state) = match trained.take() {
