@@ -3,6 +3,16 @@
 use std::fs;
 use std::process::Command;
 
+use kaizen_edge::backbone::{run_in_onnx_runtime, run_in_tract};
+use kaizen_edge::export::{Scorer, Tail, tail_alone};
+use kaizen_edge::heads::{Adapter, Architecture, Mlp, Norm, Parameters, Tensor};
+use kaizen_edge::ids::ClassId;
+use kaizen_edge::learn::closed_form::{
+    Assignment, FeatureMap, FeatureTransform, LdaSettings, StreamingLda, softmax_rows,
+};
+use kaizen_edge::learn::inference;
+use kaizen_edge::rng::Rng;
+
 use crate::state::Desk;
 use crate::support;
 
@@ -69,4 +79,79 @@ fn in_python(model: &std::path::Path, picture: &std::path::Path, live: &serde_js
 #[test]
 fn the_file_answers_as_the_live_model() {
     export_and_compare(&Desk::new());
+}
+
+/// Rows of features, all above zero, and their classes.
+fn rows(count: usize, width: usize, seed: u64) -> (Vec<f32>, Vec<ClassId>) {
+    let mut rng = Rng::named(seed, "export rows");
+    let classes: Vec<_> = (0..count).map(|row| ClassId((row % 3) as u32)).collect();
+    let value = |class: ClassId, column: usize, noise: f32| {
+        0.2 + noise.abs() + f32::from(u8::from(column % 3 == class.0 as usize))
+    };
+    let h = classes.iter().flat_map(|&class| (0..width).map(move |column| (class, column)));
+    (h.map(|(class, column)| value(class, column, rng.normal())).collect(), classes)
+}
+
+#[test]
+fn adapter_norms_and_hidden_layers_are_written_as_they_are_computed() {
+    let (width, count) = (12, 30);
+    let (h, classes) = rows(count, width, 5);
+    for transform in [FeatureTransform::None, FeatureTransform::L2, FeatureTransform::SqrtL2] {
+        for norm in [Norm::None, Norm::Batch, Norm::Layer] {
+            let architecture = Architecture {
+                features: width,
+                adapter: Adapter { bottleneck: 5, layer_norm: true },
+                projector: Mlp::new(&[width, 4], Norm::None),
+                predictor: None,
+                distill_predictor: Mlp::new(&[4, 4], Norm::None),
+                classifier: Mlp::new(&[width, 7, 3], norm),
+            };
+            let mut rng = Rng::named(3, "export parameters");
+            let mut parameters = Parameters::default();
+            for (name, tensor) in architecture.init(1).into_tensors() {
+                let data = tensor.data.iter().map(|value| value + 0.3 * rng.normal().abs()).collect();
+                parameters.insert(name, Tensor::new(&tensor.shape, data).unwrap());
+            }
+            let map = FeatureMap::new(width, transform).unwrap();
+            let mut lda = StreamingLda::new(map.clone());
+            lda.add(&h, Assignment::Labels(&classes)).unwrap();
+            let geometry = lda.fit(LdaSettings::default()).unwrap().geometry;
+            let scorer = Scorer::Trained(&architecture, &parameters);
+            let tail = Tail {
+                features: width,
+                transform,
+                scorer,
+                temperature: 1.7,
+                geometry: &geometry,
+                novelty_scale: 2.5,
+            };
+            let mut inputs = map.apply(&h).unwrap();
+            if transform != FeatureTransform::None {
+                inputs.iter_mut().for_each(|value| *value *= (width as f32).sqrt());
+            }
+            let logits = inference::logits(&architecture, &parameters, &inputs).unwrap();
+            let mut probabilities: Vec<_> = logits.iter().map(|value| value / 1.7).collect();
+            softmax_rows(&mut probabilities, 3);
+            let novelty: Vec<_> = geometry.novelty(&h).unwrap().iter().map(|value| value / 2.5).collect();
+            let file = tail_alone(&tail).unwrap();
+            let mut runs = vec![run_in_tract(&file, &[count, width], &h).unwrap()];
+            runs.extend(run_in_onnx_runtime(&file, &[count, width], &h, None).unwrap());
+            assert!(runs.len() == 2 || !support::required("ort"), "KAIZEN_REQUIRE names ort");
+            for outputs in runs {
+                for (got, expected) in outputs.iter().zip([&probabilities, &logits, &novelty]) {
+                    assert_eq!(got.len(), expected.len());
+                    for (a, b) in got.iter().zip(expected) {
+                        assert!(
+                            (a - b).abs() <= 2e-4 * b.abs().max(1.0),
+                            "{transform:?} {norm:?}: {a} for {b}"
+                        );
+                    }
+                }
+            }
+            // The control: another temperature is another answer.
+            let other = tail_alone(&Tail { temperature: 0.5, ..tail }).unwrap();
+            let outputs = run_in_tract(&other, &[count, width], &h).unwrap();
+            assert!(outputs[0].iter().zip(&probabilities).any(|(a, b)| (a - b).abs() > 1e-3));
+        }
+    }
 }
