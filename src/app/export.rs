@@ -179,7 +179,8 @@ fn agree(runtime: &str, live: &[f32], outputs: &[Vec<f32>], columns: usize) -> a
     }
     let difference = live.iter().zip(exported).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     let best = |values: &[f32]| crate::learn::closed_form::argmax_rows(values, columns);
-    if !(difference < TOLERANCE) || best(live) != best(exported) {
+    let finite = exported.iter().all(|value| value.is_finite());
+    if !finite || difference >= TOLERANCE || best(live) != best(exported) {
         bail!(
             "{runtime} differs from the live model by {difference:.1e} (allowed {TOLERANCE:.0e}): not written"
         );
@@ -195,6 +196,7 @@ mod tests {
         assert!(super::agree("a", &live, &[live.to_vec()], 2).is_ok());
         assert!(super::agree("a", &live, &[vec![0.61, 0.39, 0.1, 0.9]], 2).is_err());
         assert!(super::agree("a", &live, &[vec![f32::NAN, 0.4, 0.1, 0.9]], 2).is_err());
+        assert!(super::agree("a", &live, &[vec![0.6, f32::NAN, 0.1, 0.9]], 2).is_err());
         assert!(super::agree("a", &live, &[vec![0.6]], 2).is_err());
         assert!(super::agree("a", &[0.500_01, 0.499_99], &[vec![0.499_99, 0.500_01]], 2).is_err());
     }
