@@ -22,6 +22,8 @@ pub mod memory;
 
 pub mod learn;
 
+#[cfg(feature = "tract")]
+pub mod export;
 pub mod report;
 
 pub mod session;

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "tract")]
+use super::export;
 use super::{bench, bench_step, check, doctor, history, learn, options, predict, teach};
 
 #[derive(Parser)]
@@ -36,6 +38,9 @@ enum Command {
     Forget(learn::ForgetArguments),
     /// Verifies every row of a state and repairs what can be
     Check(check::Arguments),
+    /// Backbone and heads as one ONNX file, compared with the live model before it is written
+    #[cfg(feature = "tract")]
+    Export(export::Arguments),
     /// What will really run here: adapters, engine, ONNX Runtime, providers, models
     Doctor(doctor::Arguments),
     /// The bake-off: every method on the same features, with a report
@@ -58,6 +63,8 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Undo(arguments) => learn::undo(&arguments),
         Command::Forget(arguments) => learn::forget(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        #[cfg(feature = "tract")]
+        Command::Export(arguments) => export::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::BenchStep(arguments) => bench_step::run(&arguments),

@@ -6,6 +6,8 @@ mod bench_step;
 mod check;
 mod cli;
 mod doctor;
+#[cfg(feature = "tract")]
+mod export;
 mod history;
 mod images;
 mod learn;

@@ -81,6 +81,12 @@ impl Options {
         Learner::new(settings, memory, engine)
     }
 
+    /// ONNX Runtime's library as asked for.
+    #[cfg(feature = "tract")]
+    pub(super) fn ort_lib(&self) -> Option<&Path> {
+        self.ort_lib.as_deref()
+    }
+
     /// These options, quiet also where the output is for programs.
     pub(super) fn quieter(&self, for_programs: bool) -> Self {
         Self { quiet: self.quiet || for_programs, ..self.clone() }

@@ -14,6 +14,8 @@ mod places;
 mod provider;
 #[cfg(feature = "tract")]
 mod tract;
+#[cfg(feature = "tract")]
+mod whole;
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +24,8 @@ use serde::Serialize;
 
 pub use manifest::{Channels, Layout, MANIFEST_FILE, Manifest, ModelEntry, Precision, locate, resolve};
 pub use provider::{Provider, ProviderAttempt, ProviderReport};
+#[cfg(feature = "tract")]
+pub use whole::{onnx, run_in_onnx_runtime, run_in_tract};
 
 use crate::error::{Error, Result};
 use places::Places;

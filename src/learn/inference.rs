@@ -1,7 +1,8 @@
 //! What is left of the heads after training: adapter and classifier, forward only.
 
 use crate::heads::{Architecture, Layer, Mlp, Parameters};
-use crate::learn::cpu::constants::{BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, LAYER_NORM_EPS};
+use crate::learn::cpu::constants::BATCH_NORM_MOMENTUM;
+pub(crate) use crate::learn::cpu::constants::{BATCH_NORM_EPS, LAYER_NORM_EPS};
 use crate::learn::cpu::product;
 use crate::reference::linear::{Epilogue, Layout};
 use crate::reference::{Real as _, normalize};

@@ -58,6 +58,8 @@ pub struct Learner {
     pub(super) columns: Vec<ClassId>,
     pub(super) trained: Option<(Architecture, Parameters)>,
     pub(super) published: Option<Arc<Predictor>>,
+    /// What answers was fitted to the labels on opening and never stood before the guard.
+    pub(super) is_provisional: bool,
 }
 
 impl std::fmt::Debug for Learner {
@@ -87,12 +89,14 @@ impl Learner {
             columns: Vec::new(),
             trained: None,
             published: None,
+            is_provisional: false,
         };
         learner.restore_training()?;
         let training = learner.memory.samples(Rows::Training)?;
         let unlabelled = learner.memory.samples(Rows::Unlabelled)?;
         learner.statistics =
             Statistics::rebuilt(&learner.inputs, &mut learner.learned, &training, &unlabelled)?;
+        learner.is_provisional = learner.memory.published()?.is_none();
         learner.published = Predictor::restore(&learner.memory, &learner.settings)?.map(Arc::new);
         Ok(learner)
     }

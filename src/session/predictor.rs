@@ -163,6 +163,32 @@ impl Predictor {
         Ok(logits)
     }
 
+    /// Everything behind the backbone's features, to be written as ONNX.
+    #[cfg(feature = "tract")]
+    #[must_use]
+    pub fn tail(&self) -> crate::export::Tail<'_> {
+        use crate::export::{Scorer, Tail};
+        Tail {
+            features: self.inputs.0.features(),
+            transform: self.inputs.0.transform(),
+            scorer: match &self.answer {
+                Answer::Closed(head) => Scorer::Linear(&head.weight, &head.bias),
+                Answer::Trained(trained) => Scorer::Trained(&trained.architecture, &trained.parameters),
+            },
+            temperature: self.temperature,
+            geometry: &self.geometry,
+            novelty_scale: self.novelty_scale,
+        }
+    }
+
+    /// Class names in the order of the columns.
+    #[must_use]
+    pub fn column_names(&self) -> Vec<&str> {
+        let name =
+            |class: &ClassId| self.names.iter().find(|(id, _)| id == class).map_or("", |(_, n)| n.as_str());
+        self.columns().iter().map(name).collect()
+    }
+
     /// The class of each column of the probabilities.
     #[must_use]
     pub fn columns(&self) -> &[ClassId] {

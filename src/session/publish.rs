@@ -53,7 +53,7 @@ impl Learner {
         let figures: Vec<_> = scored.iter().map(|(score, c)| (c.kind, score.balanced())).collect();
         // The sort is stable and closed forms come first: a trained head must be better, not equal.
         scored.sort_by(|(a, _), (b, _)| b.balanced().total_cmp(&a.balanced()));
-        let old = match &self.published {
+        let old = match self.published.as_ref().filter(|_| !self.is_provisional) {
             Some(published) => {
                 let known: Vec<_> = (judges.iter())
                     .filter(|s| s.class.is_some_and(|c| published.answer.columns().contains(&c)))
@@ -150,6 +150,7 @@ impl Learner {
         self.memory.publish(NewVersion { heads: &heads, head_kind, figures: &figures })?;
         self.memory.keep_heads(KEPT_HEADS)?;
         self.published = Some(Arc::new(published));
+        self.is_provisional = false;
         Ok((true, kind, reason))
     }
 }

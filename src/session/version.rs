@@ -126,7 +126,6 @@ fn field<T: serde::de::DeserializeOwned>(metadata: &BTreeMap<String, String>, na
     serde_json::from_str(metadata.get(name).map_or("null", String::as_str)).map_err(refused)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "shaped for map_err")]
 fn refused(error: serde_json::Error) -> Error {
     Error::config("version", error, "a version of this program: run `kaizen check`")
 }

@@ -63,6 +63,8 @@ fn killed_at_random_moments_nothing_acknowledged_is_lost() {
     // Learning goes on.
     let classes = desk.classes();
     desk.teach("last", &classes[0]);
-    desk.lines(&["learn", "--json", "--steps", "0"]);
+    let learned = desk.run(&["learn", "--json", "--steps", "0"]);
+    // The same pictures under a second name may well be turned down by the guard.
+    assert!(matches!(learned.status.code(), Some(0 | 3)), "{learned:?}");
     println!("{killed} kills in {rounds} rounds, at most {total} labels in a state, none lost");
 }

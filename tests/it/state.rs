@@ -189,20 +189,19 @@ fn a_second_writer_is_refused_by_process_id_and_readers_are_not() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut refused = false;
-    for _ in 0..100 {
-        let output = desk.run(&["teach", "two", classes[1].to_str().unwrap()]);
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        if output.status.code() == Some(1) && text.contains(&format!("process {}", writer.id())) {
-            refused = true;
-            break;
-        }
+    let lock = PathBuf::from(format!("{}.lock", desk.state().display()));
+    let holds = || fs::read_to_string(&lock).is_ok_and(|pid| pid == writer.id().to_string());
+    let waited = (0..600).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+        holds()
+    });
+    let output = desk.run(&["teach", "two", classes[1].to_str().unwrap()]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let refused = output.status.code() == Some(1) && text.contains(&format!("process {}", writer.id()));
     let reader = desk.predict(&desk.test_of(&classes[0]));
     writer.kill().unwrap();
     writer.wait().unwrap();
-    assert!(refused && !reader.is_empty());
+    assert!(waited && refused && !reader.is_empty(), "{waited} {text}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["gpu", "backbone"],
     &["heads", "memory"],
     &["learn"],
-    &["report"],
+    &["export", "report"],
     &["session"],
     &["app"],
 ];

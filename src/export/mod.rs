@@ -1,0 +1,101 @@
+//! Backbone and what was learned in one ONNX file that any runtime runs.
+//!
+//! Outputs: `probabilities` [N, C], `logits` [N, C], `novelty` [N] and the backbone's own features [N, D]; class names,
+//! threshold and preprocessing are in the file's metadata. Only operators of the standard domain from opset 13 on.
+
+mod nodes;
+mod tail;
+
+use prost::Message as _;
+
+pub use tail::{Scorer, Tail};
+
+use crate::backbone::BackboneSpec;
+use crate::backbone::onnx::{
+    ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    tensor_shape_proto, type_proto,
+};
+use crate::{Error, Result};
+use nodes::Nodes;
+
+/// Prefix of every name that is added to the backbone's.
+const PREFIX: &str = "kaizen/";
+/// The oldest opset that has the operators used.
+const OLDEST_OPSET: i64 = 13;
+/// From this opset on the operators used may mean something else.
+const NEWEST_OPSET: i64 = 22;
+/// Outputs that are added, in order.
+pub const OUTPUTS: [&str; 3] = ["probabilities", "logits", "novelty"];
+
+/// The whole classifier: the backbone's file with the tail behind its features.
+///
+/// # Errors
+/// [`Error::Model`] if the file cannot be read or has an opset outside 13..=22.
+pub fn graft(spec: &BackboneSpec, onnx: &[u8], tail: &Tail, metadata: &[(&str, String)]) -> Result<Vec<u8>> {
+    let refuse = |reason: String| Error::Model { path: spec.path.clone(), reason };
+    let mut model = ModelProto::decode(onnx).map_err(|e| refuse(format!("not a readable ONNX file: {e}")))?;
+    let opset = model.opset_import.iter().find(|set| set.domain.is_empty()).map_or(0, |set| set.version);
+    if !(OLDEST_OPSET..=NEWEST_OPSET).contains(&opset) {
+        let allowed = format!("{OLDEST_OPSET}..={NEWEST_OPSET}");
+        return Err(refuse(format!("its opset is {opset}, export needs {allowed}: convert the file")));
+    }
+    let graph = model.graph.as_mut().ok_or_else(|| refuse("it has no graph".to_owned()))?;
+    let features = graph.output.first().map(|output| output.name.clone()).unwrap_or_default();
+    let taken = |name: &str| graph.node.iter().any(|node| node.output.iter().any(|output| output == name));
+    if let Some(name) = OUTPUTS.into_iter().find(|name| taken(name)) {
+        return Err(refuse(format!("it has a value named `{name}`, which the export needs: rename it")));
+    }
+    let mut nodes = Nodes::new(PREFIX);
+    tail.write(&mut nodes, &features)?;
+    graph.node.extend(nodes.nodes);
+    graph.initializer.extend(nodes.initializers);
+    let own = std::mem::take(&mut graph.output);
+    graph.output = outputs(tail);
+    graph.output.extend(own);
+    model.producer_name = "kaizen-edge".to_owned();
+    model.producer_version = env!("CARGO_PKG_VERSION").to_owned();
+    for (key, value) in metadata {
+        model.metadata_props.retain(|entry| entry.key != *key);
+        model.metadata_props.push(StringStringEntryProto { key: (*key).to_owned(), value: value.clone() });
+    }
+    Ok(model.encode_to_vec())
+}
+
+/// The tail alone, from features [N, D]: what stored samples are checked with.
+///
+/// # Errors
+/// [`Error::Config`] for a missing tensor.
+pub fn tail_alone(tail: &Tail) -> Result<Vec<u8>> {
+    let mut nodes = Nodes::new(PREFIX);
+    tail.write(&mut nodes, "features")?;
+    let graph = crate::backbone::onnx::GraphProto {
+        node: nodes.nodes,
+        name: "tail".to_owned(),
+        initializer: nodes.initializers,
+        input: vec![value("features", &[Some(tail.features)])],
+        output: outputs(tail),
+        ..Default::default()
+    };
+    let opset = OperatorSetIdProto { domain: String::new(), version: OLDEST_OPSET };
+    let model =
+        ModelProto { ir_version: 7, opset_import: vec![opset], graph: Some(graph), ..Default::default() };
+    Ok(model.encode_to_vec())
+}
+
+fn outputs(tail: &Tail) -> Vec<ValueInfoProto> {
+    let classes = Some(tail.classes());
+    vec![value(OUTPUTS[0], &[classes]), value(OUTPUTS[1], &[classes]), value(OUTPUTS[2], &[])]
+}
+
+/// A named f32 value of shape [N, …].
+fn value(name: &str, sizes: &[Option<usize>]) -> ValueInfoProto {
+    use tensor_shape_proto::{Dimension, dimension::Value};
+    let dimension = |value| Dimension { value: Some(value), ..Default::default() };
+    let size =
+        |size: &Option<usize>| dimension(Value::DimValue(size.map_or(0, |s| i64::try_from(s).unwrap_or(0))));
+    let mut dim = vec![dimension(Value::DimParam("N".to_owned()))];
+    dim.extend(sizes.iter().map(size));
+    let tensor = type_proto::Tensor { elem_type: 1, shape: Some(TensorShapeProto { dim }) };
+    let of = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
+    ValueInfoProto { name: name.to_owned(), r#type: Some(of), doc_string: String::new() }
+}

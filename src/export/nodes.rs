@@ -1,0 +1,109 @@
+//! Nodes and initializers as they are added, with fresh names.
+
+use crate::backbone::onnx::attribute_proto::AttributeType;
+use crate::backbone::onnx::{AttributeProto, NodeProto, TensorProto};
+
+/// `TensorProto.DataType` FLOAT and INT64.
+const FLOAT: i32 = 1;
+const INT64: i32 = 7;
+
+/// What is added to a graph.
+#[derive(Debug)]
+pub(super) struct Nodes {
+    prefix: &'static str,
+    pub(super) nodes: Vec<NodeProto>,
+    pub(super) initializers: Vec<TensorProto>,
+}
+
+impl Nodes {
+    pub(super) fn new(prefix: &'static str) -> Self {
+        Self { prefix, nodes: Vec::new(), initializers: Vec::new() }
+    }
+
+    /// Adds a constant and gives its name.
+    pub(super) fn floats(&mut self, shape: &[usize], values: &[f32]) -> String {
+        let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.constant(shape, FLOAT, raw)
+    }
+
+    /// A constant of shape [1].
+    pub(super) fn scalar(&mut self, value: f32) -> String {
+        self.floats(&[1], &[value])
+    }
+
+    fn integers(&mut self, values: &[i64]) -> String {
+        let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.constant(&[values.len()], INT64, raw)
+    }
+
+    fn constant(&mut self, shape: &[usize], data_type: i32, raw_data: Vec<u8>) -> String {
+        let name = format!("{}constant_{}", self.prefix, self.initializers.len());
+        let dims = shape.iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect();
+        self.initializers.push(TensorProto {
+            dims,
+            data_type,
+            name: name.clone(),
+            raw_data,
+            ..Default::default()
+        });
+        name
+    }
+
+    /// Adds a node and gives the name of its output.
+    pub(super) fn op(&mut self, op: &str, inputs: &[&str]) -> String {
+        let output = format!("{}value_{}", self.prefix, self.nodes.len());
+        self.node(op, inputs, &output, &[]);
+        output
+    }
+
+    /// Adds a node with a given output name and integer attributes.
+    pub(super) fn node(&mut self, op: &str, inputs: &[&str], output: &str, attributes: &[(&str, i64)]) {
+        let attribute = attributes.iter().map(|&(name, i)| AttributeProto {
+            name: name.to_owned(),
+            r#type: AttributeType::Int as i32,
+            i,
+            ..Default::default()
+        });
+        self.nodes.push(NodeProto {
+            input: inputs.iter().map(|&name| name.to_owned()).collect(),
+            output: vec![output.to_owned()],
+            name: format!("{}node_{}", self.prefix, self.nodes.len()),
+            op_type: op.to_owned(),
+            attribute: attribute.collect(),
+            ..Default::default()
+        });
+    }
+
+    /// Sum over the last axis, which is kept with size 1, or not.
+    pub(super) fn sum_last(&mut self, input: &str, keep: bool) -> String {
+        let axes = self.integers(&[-1]);
+        let output = format!("{}value_{}", self.prefix, self.nodes.len());
+        self.node("ReduceSum", &[input, &axes], &output, &[("keepdims", i64::from(keep))]);
+        output
+    }
+
+    /// Largest value of the last axis, which is kept with size 1.
+    pub(super) fn largest(&mut self, input: &str) -> String {
+        let count = self.integers(&[1]);
+        let output = format!("{}value_{}", self.prefix, self.nodes.len());
+        self.node("TopK", &[input, &count], &output, &[("axis", -1)]);
+        if let Some(node) = self.nodes.last_mut() {
+            node.output.push(format!("{output}_index"));
+        }
+        output
+    }
+
+    /// A new axis at `axis`.
+    pub(super) fn unsqueeze(&mut self, input: &str, axis: i64) -> String {
+        let axes = self.integers(&[axis]);
+        self.op("Unsqueeze", &[input, &axes])
+    }
+
+    /// `x · weightᵀ + bias`, weight [outputs, inputs].
+    pub(super) fn linear(&mut self, x: &str, weight: &[f32], bias: &[f32], inputs: usize) -> String {
+        let (weight, bias) = (self.floats(&[bias.len(), inputs], weight), self.floats(&[bias.len()], bias));
+        let output = format!("{}value_{}", self.prefix, self.nodes.len());
+        self.node("Gemm", &[x, &weight, &bias], &output, &[("transB", 1)]);
+        output
+    }
+}

@@ -1,0 +1,188 @@
+//! From features to probabilities, written in ONNX operators.
+
+use super::OUTPUTS;
+use super::nodes::Nodes;
+use crate::heads::{Architecture, Layer, Parameters};
+use crate::learn::closed_form::{FeatureTransform, Mahalanobis};
+use crate::learn::inference::{BATCH_NORM_EPS, LAYER_NORM_EPS};
+use crate::{Error, Result};
+
+/// What gives the logits.
+#[derive(Clone, Copy, Debug)]
+pub enum Scorer<'a> {
+    /// One linear layer: weight [C, D], bias [C].
+    Linear(&'a [f32], &'a [f32]),
+    /// Adapter and classifier, on features scaled by the root of D.
+    Trained(&'a Architecture, &'a Parameters),
+}
+
+/// Everything behind the backbone's features.
+#[derive(Clone, Copy, Debug)]
+pub struct Tail<'a> {
+    /// Width D.
+    pub features: usize,
+    /// Before anything else.
+    pub transform: FeatureTransform,
+    /// What gives the logits.
+    pub scorer: Scorer<'a>,
+    /// Divides the logits.
+    pub temperature: f32,
+    /// Distances to the classes.
+    pub geometry: &'a Mahalanobis,
+    /// Divides the smallest squared distance.
+    pub novelty_scale: f32,
+}
+
+impl Tail<'_> {
+    /// Number of classes C.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        match self.scorer {
+            Scorer::Linear(_, bias) => bias.len(),
+            Scorer::Trained(architecture, _) => architecture.classes(),
+        }
+    }
+
+    pub(super) fn write(&self, nodes: &mut Nodes, features: &str) -> Result<()> {
+        let mapped = self.transformed(nodes, features);
+        let logits = match self.scorer {
+            Scorer::Linear(weight, bias) => nodes.linear(&mapped, weight, bias, self.features),
+            Scorer::Trained(architecture, parameters) => {
+                let input = if self.transform == FeatureTransform::None {
+                    mapped.clone()
+                } else {
+                    #[allow(clippy::cast_precision_loss, reason = "widths are small")]
+                    let scale = nodes.scalar((self.features as f32).sqrt());
+                    nodes.op("Mul", &[&mapped, &scale])
+                };
+                trained(nodes, architecture, parameters, &input)?
+            }
+        };
+        let temperature = nodes.scalar(self.temperature);
+        let scaled = nodes.op("Div", &[&logits, &temperature]);
+        nodes.node("Softmax", &[&scaled], OUTPUTS[0], &[("axis", -1)]);
+        nodes.node("Identity", &[&logits], OUTPUTS[1], &[]);
+        self.novelty(nodes, &mapped);
+        Ok(())
+    }
+
+    fn transformed(&self, nodes: &mut Nodes, h: &str) -> String {
+        let rows = match self.transform {
+            FeatureTransform::None => return h.to_owned(),
+            FeatureTransform::L2 => h.to_owned(),
+            FeatureTransform::SqrtL2 => {
+                let positive = nodes.op("Relu", &[h]);
+                nodes.op("Sqrt", &[&positive])
+            }
+        };
+        let squares = nodes.op("Mul", &[&rows, &rows]);
+        let total = nodes.sum_last(&squares, true);
+        let norm = nodes.op("Sqrt", &[&total]);
+        let least = nodes.scalar(f32::MIN_POSITIVE);
+        let norm = nodes.op("Max", &[&norm, &least]);
+        nodes.op("Div", &[&rows, &norm])
+    }
+
+    /// min_c ‖L⁻¹ (φ - m) - L⁻¹ (μ_c - m)‖² over the scale.
+    fn novelty(&self, nodes: &mut Nodes, mapped: &str) {
+        let state = self.geometry.state();
+        let (width, classes) = (self.features, state.whitened.len() / self.features);
+        let centre = nodes.floats(&[width], &state.centre);
+        let centred = nodes.op("Sub", &[mapped, &centre]);
+        let white = nodes.linear(&centred, &self.geometry.inverse_factor(), &vec![0.0; width], width);
+        let white = nodes.unsqueeze(&white, 1);
+        let means = nodes.floats(&[1, classes, width], &state.whitened);
+        let apart = nodes.op("Sub", &[&white, &means]);
+        let squares = nodes.op("Mul", &[&apart, &apart]);
+        let distances = nodes.sum_last(&squares, false);
+        // Smallest by the largest of the negative: ReduceMin takes its axes in another way from opset 18 on.
+        let negative = nodes.op("Neg", &[&distances]);
+        let largest = nodes.largest(&negative);
+        let nearest = nodes.op("Neg", &[&largest]);
+        let flat = nodes.sum_last(&nearest, false);
+        let scale = nodes.scalar(self.novelty_scale);
+        nodes.node("Div", &[&flat, &scale], OUTPUTS[2], &[]);
+    }
+}
+
+fn tensor<'a>(parameters: &'a Parameters, name: &str, part: &str) -> Result<&'a [f32]> {
+    Ok(&parameters.get(&format!("{name}.{part}"))?.data)
+}
+
+fn trained(
+    nodes: &mut Nodes,
+    architecture: &Architecture,
+    parameters: &Parameters,
+    h: &str,
+) -> Result<String> {
+    let d = architecture.features;
+    let mut input = h.to_owned();
+    if architecture.adapter.layer_norm {
+        input = layer_norm(nodes, parameters, "adapter.norm", d, &input)?;
+    }
+    let linear = |nodes: &mut Nodes, name: &str, inputs: usize, x: &str| -> Result<String> {
+        Ok(nodes.linear(x, tensor(parameters, name, "weight")?, tensor(parameters, name, "bias")?, inputs))
+    };
+    let down = linear(nodes, "adapter.down", d, &input)?;
+    let down = nodes.op("Relu", &[&down]);
+    let up = linear(nodes, "adapter.up", architecture.adapter.bottleneck, &down)?;
+    let mut x = nodes.op("Add", &[&up, h]);
+    for (number, layer) in architecture.classifier.0.iter().enumerate() {
+        let name = format!("classifier.{number}");
+        x = match *layer {
+            Layer::Linear { inputs, .. } => linear(nodes, &name, inputs, &x)?,
+            Layer::LayerNorm(width) => layer_norm(nodes, parameters, &name, width, &x)?,
+            Layer::BatchNorm(width) => batch_norm(nodes, parameters, &name, width, &x)?,
+            Layer::Relu => nodes.op("Relu", &[&x]),
+        };
+    }
+    Ok(x)
+}
+
+fn layer_norm(
+    nodes: &mut Nodes,
+    parameters: &Parameters,
+    name: &str,
+    width: usize,
+    x: &str,
+) -> Result<String> {
+    #[allow(clippy::cast_precision_loss, reason = "widths are small")]
+    let count = nodes.scalar(width as f32);
+    let total = nodes.sum_last(x, true);
+    let mean = nodes.op("Div", &[&total, &count]);
+    let centred = nodes.op("Sub", &[x, &mean]);
+    let squares = nodes.op("Mul", &[&centred, &centred]);
+    let total = nodes.sum_last(&squares, true);
+    let variance = nodes.op("Div", &[&total, &count]);
+    #[allow(clippy::cast_possible_truncation, reason = "the engines compute in f32")]
+    let eps = nodes.scalar(LAYER_NORM_EPS as f32);
+    let variance = nodes.op("Add", &[&variance, &eps]);
+    let deviation = nodes.op("Sqrt", &[&variance]);
+    let unit = nodes.op("Div", &[&centred, &deviation]);
+    let weight = nodes.floats(&[width], tensor(parameters, name, "weight")?);
+    let bias = nodes.floats(&[width], tensor(parameters, name, "bias")?);
+    let scaled = nodes.op("Mul", &[&unit, &weight]);
+    Ok(nodes.op("Add", &[&scaled, &bias]))
+}
+
+fn batch_norm(
+    nodes: &mut Nodes,
+    parameters: &Parameters,
+    name: &str,
+    width: usize,
+    x: &str,
+) -> Result<String> {
+    let [weight, bias, mean, variance] = ["weight", "bias", "running_mean", "running_var"]
+        .map(|part| tensor(parameters, name, part).map(<[f32]>::to_vec));
+    let (weight, bias, mean, variance) = (weight?, bias?, mean?, variance?);
+    if [&weight, &bias, &mean, &variance].iter().any(|values| values.len() != width) {
+        return Err(Error::shape(name, width, weight.len()));
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "the engines compute in f32")]
+    let eps = BATCH_NORM_EPS as f32;
+    let scale: Vec<f32> = weight.iter().zip(&variance).map(|(w, v)| w / (v + eps).sqrt()).collect();
+    let shift: Vec<f32> = (0..width).map(|i| bias[i] - mean[i] * scale[i]).collect();
+    let (scale, shift) = (nodes.floats(&[width], &scale), nodes.floats(&[width], &shift));
+    let scaled = nodes.op("Mul", &[x, &scale]);
+    Ok(nodes.op("Add", &[&scaled, &shift]))
+}
