@@ -100,9 +100,9 @@ mod tests {
     fn the_f32_exponential_is_within_two_units_in_the_last_place_of_the_library() {
         let mut worst = 0.0_f64;
         for i in 0..2_000_000_u32 {
-            let x = -86.5 * (f64::from(i) / 2e6) as f32;
+            let x = f32::of(-86.5 * f64::from(i) / 2e6);
             let (got, want) = (f64::from(exponential(x)), f64::from(x).exp());
-            let unit = f64::from(f32::from_bits((want as f32).to_bits() + 1)) - f64::from(want as f32);
+            let unit = f64::from(f32::from_bits(f32::of(want).to_bits() + 1)) - f64::from(f32::of(want));
             worst = worst.max((got - want).abs() / unit);
         }
         assert!(worst <= 2.0, "{worst} units in the last place");

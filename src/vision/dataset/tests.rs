@@ -24,6 +24,7 @@ fn cifar(folder: &Path, train: &[u8], test: &[u8]) {
     fs::write(folder.join("test.bin"), rows(test)).unwrap();
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "each call makes its own source")]
 fn read(source: DatasetSource) -> String {
     Dataset::read(&source, 1).unwrap_err().to_string()
 }
