@@ -1,6 +1,6 @@
 //! Backbone and what was learned in one ONNX file that any runtime runs.
 //!
-//! Outputs: `probabilities` [N, C], `logits` [N, C], `novelty` [N] and the backbone's own features [N, D]; class names,
+//! Outputs: `probabilities` [N, C], `logits` [N, C], `novelty` `[N]` and the backbone's own features [N, D]; class names,
 //! threshold and preprocessing are in the file's metadata. Only operators of the standard domain from opset 13 on.
 
 mod nodes;

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 /// What gives the logits.
 #[derive(Clone, Copy, Debug)]
 pub enum Scorer<'a> {
-    /// One linear layer: weight [C, D], bias [C].
+    /// One linear layer: weight [C, D], bias `[C]`.
     Linear(&'a [f32], &'a [f32]),
     /// Adapter and classifier, on features scaled by the root of D.
     Trained(&'a Architecture, &'a Parameters),

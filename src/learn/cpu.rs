@@ -1,4 +1,4 @@
-//! The CPU engine: runs a [`Program`] by the definitions of `reference` and a blocked, multi-threaded product.
+//! The CPU engine: runs a `Program` by the definitions of `reference` and a blocked, multi-threaded product.
 //! In `f64` with plain products it is the oracle of both engines.
 
 pub(crate) mod constants;

@@ -26,7 +26,7 @@ impl AccuracyMatrix {
         Ok(Self { tasks, cells: vec![0.0; tasks * tasks] })
     }
 
-    /// A matrix from its rows, [T][T].
+    /// A matrix from its rows, `[T][T]`.
     ///
     /// # Errors
     /// [`Error::Shape`] when it is not square, [`Error::Config`] when it is empty or a value is outside 0..=1.
@@ -112,7 +112,7 @@ impl AccuracyMatrix {
 
     /// Head start of each task over a random network: (1/(T-1)) Σ_{k≥1} (A[k-1, k] - R_k).
     ///
-    /// `random` [T] holds R_k, the linear-probe accuracy of a random network on task k (entry 0 is not used), and
+    /// `random` `[T]` holds R_k, the linear-probe accuracy of a random network on task k (entry 0 is not used), and
     /// is only meaningful when the cells above the diagonal were evaluated by a probe that knows task k. `None`
     /// without `random` and for one task.
     ///
@@ -169,7 +169,7 @@ impl Confusion {
         self.counts.get(start..start + self.classes + 1)
     }
 
-    /// Share of the samples of each class that were named rightly, [C]; `None` for a class without samples.
+    /// Share of the samples of each class that were named rightly, `[C]`; `None` for a class without samples.
     #[must_use]
     pub fn per_class_accuracy(&self) -> Vec<Option<f64>> {
         self.counts

@@ -6,11 +6,11 @@ use crate::ids::ClassId;
 /// Classes of the rows h [N, D].
 #[derive(Clone, Copy, Debug)]
 pub enum Assignment<'a> {
-    /// One class a row, [N].
+    /// One class a row, `[N]`.
     Labels(&'a [ClassId]),
     /// Shares of each row in some classes, as expectation-maximisation gives them.
     Soft {
-        /// The classes of the columns, [K], each once.
+        /// The classes of the columns, `[K]`, each once.
         classes: &'a [ClassId],
         /// Shares [N, K], each finite and 0 or more. A row of zeros is left out.
         shares: &'a [f32],

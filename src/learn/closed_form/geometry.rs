@@ -23,7 +23,7 @@ pub struct Mahalanobis {
 pub struct MahalanobisState {
     /// Lower triangle of L, packed row by row, [width (width + 1) / 2].
     pub factor: Vec<f32>,
-    /// Mean over all rows m, [width].
+    /// Mean over all rows m, `[width]`.
     pub centre: Vec<f32>,
     /// L⁻¹ (μ_c - m), [C, width].
     pub whitened: Vec<f32>,
@@ -110,7 +110,7 @@ impl Mahalanobis {
         distances
     }
 
-    /// Novelty of each row of h [N, D]: the squared distance to the nearest class mean, [N] (Lee et al., 2018).
+    /// Novelty of each row of h [N, D]: the squared distance to the nearest class mean, `[N]` (Lee et al., 2018).
     /// Costs width² a row; around the width for rows like those learned from.
     ///
     /// # Errors

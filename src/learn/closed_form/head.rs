@@ -14,7 +14,7 @@ pub struct LinearHead {
     pub map: FeatureMap,
     /// W [C, width], row-major, rows in the order of `classes`.
     pub weight: Vec<f32>,
-    /// b [C].
+    /// b `[C]`.
     pub bias: Vec<f32>,
     /// The class of each row of `weight`, ascending.
     pub classes: Vec<ClassId>,
@@ -55,7 +55,7 @@ impl LinearHead {
         Ok(values)
     }
 
-    /// The class with the highest logit of each row, [N].
+    /// The class with the highest logit of each row, `[N]`.
     ///
     /// # Errors
     /// As [`FeatureMap::apply`].

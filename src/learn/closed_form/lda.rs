@@ -109,7 +109,7 @@ pub struct LdaModel {
     /// Logits log p(φ|c) + log p(c) up to a constant of the row: relative to the mean m over all rows,
     /// W = (μ_c - m)ᵀ Σ⁻¹ and b = -½ (μ_c + m)ᵀ Σ⁻¹ (μ_c - m) + log prior.
     pub head: LinearHead,
-    /// Rows of each class behind the head, [C].
+    /// Rows of each class behind the head, `[C]`.
     pub counts: Vec<f64>,
     /// Log prior of each class within the head's bias, [C]; zeros for equal priors.
     log_priors: Vec<f32>,
@@ -187,7 +187,7 @@ impl LdaModel {
     }
 
     /// Relative novelty of each row of h [N, D]: the squared Mahalanobis distance to the nearest class mean less
-    /// that to the mean over all rows, [N] (after Ren et al., 2021, with the one Σ for both). What all classes share
+    /// that to the mean over all rows, `[N]` (after Ren et al., 2021, with the one Σ for both). What all classes share
     /// cancels, and it follows from the logits alone: -2 max_c (logit_c - log prior_c).
     ///
     /// # Errors

@@ -17,9 +17,9 @@ pub struct Moments {
 /// [`Moments`] as plain numbers, to be stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MomentsState {
-    /// Classes in the order in which they came, [C].
+    /// Classes in the order in which they came, `[C]`.
     pub classes: Vec<ClassId>,
-    /// Total share of each class, [C].
+    /// Total share of each class, `[C]`.
     pub counts: Vec<f64>,
     /// Sum of the rows of each class, [C, width].
     pub sums: Vec<f64>,

@@ -92,7 +92,7 @@ impl RidgeHead {
         LinearHead::from_f64(&self.map, &weight, &vec![0.0; live.len()], classes)
     }
 
-    /// Fits every λ of `grid` and scores it on held-out rows h [N, D] with labels [N], which must not be among the
+    /// Fits every λ of `grid` and scores it on held-out rows h [N, D] with labels `[N]`, which must not be among the
     /// rows added. Returns the head of the most accurate λ (then of the smallest squared error) and all scores, in
     /// the order of `grid`.
     ///

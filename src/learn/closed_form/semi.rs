@@ -33,13 +33,13 @@ impl Default for SemiSettings {
 /// What the unlabelled rows were found to be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SemiOutcome {
-    /// The classes of the columns, ascending, [K].
+    /// The classes of the columns, ascending, `[K]`.
     pub classes: Vec<ClassId>,
     /// Share of each unlabelled row in each class, [N, K]; a row sums to 1, or to 0 if it is a stranger.
     pub shares: Vec<f32>,
-    /// Which rows are strangers, [N].
+    /// Which rows are strangers, `[N]`.
     pub strangers: Vec<bool>,
-    /// Share of each class among labelled rows and kept unlabelled ones together, [K]; sums to 1.
+    /// Share of each class among labelled rows and kept unlabelled ones together, `[K]`; sums to 1.
     pub proportions: Vec<f64>,
 }
 
@@ -81,7 +81,7 @@ impl SemiLda {
         }
     }
 
-    /// Assigns `unlabelled` [N, D] to the classes of the labelled rows `labelled` [M, D], `labels` [M].
+    /// Assigns `unlabelled` [N, D] to the classes of the labelled rows `labelled` [M, D], `labels` `[M]`.
     ///
     /// # Errors
     /// As [`FeatureMap::apply`]; [`Error::Shape`] when rows and labels differ in number; [`Error::Config`] without
