@@ -93,6 +93,13 @@ impl Nodes {
         output
     }
 
+    /// Logarithm of the softmax over the last axis.
+    pub(super) fn log_softmax(&mut self, input: &str) -> String {
+        let output = format!("{}value_{}", self.prefix, self.nodes.len());
+        self.node("LogSoftmax", &[input], &output, &[("axis", -1)]);
+        output
+    }
+
     /// A new axis at `axis`.
     pub(super) fn unsqueeze(&mut self, input: &str, axis: i64) -> String {
         let axes = self.integers(&[axis]);

@@ -3,15 +3,17 @@
 use super::OUTPUTS;
 use super::nodes::Nodes;
 use crate::heads::{Architecture, Layer, Parameters};
-use crate::learn::closed_form::{FeatureTransform, Mahalanobis};
+use crate::learn::closed_form::{EnsembleHead, FeatureTransform, LinearHead, Mahalanobis};
 use crate::learn::inference::{BATCH_NORM_EPS, LAYER_NORM_EPS};
 use crate::{Error, Result};
 
 /// What gives the logits.
 #[derive(Clone, Copy, Debug)]
 pub enum Scorer<'a> {
-    /// One linear layer: weight [C, D], bias `[C]`.
-    Linear(&'a [f32], &'a [f32]),
+    /// One linear layer.
+    Linear(&'a LinearHead),
+    /// Two of them.
+    Ensemble(&'a EnsembleHead),
     /// Adapter and classifier, on features scaled by the root of D.
     Trained(&'a Architecture, &'a Parameters),
 }
@@ -38,7 +40,8 @@ impl Tail<'_> {
     #[must_use]
     pub fn classes(&self) -> usize {
         match self.scorer {
-            Scorer::Linear(_, bias) => bias.len(),
+            Scorer::Linear(head) => head.classes.len(),
+            Scorer::Ensemble(head) => head.classes().len(),
             Scorer::Trained(architecture, _) => architecture.classes(),
         }
     }
@@ -46,7 +49,8 @@ impl Tail<'_> {
     pub(super) fn write(&self, nodes: &mut Nodes, features: &str) -> Result<()> {
         let mapped = self.transformed(nodes, features);
         let logits = match self.scorer {
-            Scorer::Linear(weight, bias) => nodes.linear(&mapped, weight, bias, self.features),
+            Scorer::Linear(head) => linear(nodes, head, &mapped),
+            Scorer::Ensemble(head) => ensemble(nodes, head, &mapped),
             Scorer::Trained(architecture, parameters) => {
                 let input = if self.transform == FeatureTransform::None {
                     mapped.clone()
@@ -103,6 +107,28 @@ impl Tail<'_> {
         let scale = nodes.scalar(self.novelty_scale);
         nodes.node("Div", &[&flat, &scale], OUTPUTS[2], &[]);
     }
+}
+
+/// Logits of a head on transformed rows.
+fn linear(nodes: &mut Nodes, head: &LinearHead, mapped: &str) -> String {
+    let mut inputs = mapped.to_owned();
+    if let Some(projection) = head.map.projection() {
+        let projection = nodes.floats(&[head.map.features(), head.map.width()], projection);
+        let wide = nodes.op("MatMul", &[mapped, &projection]);
+        inputs = nodes.op("Relu", &[&wide]);
+    }
+    nodes.linear(&inputs, &head.weight, &head.bias, head.map.width())
+}
+
+/// log softmax(a f) + log softmax(b g)
+fn ensemble(nodes: &mut Nodes, head: &EnsembleHead, mapped: &str) -> String {
+    let [lda, ridge] = [(&head.lda, head.scales[0]), (&head.ridge, head.scales[1])].map(|(part, scale)| {
+        let logits = linear(nodes, part, mapped);
+        let scale = nodes.scalar(scale);
+        let scaled = nodes.op("Mul", &[&logits, &scale]);
+        nodes.log_softmax(&scaled)
+    });
+    nodes.op("Add", &[&lda, &ridge])
 }
 
 fn tensor<'a>(parameters: &'a Parameters, name: &str, part: &str) -> Result<&'a [f32]> {

@@ -1,12 +1,10 @@
-//! What the same frames give without this program's care: a linear head that is only fine-tuned, a linear head on all
-//! frames at once, and streaming LDA alone.
+//! What the same frames give without this program's care: a linear head that is only fine-tuned, and a linear head on
+//! all frames at once.
 
-use super::predictor::{Inputs, best_column};
+use super::predictor::best_column;
 use super::settings::LearnerSettings;
 use crate::Result;
 use crate::heads::{Adapter, Architecture, Mlp, Norm, Parameters};
-use crate::ids::ClassId;
-use crate::learn::closed_form::{Assignment, LdaSettings, StreamingLda};
 use crate::learn::engine::Engine;
 use crate::learn::inference;
 use crate::learn::objective::Objective;
@@ -66,28 +64,5 @@ impl LinearProbe {
     pub(super) fn predict(&self, mapped: &[f32]) -> Result<Vec<usize>> {
         let logits = inference::logits(&self.architecture, &self.parameters, mapped)?;
         Ok(logits.chunks(self.architecture.classes()).map(best_column).collect())
-    }
-}
-
-/// Streaming LDA on the labelled frames alone.
-#[derive(Clone, Debug)]
-pub(super) struct LdaBaseline {
-    lda: StreamingLda,
-    shrinkage: f64,
-}
-
-impl LdaBaseline {
-    pub(super) fn new(inputs: &Inputs, shrinkage: f64) -> Self {
-        Self { lda: StreamingLda::new(inputs.0.clone()), shrinkage }
-    }
-
-    pub(super) fn add(&mut self, h: &[f32], classes: &[ClassId]) -> Result<()> {
-        self.lda.add(h, Assignment::Labels(classes))
-    }
-
-    /// Classes named for rows h `[N, D]`.
-    pub(super) fn predict(&self, h: &[f32]) -> Result<Vec<ClassId>> {
-        let settings = LdaSettings { shrinkage: self.shrinkage, ..LdaSettings::default() };
-        self.lda.fit(settings)?.head.predict(h)
     }
 }

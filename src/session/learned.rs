@@ -8,17 +8,18 @@ use serde::{Deserialize, Serialize};
 use super::predictor::Inputs;
 use crate::Result;
 use crate::ids::{ClassId, SampleId};
-use crate::learn::closed_form::{Assignment, ClassMeans, MeanDistance, SemiLda, SemiSettings, StreamingLda};
+use crate::learn::closed_form::{
+    Assignment, ClassMeans, Ensemble, EnsembleSettings, Evidence, MeanDistance, distinct,
+};
 use crate::memory::StoredSample;
 
-/// Unlabelled samples of one task, shared out among the task's classes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct SharedOut {
-    /// The labelled samples that the shares follow from.
+/// Samples of one consolidation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct LearnedTask {
     labelled: Vec<SampleId>,
-    samples: Vec<SampleId>,
-    classes: Vec<ClassId>,
-    /// `[samples, classes]`
+    /// Unlabelled samples, shared out among the task's classes.
+    open: Vec<SampleId>,
+    /// Share of each unlabelled sample in each class, `[N, K]`; empty if they are to be found out (again).
     shares: Vec<f32>,
 }
 
@@ -28,14 +29,15 @@ pub(super) struct Learned {
     /// Consolidations so far.
     pub(super) tasks: usize,
     labelled: BTreeMap<SampleId, ClassId>,
-    shared: Vec<SharedOut>,
+    by_task: Vec<LearnedTask>,
 }
 
 /// Statistics of the closed forms.
 #[derive(Clone, Debug)]
 pub(super) struct Statistics {
     inputs: Inputs,
-    pub(super) lda: StreamingLda,
+    settings: EnsembleSettings,
+    pub(super) ensemble: Ensemble,
     pub(super) means: ClassMeans,
 }
 
@@ -45,9 +47,9 @@ impl Learned {
         sample.class.is_some() && self.labelled.get(&sample.id) == sample.class.as_ref()
     }
 
-    /// Whether this unlabelled sample was shared out.
-    pub(super) fn has_shared(&self, sample: &StoredSample) -> bool {
-        self.shared.iter().any(|task| task.samples.contains(&sample.id))
+    /// Unlabelled samples that were shared out.
+    pub(super) fn shared(&self) -> BTreeSet<SampleId> {
+        self.by_task.iter().flat_map(|task| &task.open).copied().collect()
     }
 
     /// Drops what is no longer so, given the live class of every sample: labels taken back or changed, samples of a
@@ -56,105 +58,94 @@ impl Learned {
         let before = self.labelled.len();
         self.labelled.retain(|sample, class| live.get(sample) == Some(class));
         let mut changed = self.labelled.len() != before;
-        for task in &mut self.shared {
-            let before = (task.labelled.len(), task.samples.len());
+        for task in &mut self.by_task {
+            let before = (task.labelled.len(), task.open.len());
             task.labelled.retain(|sample| self.labelled.contains_key(sample));
-            task.samples.retain(|sample| !live.contains_key(sample));
-            if before != (task.labelled.len(), task.samples.len()) {
-                // To be shared out again.
+            task.open.retain(|sample| !live.contains_key(sample));
+            if before != (task.labelled.len(), task.open.len()) {
                 task.shares.clear();
                 changed = true;
             }
         }
-        self.shared.retain(|task| !task.labelled.is_empty() && !task.samples.is_empty());
+        self.by_task.retain(|task| !task.labelled.is_empty());
         changed
     }
 }
 
 impl Statistics {
-    pub(super) fn new(inputs: &Inputs) -> Self {
+    /// # Errors
+    /// [`crate::Error::Config`] for a width of 0.
+    pub(super) fn new(inputs: &Inputs, settings: EnsembleSettings, seed: u64) -> Result<Self> {
         let map = &inputs.0;
-        Self {
+        Ok(Self {
             inputs: inputs.clone(),
-            lda: StreamingLda::new(map.clone()),
+            settings,
+            ensemble: Ensemble::new(settings, map.features(), map.transform(), seed)?,
             means: ClassMeans::new(map.clone(), MeanDistance::Standardised),
-        }
+        })
     }
 
-    /// The statistics of what was learned, from the stored samples in the order of their ids.
-    pub(super) fn rebuilt(
-        inputs: &Inputs,
+    /// Adds what was learned, task by task, from the stored samples.
+    pub(super) fn relearn(
+        &mut self,
         learned: &mut Learned,
         training: &[StoredSample],
         unlabelled: &[StoredSample],
-    ) -> Result<Self> {
-        let mut statistics = Self::new(inputs);
-        let kept: Vec<_> = training.iter().filter(|sample| learned.has(sample)).collect();
-        statistics.add_labelled(&kept)?;
-        for task in &mut learned.shared {
-            let rows = |ids: &[SampleId], all: &[StoredSample]| -> Vec<StoredSample> {
-                let ids: BTreeSet<_> = ids.iter().collect();
-                all.iter().filter(|sample| ids.contains(&sample.id)).cloned().collect()
-            };
-            let open = rows(&task.samples, unlabelled);
-            if task.shares.len() != open.len() * task.classes.len() {
-                let labelled = rows(&task.labelled, training);
-                *task = share_out(
-                    inputs,
-                    &labelled.iter().collect::<Vec<_>>(),
-                    &open.iter().collect::<Vec<_>>(),
-                )?;
+    ) -> Result<()> {
+        let labelled: BTreeMap<_, _> = training.iter().map(|sample| (sample.id, sample)).collect();
+        let open: BTreeMap<_, _> = unlabelled.iter().map(|sample| (sample.id, sample)).collect();
+        let find = |ids: &[SampleId], stored: &BTreeMap<SampleId, &StoredSample>| -> Vec<StoredSample> {
+            ids.iter().filter_map(|id| stored.get(id).map(|&sample| sample.clone())).collect()
+        };
+        for task in &mut learned.by_task {
+            // The quota may have dropped samples since: their shares cannot be told apart any more.
+            let rows = find(&task.open, &open);
+            if rows.len() != task.open.len() {
+                task.open = rows.iter().map(|sample| sample.id).collect();
+                task.shares.clear();
             }
-            let assignment = Assignment::Soft { classes: &task.classes, shares: &task.shares };
-            statistics.lda.add(&join(&open), assignment)?;
+            self.add(task, &find(&task.labelled, &labelled), &rows)?;
         }
-        Ok(statistics)
+        Ok(())
     }
 
-    fn add_labelled(&mut self, rows: &[&StoredSample]) -> Result<()> {
-        let (mut h, mut classes) = (Vec::new(), Vec::new());
-        for (sample, class) in rows.iter().filter_map(|sample| sample.class.map(|class| (sample, class))) {
-            h.extend_from_slice(&sample.features);
-            classes.push(class);
-        }
-        self.lda.add(&h, Assignment::Labels(&classes))?;
-        self.means.add(&h, Assignment::Labels(&classes))
-    }
-
-    /// Adds a task: labelled rows exactly, unlabelled ones shared out among the task's classes (EM).
+    /// Learns a task: labelled rows exactly, unlabelled ones shared out among the task's classes.
     pub(super) fn learn(
         &mut self,
         learned: &mut Learned,
         fresh: &[StoredSample],
         open: &[StoredSample],
     ) -> Result<()> {
-        let rows: Vec<_> = fresh.iter().collect();
-        self.add_labelled(&rows)?;
-        learned.labelled.extend(fresh.iter().filter_map(|sample| Some((sample.id, sample.class?))));
-        if fresh.is_empty() || open.is_empty() {
+        if fresh.is_empty() {
             return Ok(());
         }
-        let task = share_out(&self.inputs, &rows, &open.iter().collect::<Vec<_>>())?;
-        self.lda.add(&join(open), Assignment::Soft { classes: &task.classes, shares: &task.shares })?;
-        learned.shared.push(task);
+        let ids = |rows: &[StoredSample]| rows.iter().map(|sample| sample.id).collect();
+        let mut task = LearnedTask { labelled: ids(fresh), open: ids(open), shares: Vec::new() };
+        self.add(&mut task, fresh, open)?;
+        learned.labelled.extend(fresh.iter().filter_map(|sample| Some((sample.id, sample.class?))));
+        learned.by_task.push(task);
         Ok(())
     }
-}
 
-fn share_out(inputs: &Inputs, labelled: &[&StoredSample], open: &[&StoredSample]) -> Result<SharedOut> {
-    let semi = SemiLda::new(inputs.0.clone(), SemiSettings::default())?;
-    let join = |rows: &[&StoredSample]| -> Vec<f32> {
-        rows.iter().flat_map(|sample| sample.features.iter().copied()).collect()
-    };
-    let classes: Vec<_> = labelled.iter().filter_map(|sample| sample.class).collect();
-    let outcome = semi.assign(&join(labelled), &classes, &join(open))?;
-    let ids = |rows: &[&StoredSample]| rows.iter().map(|sample| sample.id).collect();
-    Ok(SharedOut {
-        labelled: ids(labelled),
-        samples: ids(open),
-        classes: outcome.classes,
-        shares: outcome.shares,
-    })
+    fn add(
+        &mut self,
+        task: &mut LearnedTask,
+        labelled: &[StoredSample],
+        open: &[StoredSample],
+    ) -> Result<()> {
+        let classes: Vec<_> = labelled.iter().filter_map(|sample| sample.class).collect();
+        let (known, rows) = (join(labelled), join(open));
+        if classes.is_empty() {
+            return Ok(());
+        }
+        if task.shares.len() != open.len() * distinct(&classes).len() {
+            let map = &self.inputs.0;
+            task.shares =
+                self.settings.share_out(map.features(), map.transform(), [&known, &rows], &classes)?;
+        }
+        self.ensemble.add(&Evidence::new(&known, &classes, &rows, &task.shares)?)?;
+        self.means.add(&known, Assignment::Labels(&classes))
+    }
 }
 
 /// Features of rows one after the other, `[N, D]`.

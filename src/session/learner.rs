@@ -13,6 +13,7 @@ use super::settings::LearnerSettings;
 use crate::event::{Event, EventSink};
 use crate::heads::{Architecture, Parameters};
 use crate::ids::ClassId;
+use crate::learn::closed_form::{EnsembleModel, LdaModel};
 use crate::learn::engine::Engine;
 use crate::learn::trainer::Samples;
 use crate::memory::{Memory, NewSample, Rows, Stored, StoredSample};
@@ -54,7 +55,8 @@ pub struct Learner {
     pub(super) engine: Box<dyn Engine>,
     pub(super) inputs: Inputs,
     pub(super) learned: Learned,
-    pub(super) statistics: Statistics,
+    /// Gathered when first needed: opening a state costs nothing by the sample.
+    pub(super) statistics: Option<Statistics>,
     pub(super) columns: Vec<ClassId>,
     pub(super) trained: Option<(Architecture, Parameters)>,
     pub(super) published: Option<Arc<Predictor>>,
@@ -81,7 +83,7 @@ impl Learner {
         let inputs = Inputs(settings.map(memory.identity().feature_width)?);
         let mut learner = Self {
             learned: Learned::default(),
-            statistics: Statistics::new(&inputs),
+            statistics: None,
             inputs,
             settings,
             memory,
@@ -92,10 +94,6 @@ impl Learner {
             is_provisional: false,
         };
         learner.restore_training()?;
-        let training = learner.memory.samples(Rows::Training)?;
-        let unlabelled = learner.memory.samples(Rows::Unlabelled)?;
-        learner.statistics =
-            Statistics::rebuilt(&learner.inputs, &mut learner.learned, &training, &unlabelled)?;
         learner.is_provisional = learner.memory.published()?.is_none();
         learner.published = Predictor::restore(&learner.memory, &learner.settings)?.map(Arc::new);
         Ok(learner)
@@ -150,15 +148,20 @@ impl Learner {
             return Err(Error::config("labels", 0, "at least one labelled sample: teach a class first"));
         }
         let fresh: Vec<_> = training.iter().filter(|s| !self.learned.has(s)).cloned().collect();
-        let open: Vec<_> = unlabelled.into_iter().filter(|s| !self.learned.has_shared(s)).collect();
+        // A sample with the held-out mark, labelled later, is to judge heads that never saw it.
+        let shared = self.learned.shared();
+        let open: Vec<_> =
+            unlabelled.into_iter().filter(|s| !s.held_out && !shared.contains(&s.id)).collect();
         // Closed forms learn nothing from unlabelled samples alone.
         if fresh.is_empty() && (open.is_empty() || self.settings.recipe.steps == 0) {
             return self.nothing_new(events);
         }
         self.announce(&fresh, open.len(), events)?;
         let replay = self.replay(&training)?;
-        self.statistics.learn(&mut self.learned, &fresh, &open)?;
-        let mut candidates = self.closed_forms()?;
+        let mut statistics = self.statistics()?;
+        statistics.learn(&mut self.learned, &fresh, &open)?;
+        let (mut candidates, model) = closed_forms(&statistics)?;
+        self.statistics = Some(statistics);
         if self.settings.recipe.steps > 0 {
             let trained = self.train(&fresh, &open, &replay, events);
             candidates.extend(
@@ -166,17 +169,21 @@ impl Learner {
                     .map(|answer| Candidate { kind: HeadKind::Kaizen, answer }),
             );
         }
-        let trial = Trial { held_out: &held_out, training: &training, start, guarded: true };
+        let trial = Trial { held_out: &held_out, training: &training, model, start, guarded: true };
         self.publish_best(candidates, &trial, events)
     }
 
-    pub(super) fn closed_forms(&self) -> Result<Vec<Candidate>> {
-        let lda = self.statistics.lda.fit(self.settings.lda())?.head;
-        let means = self.statistics.means.fit()?;
-        Ok(vec![
-            Candidate { kind: HeadKind::Slda, answer: Answer::Closed(lda) },
-            Candidate { kind: HeadKind::Ncm, answer: Answer::Closed(means) },
-        ])
+    /// Takes the statistics out, gathered anew from the stored samples unless they are at hand.
+    pub(super) fn statistics(&mut self) -> Result<Statistics> {
+        if let Some(statistics) = self.statistics.take() {
+            return Ok(statistics);
+        }
+        let settings = self.settings.ensemble(self.inputs.0.features());
+        let mut statistics = Statistics::new(&self.inputs, settings, self.settings.seed)?;
+        let training = self.memory.samples(Rows::Training)?;
+        let unlabelled = self.memory.samples(Rows::Unlabelled)?;
+        statistics.relearn(&mut self.learned, &training, &unlabelled)?;
+        Ok(statistics)
     }
 
     /// Training that ran into values that are not finite only costs its candidate.
@@ -245,4 +252,17 @@ impl Learner {
         samples.push(&views, label);
         Ok(())
     }
+}
+
+/// The closed forms, best guess first, and the discriminant behind them.
+pub(super) fn closed_forms(statistics: &Statistics) -> Result<(Vec<Candidate>, LdaModel)> {
+    let EnsembleModel { lda, head } = statistics.ensemble.fit()?;
+    let means = statistics.means.fit()?;
+    let candidates = vec![
+        Candidate { kind: HeadKind::Ensemble, answer: Answer::Ensemble(head.clone()) },
+        Candidate { kind: HeadKind::Slda, answer: Answer::Linear(head.lda) },
+        Candidate { kind: HeadKind::Ridge, answer: Answer::Linear(head.ridge) },
+        Candidate { kind: HeadKind::Ncm, answer: Answer::Linear(means) },
+    ];
+    Ok((candidates, lda))
 }

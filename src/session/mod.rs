@@ -34,3 +34,6 @@ pub fn identity(backbone: &dyn crate::backbone::Backbone) -> crate::memory::Feat
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::heads::{Architecture, Parameters};
 use crate::ids::ClassId;
-use crate::learn::closed_form::{LinearHead, Mahalanobis, softmax_rows};
+use crate::learn::closed_form::{EnsembleHead, LinearHead, Mahalanobis, softmax_rows};
 use crate::learn::inference;
 
 /// Which head answers.
@@ -16,8 +16,12 @@ use crate::learn::inference;
 pub enum HeadKind {
     /// Adapter and classifier, trained by the whole objective.
     Kaizen,
+    /// Discriminant analysis and ridge regression on random features together.
+    Ensemble,
     /// Streaming linear discriminant analysis.
     Slda,
+    /// Ridge regression on random features.
+    Ridge,
     /// Class means.
     Ncm,
 }
@@ -28,7 +32,9 @@ impl HeadKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Kaizen => "kaizen",
+            Self::Ensemble => "ensemble",
             Self::Slda => "slda",
+            Self::Ridge => "ridge",
             Self::Ncm => "ncm",
         }
     }
@@ -45,7 +51,8 @@ pub(super) struct Trained {
 /// The head behind a [`Predictor`].
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
-    Closed(LinearHead),
+    Linear(LinearHead),
+    Ensemble(EnsembleHead),
     Trained(Trained),
 }
 
@@ -53,7 +60,8 @@ impl Answer {
     /// The class of each column of the logits.
     pub(super) fn columns(&self) -> &[ClassId] {
         match self {
-            Self::Closed(head) => &head.classes,
+            Self::Linear(head) => &head.classes,
+            Self::Ensemble(head) => head.classes(),
             Self::Trained(trained) => &trained.columns,
         }
     }
@@ -61,7 +69,8 @@ impl Answer {
     /// Logits `[N, C]` of h `[N, D]`.
     pub(super) fn logits(&self, map: &Inputs, h: &[f32]) -> Result<Vec<f32>> {
         match self {
-            Self::Closed(head) => head.logits(h),
+            Self::Linear(head) => head.logits(h),
+            Self::Ensemble(head) => head.scores(h),
             Self::Trained(trained) => {
                 inference::logits(&trained.architecture, &trained.parameters, &map.apply(h)?)
             }
@@ -172,7 +181,8 @@ impl Predictor {
             features: self.inputs.0.features(),
             transform: self.inputs.0.transform(),
             scorer: match &self.answer {
-                Answer::Closed(head) => Scorer::Linear(&head.weight, &head.bias),
+                Answer::Linear(head) => Scorer::Linear(head),
+                Answer::Ensemble(head) => Scorer::Ensemble(head),
                 Answer::Trained(trained) => Scorer::Trained(&trained.architecture, &trained.parameters),
             },
             temperature: self.temperature,
@@ -209,19 +219,26 @@ pub(super) fn best_of(row: &[f32]) -> (usize, f32) {
 }
 
 /// Temperature under which the logits' probabilities fit the labels best (Guo et al. 2017), by golden section on the
-/// logarithm between 1/64 and 64. 1 without rows.
+/// logarithm between 1/64 and 64. 1 without rows. The targets are (n + 1) / (n + 2) for the true class of each of n rows
+/// and the rest for the others (Platt 1999): a handful of rows that are all right is no proof of certainty.
 pub(super) fn fit_temperature(logits: &[f32], columns: usize, truth: &[usize]) -> f32 {
     if truth.is_empty() || columns < 2 {
         return 1.0;
     }
+    #[allow(clippy::cast_precision_loss, reason = "counts of rows and classes")]
+    let (rows, others) = (truth.len() as f64, (columns - 1) as f64);
+    let rest = 1.0 / (rows + 2.0);
     let loss = |log: f64| -> f64 {
         #[allow(clippy::cast_possible_truncation, reason = "a temperature needs no more digits")]
         let inverse = (-log).exp() as f32;
         let rows = logits.chunks(columns).zip(truth);
         rows.map(|(row, &class)| {
             let (_, top) = best_of(row);
-            let sum: f64 = row.iter().map(|&v| f64::from((v - top) * inverse).exp()).sum();
-            sum.ln() - f64::from((row[class] - top) * inverse)
+            let scaled = |v: f32| f64::from((v - top) * inverse);
+            let sum: f64 = row.iter().map(|&v| scaled(v).exp()).sum();
+            let all: f64 = row.iter().map(|&v| scaled(v)).sum();
+            let own = scaled(row[class]);
+            sum.ln() - (1.0 - rest) * own - rest / others * (all - own)
         })
         .sum()
     };
@@ -243,9 +260,15 @@ mod tests {
     #[test]
     fn temperature_recovers_the_scale_of_overconfident_logits() {
         // Two classes, right three times of four: the probability that fits is 3/4, a logit difference of ln 3.
-        let logits = [10.0, 0.0, 10.0, 0.0, 10.0, 0.0, 10.0, 0.0];
-        let temperature = fit_temperature(&logits, 2, &[0, 0, 0, 1]);
+        let logits = [10.0, 0.0].repeat(40_000);
+        let temperature = fit_temperature(&logits, 2, &[0, 0, 0, 1].repeat(10_000));
         assert!((10.0 / temperature - 3.0_f32.ln()).abs() < 1e-3, "{temperature}");
         assert!((fit_temperature(&[], 2, &[]) - 1.0).abs() < f32::EPSILON);
+    }
+    #[test]
+    fn a_handful_of_right_answers_is_no_proof_of_certainty() {
+        let temperature = fit_temperature(&[3.0, 0.0, 0.0, 3.0, 2.0, 0.0], 2, &[0, 1, 0]);
+        let probability = 1.0 / (1.0 + (-3.0 / temperature).exp());
+        assert!((0.75..0.95).contains(&probability), "{probability}");
     }
 }

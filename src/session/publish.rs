@@ -23,6 +23,8 @@ const ENOUGH_HELD_OUT: usize = 40;
 pub(super) struct Trial<'a> {
     pub(super) held_out: &'a [StoredSample],
     pub(super) training: &'a [StoredSample],
+    /// The discriminant, for the geometry behind the sense of the unknown.
+    pub(super) model: LdaModel,
     pub(super) start: Instant,
     /// Whether the old classes have a say; a removal stands whatever it costs.
     pub(super) guarded: bool,
@@ -143,7 +145,7 @@ impl Learner {
             self.memory.record_rolled_back(NewVersion { heads: &[], head_kind, figures: &figures })?;
             return Ok((false, kind, reason));
         }
-        let model = self.statistics.lda.fit(self.settings.lda())?;
+        let model = trial.model.clone();
         let samples = [trial.held_out, trial.training];
         let published = predictor(kind, answer, &self.inputs, model, names, samples)?;
         let heads = published.to_bytes()?;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::heads::{Adapter, Architecture, Mlp, Norm};
-use crate::learn::closed_form::{FeatureMap, FeatureTransform, LdaSettings};
+use crate::learn::closed_form::{EnsembleSettings, FeatureMap, FeatureTransform};
 use crate::learn::objective::{Objective, SslMethod};
 use crate::learn::trainer::Recipe;
 use crate::learn::update::Optimizer;
@@ -26,8 +26,8 @@ pub struct LearnerSettings {
     pub projection: usize,
     /// Labelled samples of each old class that are trained on again. Default 10.
     pub replay_per_class: usize,
-    /// Covariance shrinkage of the discriminant head, 0..=1. Default 0.3.
-    pub shrinkage: f64,
+    /// The closed forms. The random features are at most four times as many as the backbone's.
+    pub ensemble: EnsembleSettings,
     /// Largest fall of the old classes' held-out accuracy (beyond one standard error) that is still published,
     /// 0..=1. Default 0.15.
     pub guard_margin: f64,
@@ -55,7 +55,7 @@ impl Default for LearnerSettings {
             projector_hidden: 256,
             projection: 128,
             replay_per_class: 10,
-            shrinkage: 0.3,
+            ensemble: EnsembleSettings::default(),
             guard_margin: 0.15,
         }
     }
@@ -77,10 +77,11 @@ impl LearnerSettings {
         }
     }
 
-    /// Settings of the discriminant head.
+    /// Settings of the closed forms for features of width `features`.
     #[must_use]
-    pub fn lda(&self) -> LdaSettings {
-        LdaSettings { shrinkage: self.shrinkage, ..LdaSettings::default() }
+    pub fn ensemble(&self, features: usize) -> EnsembleSettings {
+        let random_features = self.ensemble.random_features.min(4 * features);
+        EnsembleSettings { random_features, ..self.ensemble }
     }
 
     /// The map from h to the inputs of every head.

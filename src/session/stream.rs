@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::baseline::{LdaBaseline, LinearProbe};
+use super::baseline::LinearProbe;
 use super::frames::{Embedded, FrameReader};
 use super::learner::{Learner, Observation};
 use super::predictor::{Inputs, Predictor};
@@ -18,6 +18,7 @@ use super::settings::LearnerSettings;
 use crate::backbone::Backbone;
 use crate::event::{Event, EventSink};
 use crate::ids::ClassId;
+use crate::learn::closed_form::{Assignment, LdaSettings, LinearHead, StreamingLda};
 use crate::learn::metrics::AccuracyMatrix;
 use crate::learn::trainer::Samples;
 use crate::vision::{FrameSource, Split};
@@ -87,7 +88,7 @@ struct Stream<'a> {
     everything: Samples,
     tests: Vec<(Vec<f32>, String)>,
     naive: Option<LinearProbe>,
-    lda: LdaBaseline,
+    lda: StreamingLda,
     snapshots: Vec<Snapshot>,
     seen: usize,
     rejected: usize,
@@ -98,7 +99,7 @@ struct Stream<'a> {
 struct Snapshot {
     kaizen: Option<Arc<Predictor>>,
     naive: LinearProbe,
-    lda: LdaBaseline,
+    lda: LinearHead,
 }
 
 /// Runs `source` through backbone and learner to its end.
@@ -121,7 +122,7 @@ pub fn run_stream(
     let mut stream = Stream {
         settings,
         learner,
-        lda: LdaBaseline::new(&inputs, settings.learner.shrinkage),
+        lda: StreamingLda::new(inputs.0.clone()),
         inputs,
         events,
         classes: Vec::new(),
@@ -226,14 +227,15 @@ impl Stream<'_> {
             rows.extend(features);
             columns.push(ClassId(u32::try_from(column).unwrap_or(u32::MAX)));
         }
-        self.lda.add(&rows, &columns)?;
+        self.lda.add(&rows, Assignment::Labels(&columns))?;
         let (width, classes) = (self.inputs.0.features(), self.classes.len());
         let learner = &self.settings.learner;
         let fresh = || LinearProbe::new(learner, width, classes, 2 * learner.recipe.steps);
         let mut naive = self.naive.take().unwrap_or_else(fresh);
         naive.train(self.learner.engine(), &samples, classes)?;
         self.naive = Some(naive.clone());
-        let (kaizen, lda) = (self.learner.predictor_now(), self.lda.clone());
+        let kaizen = self.learner.predictor_now();
+        let lda = self.lda.fit(LdaSettings::default())?.head;
         self.snapshots.push(Snapshot { kaizen, naive, lda });
         Ok(())
     }

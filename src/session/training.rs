@@ -45,12 +45,10 @@ impl Learner {
                 (architecture, state)
             }
         };
-        let before = (architecture.clone(), state.clone());
-        let outcome = self.train_from(&architecture, &state, [&current, replay], seed, events);
-        let state = match outcome {
-            Ok(state) => state,
+        let state = match self.train_from(&architecture, &state, [&current, replay], seed, events) {
+            Ok(trained) => trained,
             Err(error) => {
-                self.trained = Some(before);
+                self.trained = Some((architecture, state));
                 return Err(error);
             }
         };

@@ -3,8 +3,7 @@
 use std::time::Instant;
 
 use super::candidates::Candidate;
-use super::learned::Statistics;
-use super::learner::{Consolidation, Learner};
+use super::learner::{Consolidation, Learner, closed_forms};
 use super::predictor::HeadKind;
 use super::publish::Trial;
 use crate::Result;
@@ -54,7 +53,7 @@ impl Learner {
         let start = Instant::now();
         let training = self.memory.samples(Rows::Training)?;
         let unlabelled = self.memory.samples(Rows::Unlabelled)?;
-        self.statistics = Statistics::rebuilt(&self.inputs, &mut self.learned, &training, &unlabelled)?;
+        self.statistics = None;
         let kept: Vec<_> = training.into_iter().filter(|sample| self.learned.has(sample)).collect();
         let was_trained = self.trained.take().is_some();
         self.columns.clear();
@@ -70,9 +69,12 @@ impl Learner {
                 candidates: Vec::new(),
             }));
         }
-        let mut candidates = self.closed_forms()?;
+        let statistics = self.statistics()?;
+        let (mut candidates, model) = closed_forms(&statistics)?;
+        self.statistics = Some(statistics);
         if was_trained {
-            let open: Vec<_> = unlabelled.into_iter().filter(|s| self.learned.has_shared(s)).collect();
+            let shared = self.learned.shared();
+            let open: Vec<_> = unlabelled.into_iter().filter(|s| shared.contains(&s.id)).collect();
             let trained = self.train(&kept, &open, &Samples::default(), events);
             candidates.extend(
                 Self::unless_not_finite(trained, events)?
@@ -80,7 +82,7 @@ impl Learner {
             );
         }
         let held_out = self.memory.samples(Rows::HeldOut)?;
-        let trial = Trial { held_out: &held_out, training: &kept, start, guarded: false };
+        let trial = Trial { held_out: &held_out, training: &kept, model, start, guarded: false };
         self.publish_best(candidates, &trial, events).map(Some)
     }
 }

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::learned::{Learned, Statistics};
+use super::learned::join;
 use super::predictor::{Answer, HeadKind, Inputs, Predictor, Trained};
 use super::publish::predictor;
 use super::settings::LearnerSettings;
 use crate::heads::{Architecture, Parameters, Tensor};
 use crate::ids::ClassId;
-use crate::learn::closed_form::{FeatureMap, LinearHead, Mahalanobis, MahalanobisState};
+use crate::learn::closed_form::{
+    Assignment, EnsembleHead, FeatureMap, LdaSettings, LinearHead, Mahalanobis, MahalanobisState,
+    StreamingLda,
+};
 use crate::memory::{Memory, Rows};
 use crate::{Error, Result};
 
@@ -31,10 +34,11 @@ impl Predictor {
             return Ok(None);
         }
         let inputs = Inputs(settings.map(memory.identity().feature_width)?);
-        let mut statistics = Statistics::new(&inputs);
-        statistics.learn(&mut Learned::default(), &training, &[])?;
-        let model = statistics.lda.fit(settings.lda())?;
-        let answer = Answer::Closed(model.head.clone());
+        let mut lda = StreamingLda::new(inputs.0.clone());
+        let labels: Vec<_> = training.iter().filter_map(|sample| sample.class).collect();
+        lda.add(&join(&training), Assignment::Labels(&labels))?;
+        let model = lda.fit(LdaSettings::default())?;
+        let answer = Answer::Linear(model.head.clone());
         let held_out = memory.samples(Rows::HeldOut)?;
         let names = memory.classes()?;
         Ok(Some(predictor(HeadKind::Slda, answer, &inputs, model, names, [&held_out, &training])?))
@@ -43,11 +47,17 @@ impl Predictor {
     /// Named tensors and metadata as safetensors.
     pub(super) fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut parameters = Parameters::default();
+        let (mut random, mut scales) = (None, None);
         let architecture = match &self.answer {
-            Answer::Closed(head) => {
-                let shape = [head.classes.len(), head.map.width()];
-                parameters.insert("head.weight", Tensor::new(&shape, head.weight.clone())?);
-                parameters.insert("head.bias", Tensor::new(&shape[..1], head.bias.clone())?);
+            Answer::Linear(head) => {
+                insert(&mut parameters, "head", head)?;
+                random = projection(&head.map);
+                None
+            }
+            Answer::Ensemble(head) => {
+                insert(&mut parameters, "lda", &head.lda)?;
+                insert(&mut parameters, "ridge", &head.ridge)?;
+                (random, scales) = (projection(&head.ridge.map), Some(head.scales));
                 None
             }
             Answer::Trained(trained) => {
@@ -69,9 +79,23 @@ impl Predictor {
             ("temperature".to_owned(), json(serde_json::to_string(&self.temperature))?),
             ("novelty_scale".to_owned(), json(serde_json::to_string(&self.novelty_scale))?),
             ("architecture".to_owned(), json(serde_json::to_string(&architecture))?),
+            ("random_features".to_owned(), json(serde_json::to_string(&random))?),
+            ("scales".to_owned(), json(serde_json::to_string(&scales))?),
         ]);
         parameters.to_safetensors(&metadata)
     }
+}
+
+fn insert(parameters: &mut Parameters, name: &str, head: &LinearHead) -> Result<()> {
+    let shape = [head.classes.len(), head.map.width()];
+    parameters.insert(format!("{name}.weight"), Tensor::new(&shape, head.weight.clone())?);
+    parameters.insert(format!("{name}.bias"), Tensor::new(&shape[..1], head.bias.clone())?);
+    Ok(())
+}
+
+/// Width and seed of random features: they are drawn again, not stored.
+fn projection(map: &FeatureMap) -> Option<(usize, u64)> {
+    map.seed().map(|seed| (map.width(), seed))
 }
 
 /// Reads what [`Predictor::to_bytes`] wrote.
@@ -93,12 +117,25 @@ fn from_bytes(bytes: &[u8]) -> Result<Predictor> {
     };
     let answer = match architecture {
         None => {
-            let (weight, bias) = (take("head.weight")?, take("head.bias")?);
-            if (weight.len(), bias.len()) != (columns.len() * map.width(), columns.len()) {
+            let random = match field::<Option<(usize, u64)>>(&metadata, "random_features")? {
+                Some((width, seed)) => FeatureMap::random_relu(features, map.transform(), width, seed)?,
+                None => map.clone(),
+            };
+            let mut linear = |name: &str, map: &FeatureMap| -> Result<LinearHead> {
+                let (weight, bias) = (take(&format!("{name}.weight"))?, take(&format!("{name}.bias"))?);
                 let wanted = (columns.len() * map.width(), columns.len());
-                return Err(Error::shape("published head", wanted, (weight.len(), bias.len())));
+                if (weight.len(), bias.len()) != wanted {
+                    return Err(Error::shape("published head", wanted, (weight.len(), bias.len())));
+                }
+                Ok(LinearHead { map: map.clone(), weight, bias, classes: columns.clone() })
+            };
+            match field::<Option<[f32; 2]>>(&metadata, "scales")? {
+                Some(scales) => {
+                    let (lda, ridge) = (linear("lda", &map)?, linear("ridge", &random)?);
+                    Answer::Ensemble(EnsembleHead { lda, ridge, scales })
+                }
+                None => Answer::Linear(linear("head", &random)?),
             }
-            Answer::Closed(LinearHead { map: map.clone(), weight, bias, classes: columns })
         }
         Some(architecture) => {
             if architecture.classes() != columns.len() {

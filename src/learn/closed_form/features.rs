@@ -107,6 +107,12 @@ impl FeatureMap {
         self.transform
     }
 
+    /// The random projection W [D, width], if there is one.
+    #[must_use]
+    pub fn projection(&self) -> Option<&[f32]> {
+        self.projection.as_ref().map(|projection| projection.weight.as_slice())
+    }
+
     /// Seed of the random projection, if there is one.
     #[must_use]
     pub fn seed(&self) -> Option<u64> {

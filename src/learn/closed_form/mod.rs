@@ -6,6 +6,7 @@
 mod assignment;
 mod class_means;
 mod class_sums;
+mod ensemble;
 mod features;
 mod geometry;
 mod gram;
@@ -17,6 +18,7 @@ mod semi;
 
 pub use assignment::Assignment;
 pub use class_means::{ClassMeans, MeanDistance};
+pub use ensemble::{Ensemble, EnsembleHead, EnsembleModel, EnsembleSettings, Evidence, distinct};
 pub use features::{FeatureMap, FeatureTransform};
 pub use geometry::{Mahalanobis, MahalanobisState};
 pub use head::{LinearHead, argmax_rows, softmax_rows};

@@ -3,23 +3,17 @@
 use super::Method;
 use super::arena::{Arena, Clock, Outcome};
 use crate::Result;
-use crate::ids::ClassId;
 use crate::learn::closed_form::{
-    Assignment, ClassMeans, FeatureMap, FeatureTransform, LdaSettings, LinearHead, MeanDistance, RidgeHead,
-    SemiLda, SemiSettings, StreamingLda,
+    Assignment, ClassMeans, EnsembleSettings, FeatureMap, FeatureTransform, LdaSettings, LinearHead,
+    MeanDistance, RidgeHead, StreamingLda, distinct,
 };
 use crate::learn::metrics::AccuracyMatrix;
 use crate::learn::step::real;
 
-/// Random features of `ranpac` and `kaizen`.
-pub(super) const RANDOM_FEATURES: usize = 3000;
-/// Ridge of `ranpac`.
-pub(super) const LAMBDA: f64 = 100.0;
-
 enum Head {
     Means(ClassMeans),
     Lda(StreamingLda),
-    Ridge(RidgeHead),
+    Ridge(RidgeHead, EnsembleSettings),
 }
 
 impl Head {
@@ -32,13 +26,11 @@ impl Head {
             }
             Method::Imprint => Self::Means(ClassMeans::new(map(FeatureTransform::L2)?, MeanDistance::Cosine)),
             Method::Ranpac => {
-                let seed = arena.seed;
-                Self::Ridge(RidgeHead::new(FeatureMap::random_relu(
-                    width,
-                    FeatureTransform::SqrtL2,
-                    RANDOM_FEATURES,
-                    seed,
-                )?))
+                // As the ridge of the default, which is to be compared with it.
+                let settings = EnsembleSettings::default();
+                let (transform, features) = (FeatureTransform::SqrtL2, settings.random_features);
+                let map = FeatureMap::random_relu(width, transform, features, arena.seed)?;
+                Self::Ridge(RidgeHead::new(map), settings)
             }
             _ => Self::Lda(StreamingLda::new(map(FeatureTransform::SqrtL2)?)),
         })
@@ -48,7 +40,7 @@ impl Head {
         match self {
             Self::Means(means) => means.add(h, assignment),
             Self::Lda(lda) => lda.add(h, assignment),
-            Self::Ridge(ridge) => ridge.add(h, assignment),
+            Self::Ridge(ridge, _) => ridge.add(h, assignment),
         }
     }
 
@@ -56,7 +48,7 @@ impl Head {
         match self {
             Self::Means(means) => means.fit(),
             Self::Lda(lda) => Ok(lda.fit(LdaSettings::default())?.head),
-            Self::Ridge(ridge) => ridge.fit(LAMBDA),
+            Self::Ridge(ridge, settings) => ridge.fit(settings.lambda),
         }
     }
 
@@ -65,7 +57,7 @@ impl Head {
         match self {
             Self::Means(_) => 8 * (classes + 1) * (width + 1),
             Self::Lda(_) => moments_bytes(classes, width),
-            Self::Ridge(_) => moments_bytes(classes, RANDOM_FEATURES),
+            Self::Ridge(_, settings) => moments_bytes(classes, settings.random_features),
         }
     }
 }
@@ -73,19 +65,6 @@ impl Head {
 /// Bytes of class sums and one packed second moment in f64.
 pub(super) fn moments_bytes(classes: usize, width: usize) -> usize {
     8 * (classes * (width + 1) + width * (width + 1) / 2)
-}
-
-/// Which classes a task's unlabelled rows belong to.
-pub(super) fn find_out(
-    arena: &Arena<'_>,
-    known: &[f32],
-    ids: &[ClassId],
-    open: &[f32],
-) -> Result<(Vec<ClassId>, Vec<f32>)> {
-    let map = FeatureMap::new(arena.features.width, FeatureTransform::SqrtL2)?;
-    let settings = SemiSettings { proportions: 0.0, ..SemiSettings::default() };
-    let outcome = SemiLda::new(map, settings)?.assign(known, ids, open)?;
-    Ok((outcome.classes, outcome.shares))
 }
 
 pub(super) fn run(method: Method, arena: &Arena<'_>, progress: &mut dyn FnMut(f64)) -> Result<Outcome> {
@@ -98,7 +77,10 @@ pub(super) fn run(method: Method, arena: &Arena<'_>, progress: &mut dyn FnMut(f6
             head.add(&known, Assignment::Labels(&ids))?;
             if method == Method::SldaSemi && !task.unlabelled.is_empty() {
                 let open = arena.plain(&task.unlabelled);
-                let (classes, shares) = find_out(arena, &known, &ids, &open)?;
+                let whole = EnsembleSettings { unlabelled_weight: 1.0, ..EnsembleSettings::default() };
+                let width = arena.features.width;
+                let shares = whole.share_out(width, FeatureTransform::SqrtL2, [&known, &open], &ids)?;
+                let classes = distinct(&ids);
                 head.add(&open, Assignment::Soft { classes: &classes, shares: &shares })?;
             }
             head.fit()

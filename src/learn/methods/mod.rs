@@ -7,8 +7,8 @@ mod joint;
 mod trained;
 
 pub use arena::{Arena, Features, Outcome};
-pub use ensemble::EnsembleSettings;
 
+use crate::learn::closed_form::EnsembleSettings;
 use crate::learn::engine::Engine;
 use crate::learn::objective::SslMethod;
 use crate::{Error, Result};
@@ -59,11 +59,13 @@ pub enum Method {
     Without(Term),
     /// The default: what is published.
     Kaizen,
+    /// The default without the unlabelled rows.
+    NoUnlabelled,
 }
 
 impl Method {
     /// Every method, in the order of the tables.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Joint,
         Self::Naive,
         Self::Replay,
@@ -83,6 +85,7 @@ impl Method {
         Self::Objective(SslMethod::BarlowTwins),
         Self::AsPublished,
         Self::Kaizen,
+        Self::NoUnlabelled,
         Self::Without(Term::Ssl),
         Self::Without(Term::FeatureDistill),
         Self::Without(Term::ClassifierDistill),
@@ -112,6 +115,7 @@ impl Method {
             Self::Objective(SslMethod::BarlowTwins) => "kaizen-barlow",
             Self::AsPublished => "kaizen-as-published",
             Self::Kaizen => "kaizen",
+            Self::NoUnlabelled => "kaizen-no-unlabelled",
             Self::Without(Term::Ssl) => "kaizen-no-ssl",
             Self::Without(Term::FeatureDistill) => "kaizen-no-feature-distill",
             Self::Without(Term::ClassifierDistill) => "kaizen-no-classifier-distill",
@@ -134,7 +138,11 @@ impl Method {
             Self::Ncm | Self::Imprint | Self::Slda | Self::SldaSemi | Self::Ranpac => {
                 closed::run(self, arena, progress)
             }
-            Self::Kaizen => ensemble::run(&EnsembleSettings::default(), arena, progress),
+            Self::Kaizen => ensemble::run(EnsembleSettings::default(), arena, progress),
+            Self::NoUnlabelled => {
+                let settings = EnsembleSettings { unlabelled_weight: 0.0, ..EnsembleSettings::default() };
+                ensemble::run(settings, arena, progress)
+            }
             Self::Naive
             | Self::Replay
             | Self::Lwf

@@ -1,0 +1,249 @@
+//! Discriminant analysis and ridge regression on random features, their log-probabilities added: the default
+//! closed form. ADR 12 has the figures.
+
+use serde::{Deserialize, Serialize};
+
+use super::assignment::Assignment;
+use super::features::{FeatureMap, FeatureTransform};
+use super::head::LinearHead;
+use super::lda::{LdaModel, LdaSettings, StreamingLda};
+use super::ridge::RidgeHead;
+use super::semi::{SemiLda, SemiSettings};
+use crate::error::{Error, Result};
+use crate::ids::ClassId;
+
+/// Settings of the ensemble.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EnsembleSettings {
+    /// Weight of an unlabelled row beside a labelled one, 0..=1.
+    pub unlabelled_weight: f64,
+    /// Labelled rows a class from which on they are many.
+    pub many_rows: f64,
+    /// Shrinkage of the covariance, 0..=1, with many and with few labelled rows a class.
+    pub shrinkage: [f64; 2],
+    /// Width of the random ReLU features.
+    pub random_features: usize,
+    /// Ridge λ on the random features.
+    pub lambda: f64,
+    /// Factor of the discriminant's logits: a mixture of Gaussians with one covariance is far too sure of itself.
+    pub discriminant_scale: f32,
+    /// Factor of the ridge's logits, which lie around 0..=1, with many and with few labelled rows a class.
+    pub ridge_scale: [f32; 2],
+    /// Most that a rare class's rows count in the ridge, in times of a row of an average class.
+    pub largest_weight: f64,
+}
+
+impl Default for EnsembleSettings {
+    fn default() -> Self {
+        Self {
+            unlabelled_weight: 0.3,
+            many_rows: 100.0,
+            shrinkage: [0.1, 0.3],
+            random_features: 3000,
+            lambda: 100.0,
+            discriminant_scale: 0.05,
+            ridge_scale: [10.0, 20.0],
+            largest_weight: 10.0,
+        }
+    }
+}
+
+/// Rows of a task with their shares in its classes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evidence {
+    /// Labelled rows h, then unlabelled ones, `[M + N, D]`.
+    h: Vec<f32>,
+    /// The task's classes, ascending, `[K]`.
+    classes: Vec<ClassId>,
+    /// `[M + N, K]`
+    shares: Vec<f32>,
+    labelled: usize,
+}
+
+impl Evidence {
+    /// Labelled rows h [M, D], `labels` `[M]`, and unlabelled ones h [N, D] with `shares` [N, K] in the labels' classes
+    /// in ascending order.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the parts do not fit one another.
+    pub fn new(known: &[f32], labels: &[ClassId], open: &[f32], shares: &[f32]) -> Result<Self> {
+        let classes = distinct(labels);
+        let width = if labels.is_empty() { 1 } else { known.len() / labels.len() };
+        let wanted = (labels.len() * width, open.len() / width.max(1) * classes.len());
+        if (known.len(), shares.len()) != wanted {
+            return Err(Error::shape("rows and shares of a task", wanted, (known.len(), shares.len())));
+        }
+        let mut all = vec![0.0; labels.len() * classes.len()];
+        for (row, label) in all.chunks_exact_mut(classes.len().max(1)).zip(labels) {
+            row[classes.partition_point(|class| class < label)] = 1.0;
+        }
+        all.extend_from_slice(shares);
+        Ok(Self { h: [known, open].concat(), classes, shares: all, labelled: labels.len() })
+    }
+
+    fn assignment(&self) -> Assignment<'_> {
+        Assignment::Soft { classes: &self.classes, shares: &self.shares }
+    }
+
+    /// The shares with every class as heavy as the average one, at most `largest` times: ridge regression leans towards
+    /// frequent classes where discriminant analysis does not.
+    fn balanced(&self, largest: f64) -> Vec<f32> {
+        let columns = self.classes.len();
+        let mut totals = vec![0.0; columns];
+        for row in self.shares.chunks_exact(columns.max(1)) {
+            totals.iter_mut().zip(row).for_each(|(total, &share)| *total += f64::from(share));
+        }
+        let mean = totals.iter().sum::<f64>() / real(columns);
+        let weights: Vec<f32> = totals.iter().map(|total| single((mean / total).min(largest))).collect();
+        self.shares.iter().enumerate().map(|(at, share)| share * weights[at % columns]).collect()
+    }
+}
+
+/// The classes of some labels, ascending.
+#[must_use]
+pub fn distinct(labels: &[ClassId]) -> Vec<ClassId> {
+    let mut classes = labels.to_vec();
+    classes.sort_unstable();
+    classes.dedup();
+    classes
+}
+
+impl EnsembleSettings {
+    /// Shares [N, K] of unlabelled rows h [N, D] in the classes of the labelled rows h [M, D], `labels` `[M]`, in
+    /// ascending order of the classes: expectation-maximisation with equal proportions, times
+    /// [`EnsembleSettings::unlabelled_weight`].
+    ///
+    /// # Errors
+    /// As [`SemiLda::assign`].
+    pub fn share_out(
+        &self,
+        width: usize,
+        transform: FeatureTransform,
+        [known, open]: [&[f32]; 2],
+        labels: &[ClassId],
+    ) -> Result<Vec<f32>> {
+        let semi = SemiSettings { proportions: 0.0, ..SemiSettings::default() };
+        let outcome = SemiLda::new(FeatureMap::new(width, transform)?, semi)?.assign(known, labels, open)?;
+        let weight = single(self.unlabelled_weight);
+        Ok(outcome.shares.into_iter().map(|share| weight * share).collect())
+    }
+}
+
+/// Statistics of both members.
+#[derive(Clone, Debug)]
+pub struct Ensemble {
+    settings: EnsembleSettings,
+    lda: StreamingLda,
+    ridge: RidgeHead,
+    /// Labelled rows so far.
+    labelled: usize,
+}
+
+/// Both members, solved.
+#[derive(Clone, Debug)]
+pub struct EnsembleModel {
+    /// The discriminant, with its geometry.
+    pub lda: LdaModel,
+    /// What answers.
+    pub head: EnsembleHead,
+}
+
+/// Two linear heads over the same classes in the same order, whose log-probabilities are added.
+#[derive(Clone, Debug)]
+pub struct EnsembleHead {
+    /// The discriminant.
+    pub lda: LinearHead,
+    /// The ridge.
+    pub ridge: LinearHead,
+    /// Factors of the logits of discriminant and ridge.
+    pub scales: [f32; 2],
+}
+
+impl Ensemble {
+    /// No classes yet. The random features are drawn from `seed`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a width of 0.
+    pub fn new(
+        settings: EnsembleSettings,
+        width: usize,
+        transform: FeatureTransform,
+        seed: u64,
+    ) -> Result<Self> {
+        let lda = StreamingLda::new(FeatureMap::new(width, transform)?);
+        let random = FeatureMap::random_relu(width, transform, settings.random_features, seed)?;
+        Ok(Self { settings, lda, ridge: RidgeHead::new(random), labelled: 0 })
+    }
+
+    /// Adds a task's rows; classes not seen before are new from here on.
+    ///
+    /// # Errors
+    /// As [`StreamingLda::add`].
+    pub fn add(&mut self, evidence: &Evidence) -> Result<()> {
+        self.lda.add(&evidence.h, evidence.assignment())?;
+        let shares = evidence.balanced(self.settings.largest_weight);
+        self.ridge.add(&evidence.h, Assignment::Soft { classes: &evidence.classes, shares: &shares })?;
+        self.labelled += evidence.labelled;
+        Ok(())
+    }
+
+    /// Solves both members.
+    ///
+    /// # Errors
+    /// As [`StreamingLda::fit`] and [`RidgeHead::fit`].
+    pub fn fit(&self) -> Result<EnsembleModel> {
+        let settings = &self.settings;
+        let per_class = real(self.labelled) / real(self.lda.moments().counts().len().max(1));
+        let few = usize::from(per_class < settings.many_rows);
+        let lda = LdaSettings { shrinkage: settings.shrinkage[few], ..LdaSettings::default() };
+        let model = self.lda.fit(lda)?;
+        let head = EnsembleHead {
+            lda: model.head.clone(),
+            ridge: self.ridge.fit(settings.lambda)?,
+            scales: [settings.discriminant_scale, settings.ridge_scale[few]],
+        };
+        Ok(EnsembleModel { lda: model, head })
+    }
+}
+
+impl EnsembleHead {
+    /// The class of each column, ascending.
+    #[must_use]
+    pub fn classes(&self) -> &[ClassId] {
+        &self.lda.classes
+    }
+
+    /// Scores [N, C] of rows h [N, D]: log softmax(a f(h)) + log softmax(b g(h)) for the logits f of the discriminant and
+    /// g of the ridge.
+    ///
+    /// # Errors
+    /// As [`FeatureMap::apply`].
+    pub fn scores(&self, h: &[f32]) -> Result<Vec<f32>> {
+        let columns = self.lda.classes.len();
+        let mut scores = log_probabilities(self.lda.logits(h)?, columns, self.scales[0]);
+        let ridge = log_probabilities(self.ridge.logits(h)?, columns, self.scales[1]);
+        scores.iter_mut().zip(ridge).for_each(|(score, more)| *score += more);
+        Ok(scores)
+    }
+}
+
+fn log_probabilities(mut logits: Vec<f32>, columns: usize, scale: f32) -> Vec<f32> {
+    for row in logits.chunks_exact_mut(columns.max(1)) {
+        row.iter_mut().for_each(|value| *value *= scale);
+        let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let total: f32 = row.iter().map(|value| (value - top).exp()).sum();
+        let shift = top + total.ln();
+        row.iter_mut().for_each(|value| *value -= shift);
+    }
+    logits
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "shares are kept in f32")]
+fn single(value: f64) -> f32 {
+    value as f32
+}
+
+#[allow(clippy::cast_precision_loss, reason = "counts of rows and classes")]
+fn real(count: usize) -> f64 {
+    count as f64
+}

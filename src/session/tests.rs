@@ -1,0 +1,83 @@
+use super::*;
+use crate::event::Discard;
+use crate::ids::ClassId;
+use crate::learn::cpu::CpuEngine;
+use crate::memory::{FeatureIdentity, Memory, Rows};
+use crate::rng::Rng;
+
+const WIDTH: usize = 12;
+
+fn learner() -> Learner {
+    let identity = FeatureIdentity {
+        backbone_name: "none".to_owned(),
+        backbone_sha256: "0".repeat(64),
+        feature_width: WIDTH,
+        feature_class: "fp32".to_owned(),
+        preprocessing: "none".to_owned(),
+    };
+    let mut settings = LearnerSettings::default();
+    settings.recipe.steps = 0;
+    let memory = Memory::open(None, &identity).unwrap();
+    Learner::new(settings, memory, Box::new(CpuEngine::new(0))).unwrap()
+}
+
+/// A frame of one of several well separated classes.
+fn frame(class: usize, number: usize, label: bool) -> Observation {
+    let mut rng = Rng::named(7, &format!("{class} {number}"));
+    let features = (0..WIDTH).map(|at| if at % 4 == class { 4.0 } else { 1.0 } + 0.3 * rng.normal().abs());
+    Observation {
+        features: features.collect(),
+        views: Vec::new(),
+        thumbnail: None,
+        name: format!("{class}-{number}-{label}"),
+        timestamp_millis: 0,
+        label: label.then(|| format!("class {class}")),
+    }
+}
+
+#[test]
+fn unlabelled_samples_with_the_held_out_mark_are_not_learned() {
+    let mut learner = learner();
+    for number in 0..20 {
+        for class in 0..2 {
+            learner.observe(&frame(class, number, true)).unwrap();
+            learner.observe(&frame(class, 100 + number, false)).unwrap();
+        }
+    }
+    let unlabelled = learner.memory().samples(Rows::Unlabelled).unwrap();
+    let marked: Vec<_> = unlabelled.iter().filter(|s| s.held_out).map(|s| s.id).collect();
+    assert!(!marked.is_empty() && marked.len() < unlabelled.len(), "the marks of 40 samples");
+    learner.consolidate(&mut Discard).unwrap();
+    let shared = learner.learned.shared();
+    assert_eq!(shared.len(), unlabelled.len() - marked.len());
+    assert!(marked.iter().all(|id| !shared.contains(id)), "{marked:?}");
+}
+
+#[test]
+fn statistics_gathered_anew_give_the_same_head_bit_for_bit() {
+    let mut learner = learner();
+    for task in 0..2 {
+        for number in 0..15 {
+            for class in [2 * task, 2 * task + 1] {
+                learner.observe(&frame(class, number, true)).unwrap();
+                learner.observe(&frame(class, 100 + number, false)).unwrap();
+            }
+        }
+        learner.consolidate(&mut Discard).unwrap();
+    }
+    let answer = |learner: &mut Learner| {
+        let statistics = learner.statistics().unwrap();
+        let head = statistics.ensemble.fit().unwrap().head;
+        learner.statistics = Some(statistics);
+        head.scores(&frame(1, 500, false).features).unwrap()
+    };
+    let kept = answer(&mut learner);
+    learner.statistics = None;
+    assert_eq!(kept, answer(&mut learner));
+    // The control: without one of the unlabelled rows the head is another.
+    learner.statistics = None;
+    let mut live = learner.memory().live_classes().unwrap();
+    live.insert(*learner.learned.shared().first().unwrap(), ClassId(0));
+    assert!(learner.learned.drop_stale(&live));
+    assert_ne!(kept, answer(&mut learner));
+}
