@@ -24,7 +24,7 @@ RECORDING = ROOT / "tests/data/recording-fashion"
 OUT = ROOT / "tests/data/bakeoff"
 MODEL = ROOT / "models/efficientnet-lite0-features-160-int8.onnx"
 STRIDE = 4
-WIDTH, LAMBDA, DRAWS = 3000, 100.0, 10
+WIDTH, LAMBDA, DRAWS = 5000, 100.0, 10
 
 
 def embed():

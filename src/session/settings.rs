@@ -26,7 +26,8 @@ pub struct LearnerSettings {
     pub projection: usize,
     /// Labelled samples of each old class that are trained on again. Default 10.
     pub replay_per_class: usize,
-    /// The closed forms. The random features are at most four times as many as the backbone's.
+    /// The closed forms. The random features are at most four times as many as the backbone's. Default 2000 of them
+    /// instead of the bake-off's 5000: 32 MB of statistics instead of 200, and a quarter of a second to solve.
     pub ensemble: EnsembleSettings,
     /// Largest fall of the old classes' held-out accuracy (beyond one standard error) that is still published,
     /// 0..=1. Default 0.15.
@@ -55,7 +56,7 @@ impl Default for LearnerSettings {
             projector_hidden: 256,
             projection: 128,
             replay_per_class: 10,
-            ensemble: EnsembleSettings::default(),
+            ensemble: EnsembleSettings { random_features: 2000, ..EnsembleSettings::default() },
             guard_margin: 0.15,
         }
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::assignment::Assignment;
 use super::features::{FeatureMap, FeatureTransform};
-use super::head::LinearHead;
+use super::head::{LinearHead, argmax_rows};
 use super::lda::{LdaModel, LdaSettings, StreamingLda};
 use super::ridge::RidgeHead;
 use super::semi::{SemiLda, SemiSettings};
@@ -39,10 +39,10 @@ impl Default for EnsembleSettings {
             unlabelled_weight: 0.3,
             many_rows: 100.0,
             shrinkage: [0.1, 0.3],
-            random_features: 3000,
+            random_features: 5000,
             lambda: 100.0,
             discriminant_scale: 0.05,
-            ridge_scale: [10.0, 20.0],
+            ridge_scale: [15.0, 20.0],
             largest_weight: 10.0,
         }
     }
@@ -224,6 +224,15 @@ impl EnsembleHead {
         let ridge = log_probabilities(self.ridge.logits(h)?, columns, self.scales[1]);
         scores.iter_mut().zip(ridge).for_each(|(score, more)| *score += more);
         Ok(scores)
+    }
+
+    /// The class with the highest score of each row, `[N]`.
+    ///
+    /// # Errors
+    /// As [`FeatureMap::apply`].
+    pub fn predict(&self, h: &[f32]) -> Result<Vec<ClassId>> {
+        let scores = self.scores(h)?;
+        Ok(argmax_rows(&scores, self.classes().len()).into_iter().map(|best| self.classes()[best]).collect())
     }
 }
 
