@@ -14,5 +14,6 @@ mod learn;
 mod options;
 mod predict;
 mod teach;
+mod unknowns;
 
 pub use cli::run;
