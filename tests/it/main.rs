@@ -12,6 +12,7 @@
 
 mod camera_stream;
 mod crash;
+mod damage;
 mod export;
 mod golden;
 mod state;
