@@ -197,7 +197,7 @@ fn resident() -> f64 {
 
 fn soak(frames: usize) {
     const SOAK_WIDTH: usize = 64;
-    const QUOTA_BYTES: u64 = 16 << 20;
+    const QUOTA_BYTES: u64 = 256 << 20;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let mut memory = Memory::open(Some(&path), &identity(SOAK_WIDTH)).unwrap();

@@ -38,6 +38,7 @@ mod lock;
 mod open;
 mod quota;
 mod repair;
+mod replace;
 mod samples;
 mod schema;
 mod seal;

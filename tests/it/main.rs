@@ -13,6 +13,7 @@
 mod camera_stream;
 mod crash;
 mod damage;
+mod data_sets;
 mod export;
 mod golden;
 mod state;
