@@ -197,7 +197,7 @@ fn resident() -> f64 {
 
 fn soak(frames: usize) {
     const SOAK_WIDTH: usize = 64;
-    const QUOTA_BYTES: u64 = 256 << 20;
+    const QUOTA_BYTES: u64 = 32 << 20;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let mut memory = Memory::open(Some(&path), &identity(SOAK_WIDTH)).unwrap();
@@ -231,4 +231,5 @@ fn soak(frames: usize) {
         }
     }
     println!("warm {warm:.1} MiB, most after that {most:.1} MiB: {:+.1} %", 100.0 * (most / warm - 1.0));
+    assert!(most <= 1.02 * warm, "resident memory is not flat");
 }

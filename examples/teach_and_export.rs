@@ -2,6 +2,8 @@
 //!
 //!     cargo run --release --example teach_and_export [-- OUT.onnx]
 
+#![allow(clippy::print_stdout, reason = "the figures are the example's output")]
+
 use anyhow::Context as _;
 use kaizen_edge::backbone::{self, BackboneOptions};
 use kaizen_edge::event::Discard;

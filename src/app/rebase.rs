@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::account::Account;
 use super::options::Options;
-use crate::Error;
 use crate::learn::engine;
 use crate::memory::Memory;
 use crate::session::{self, Learner, LearnerSettings};
+use crate::{Error, Result};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -56,14 +56,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let allowed = "a backbone other than the state's own: `--model NAME`";
         return Err(Error::config("model", &identity.backbone_name, allowed).into());
     }
-    // In the folder of the state, also behind a link, so that it can be moved into place.
-    let path = PathBuf::from(format!("{}.rebase", old.path().display()));
-    for suffix in ["", "-wal", "-shm"] {
-        let leftover = PathBuf::from(format!("{}{suffix}", path.display()));
-        if leftover.exists() {
-            std::fs::remove_file(&leftover).map_err(Error::io(&leftover))?;
-        }
-    }
+    let path = place_beside(&old)?;
     let mut new = Memory::open(Some(&path), &identity)?;
     let bar = options.progress(losses.kept + losses.without_thumbnail);
     let outcome = session::rebase(&old, &mut new, backbone.as_mut(), |seen| bar.set_position(seen as u64))?;
@@ -95,4 +88,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A free place in the folder of the state, also behind a link, so that the new one can be moved over it.
+fn place_beside(old: &Memory) -> Result<PathBuf> {
+    let path = PathBuf::from(format!("{}.rebase", old.path().display()));
+    for suffix in ["", "-wal", "-shm"] {
+        let leftover = PathBuf::from(format!("{}{suffix}", path.display()));
+        if leftover.exists() {
+            std::fs::remove_file(&leftover).map_err(Error::io(&leftover))?;
+        }
+    }
+    Ok(path)
 }

@@ -36,7 +36,7 @@ pub(super) struct NameArguments {
     #[arg(long)]
     state: PathBuf,
     /// No account for people, only one JSON line an image
-    #[arg(long)]
+    #[arg(long, visible_alias = "quiet")]
     json: bool,
 }
 

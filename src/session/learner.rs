@@ -149,6 +149,7 @@ impl Learner {
         if training.is_empty() {
             return Err(Error::config("labels", 0, "at least one labelled sample: teach a class first"));
         }
+        self.learned.keep_shared(&unlabelled);
         let fresh: Vec<_> = training.iter().filter(|s| !self.learned.has(s)).cloned().collect();
         let open: Vec<_> = unlabelled.into_iter().filter(|s| !self.learned.has_shared(s)).collect();
         // Closed forms learn nothing from unlabelled samples alone.
