@@ -9,7 +9,7 @@ use super::fault::Outcome;
 use super::labels::{live, settle, settle_split};
 use super::samples::{KEPT, QUARANTINED, delete_content, intact_features};
 use super::seal::{self, Table};
-use super::versions::{SERVING, ends, hex};
+use super::versions::{SERVING, ends, hex, without_heads};
 
 /// Versions lost from the end of the table that are believed to have been there.
 const MOST_LOST: i64 = 1000;
@@ -206,11 +206,7 @@ impl Repair<'_> {
 
     /// Published versions newer than the one that serves: their heads are gone.
     fn lost_heads(&mut self) -> Outcome<()> {
-        let sql = "SELECT id FROM versions WHERE status='published' AND id>?1 ORDER BY id";
-        let newer: Vec<i64> = (self.connection.prepare(sql)?)
-            .query_map([self.serving()?.unwrap_or(i64::MIN)], |row| row.get(0))?
-            .collect::<rusqlite::Result<_>>()?;
-        for row in newer {
+        for row in without_heads(self.connection, self.serving()?)? {
             self.note(format!("the heads of version {row} were lost: it does not serve any more"));
             if self.fix {
                 seal::rewrite(self.connection, &seal::VERSIONS, row, "status='rolled_back'", &[])?;
