@@ -2,11 +2,14 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 #[cfg(feature = "tract")]
 use super::export;
-use super::{bench, bench_step, check, doctor, history, learn, options, predict, teach};
+use super::{
+    bench, bench_step, check, doctor, export_data, history, import, learn, manual, options, predict, rebase,
+    teach, unknowns,
+};
 
 #[derive(Parser)]
 #[command(
@@ -26,10 +29,16 @@ enum Command {
     Teach(teach::TeachArguments),
     /// Adds unlabelled images
     Observe(teach::ObserveArguments),
+    /// Adds data sets, each image with the label that it comes with
+    Import(import::Arguments),
     /// Trains on what came, holds the heads against held-out images, and publishes or rolls back
     Learn(learn::LearnArguments),
     /// Class, probability and novelty of images; `unknown` is an answer
     Predict(predict::Arguments),
+    /// Unlabelled images unlike everything learned, in clusters of those that are alike
+    Unknowns(unknowns::Arguments),
+    /// Labels every image of a cluster that `unknowns` lists
+    Name(unknowns::NameArguments),
     /// Labels that count, and versions of the heads with their figures
     History(history::Arguments),
     /// Takes one label back, exactly
@@ -38,6 +47,10 @@ enum Command {
     Forget(learn::ForgetArguments),
     /// Verifies every row of a state and repairs what can be
     Check(check::Arguments),
+    /// Stored thumbnails as class folders or labels.csv
+    ExportData(export_data::Arguments),
+    /// Another backbone for the same samples, from their thumbnails
+    Rebase(rebase::Arguments),
     /// Backbone and heads as one ONNX file, compared with the live model before it is written
     #[cfg(feature = "tract")]
     Export(export::Arguments),
@@ -47,18 +60,57 @@ enum Command {
     Bench(Box<bench::Arguments>),
     /// Times whole training steps at the shapes of tools/peer_torch_step.py
     BenchStep(bench_step::Arguments),
+    /// Completions for a shell, on standard output
+    Completions(manual::Completions),
+    /// Manual pages into a folder
+    Man(manual::Pages),
+}
+
+impl Command {
+    /// The options that the commands on a state share.
+    fn options(&mut self) -> Option<&mut options::Options> {
+        Some(match self {
+            Self::Teach(arguments) => &mut arguments.images.options,
+            Self::Observe(arguments) => &mut arguments.options,
+            Self::Import(arguments) => &mut arguments.options,
+            Self::Learn(arguments) => &mut arguments.on.options,
+            Self::Predict(arguments) => &mut arguments.options,
+            Self::Undo(arguments) => &mut arguments.on.options,
+            Self::Forget(arguments) => &mut arguments.on.options,
+            Self::Rebase(arguments) => &mut arguments.options,
+            #[cfg(feature = "tract")]
+            Self::Export(arguments) => &mut arguments.options,
+            _ => return None,
+        })
+    }
 }
 
 /// Parses the command line and runs the command.
 ///
 /// # Errors
 /// Whatever the command reports; `main` prints it.
+#[expect(clippy::print_stdout, reason = "the configuration is asked for")]
 pub fn run() -> anyhow::Result<ExitCode> {
-    match Arguments::parse().command {
+    let mut command = Arguments::parse().command;
+    if let Some(options) = command.options() {
+        options.settle()?;
+        if options.print_config {
+            print!("{}", options.configuration()?);
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    match command {
+        Command::Import(arguments) => import::run(&arguments),
+        Command::ExportData(arguments) => export_data::run(&arguments),
+        Command::Rebase(arguments) => rebase::run(&arguments),
+        Command::Completions(arguments) => manual::completions(&arguments, Arguments::command()),
+        Command::Man(arguments) => manual::pages(&arguments, Arguments::command()),
         Command::Teach(arguments) => teach::teach(&arguments),
         Command::Observe(arguments) => teach::observe(&arguments),
         Command::Learn(arguments) => learn::learn(&arguments),
         Command::Predict(arguments) => predict::run(&arguments),
+        Command::Unknowns(arguments) => unknowns::list(&arguments),
+        Command::Name(arguments) => unknowns::name(&arguments),
         Command::History(arguments) => history::run(&arguments),
         Command::Undo(arguments) => learn::undo(&arguments),
         Command::Forget(arguments) => learn::forget(&arguments),

@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    options: Options,
+    pub(super) options: Options,
 }
 
 /// Largest difference found, and over how many rows, in which runtime.

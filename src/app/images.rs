@@ -17,10 +17,12 @@ pub(super) fn each(
     sources: Vec<Box<dyn FrameSource>>,
     backbone: &mut dyn Backbone,
     views: usize,
+    options: &Options,
     mut take: impl FnMut(Embedded) -> anyhow::Result<()>,
 ) -> anyhow::Result<usize> {
     let spec = backbone.spec().clone();
     let mut left_out = 0;
+    let bar = options.progress(sources.iter().filter_map(|source| source.frames_hint()).sum());
     for source in sources {
         let mut reader = FrameReader::start(source, &spec, views, SEED)?;
         loop {
@@ -29,10 +31,11 @@ pub(super) fn each(
                 break;
             }
             for frame in batch {
+                bar.inc(1);
                 match frame {
                     Ok(frame) => take(frame)?,
                     Err(error @ Error::Frame { .. }) => {
-                        eprintln!("left out: {error}");
+                        bar.suspend(|| eprintln!("left out: {error}"));
                         left_out += 1;
                     }
                     Err(error) => return Err(error.into()),
@@ -40,6 +43,7 @@ pub(super) fn each(
             }
         }
     }
+    bar.finish_and_clear();
     Ok(left_out)
 }
 

@@ -12,7 +12,7 @@ use crate::memory::LabelId;
 #[derive(clap::Args)]
 pub(super) struct LearnArguments {
     #[command(flatten)]
-    on: On,
+    pub(super) on: On,
     /// Training steps of adapter and classifier; 0 for closed-form heads only
     #[arg(long)]
     steps: Option<usize>,
@@ -23,7 +23,7 @@ pub(super) struct UndoArguments {
     /// Label to take back, as `teach` and `history` name it
     label_id: i64,
     #[command(flatten)]
-    on: On,
+    pub(super) on: On,
 }
 
 #[derive(clap::Args)]
@@ -31,11 +31,11 @@ pub(super) struct ForgetArguments {
     /// Name of the class
     name: String,
     #[command(flatten)]
-    on: On,
+    pub(super) on: On,
 }
 
 #[derive(clap::Args)]
-struct On {
+pub(super) struct On {
     /// State file
     #[arg(long)]
     state: PathBuf,
@@ -43,12 +43,12 @@ struct On {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    options: Options,
+    pub(super) options: Options,
 }
 
 impl On {
     fn account(&self) -> Account {
-        Account::new(self.options.quiet || self.json)
+        Account::new(self.options.quiet() || self.json)
     }
 
     #[expect(clippy::print_stdout, reason = "the result is the command's output")]

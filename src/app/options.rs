@@ -1,7 +1,11 @@
 //! Options that the commands on a state share, and what they open.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::configuration::Configuration;
 use crate::backbone::{self, Backbone, BackboneOptions, Provider};
 use crate::learn::engine::{self, EngineChoice};
 use crate::memory::Memory;
@@ -27,21 +31,79 @@ pub(super) struct Options {
     /// Folder with manifest.toml and the ONNX files
     #[arg(long)]
     models_dir: Option<PathBuf>,
-    /// Who runs the backbone: auto, tensorrt, cuda, cpu (ONNX Runtime) or tract
-    #[arg(long, default_value = "auto")]
-    provider: Provider,
-    /// Who trains: auto, gpu or cpu
-    #[arg(long, default_value = "auto")]
-    engine: EngineChoice,
+    /// Who runs the backbone: auto, tensorrt, cuda, cpu (ONNX Runtime) or tract [default: auto]
+    #[arg(long)]
+    provider: Option<Provider>,
+    /// Who trains: auto, gpu or cpu [default: auto]
+    #[arg(long)]
+    engine: Option<EngineChoice>,
     /// ONNX Runtime's shared library
     #[arg(long)]
     ort_lib: Option<PathBuf>,
     /// Only the results, no account of what is done
     #[arg(long)]
-    pub(super) quiet: bool,
+    quiet: bool,
+    /// Most bytes of the state file and its log; unlabelled and redundant samples give way [default: no limit]
+    #[arg(long)]
+    quota_bytes: Option<u64>,
+    /// TOML file with any of these options; what is given here goes before it
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Print the options as they are in force, as such a file, and do nothing
+    #[arg(long)]
+    pub(super) print_config: bool,
 }
 
 impl Options {
+    /// Takes what the configuration file says for every option that is not given.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        let Some(path) = &self.config else { return Ok(()) };
+        let file = Configuration::read(path)?;
+        self.model = self.model.take().or(file.model);
+        self.models_dir = self.models_dir.take().or(file.models_dir);
+        self.provider = self.provider.or(file.provider);
+        self.engine = self.engine.or(file.engine);
+        self.ort_lib = self.ort_lib.take().or(file.ort_lib);
+        self.quiet |= file.quiet;
+        self.quota_bytes = self.quota_bytes.or(file.quota_bytes);
+        Ok(())
+    }
+
+    /// What is in force, as a configuration file.
+    pub(super) fn configuration(&self) -> Result<String> {
+        let Self { model, models_dir, ort_lib, quiet, quota_bytes, .. } = self.clone();
+        let (provider, engine) = (Some(self.provider()), Some(self.engine()));
+        Configuration { model, models_dir, provider, engine, ort_lib, quiet, quota_bytes }.text()
+    }
+
+    fn provider(&self) -> Provider {
+        self.provider.unwrap_or(Provider::Auto)
+    }
+
+    /// Who is to train.
+    pub(super) fn engine(&self) -> EngineChoice {
+        self.engine.unwrap_or(EngineChoice::Auto)
+    }
+
+    /// Whether only results are wanted.
+    pub(super) fn quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Holds a state to the quota, if there is one.
+    pub(super) fn limit(&self, memory: &mut Memory) -> Result<()> {
+        self.quota_bytes.map_or(Ok(()), |bytes| memory.set_quota_bytes(bytes))
+    }
+
+    /// Progress over so many images, for a person who watches; hidden otherwise.
+    pub(super) fn progress(&self, images: usize) -> ProgressBar {
+        if self.quiet || !std::io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} images, {eta} left");
+        ProgressBar::new(images as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    }
+
     /// The backbone asked for, or the one that the state was made with.
     pub(super) fn backbone(&self, state: &Path) -> Result<Box<dyn Backbone>> {
         let model = match &self.model {
@@ -51,7 +113,7 @@ impl Options {
         let backbone = backbone::load(&BackboneOptions {
             model,
             models_dir: self.models_dir.clone(),
-            provider: self.provider,
+            provider: self.provider(),
             ort_lib: self.ort_lib.clone(),
             threads: 0,
         })?;
@@ -68,12 +130,13 @@ impl Options {
 
     /// A learner on an existing state, with training of so many steps.
     pub(super) fn learner(&self, state: &Path, steps: Option<usize>) -> Result<Learner> {
-        let memory = Memory::open_existing(state)?;
+        let mut memory = Memory::open_existing(state)?;
+        self.limit(&mut memory)?;
         let own = &memory.identity().backbone_name;
         if let Some(asked) = self.model.as_ref().filter(|asked| *asked != own) {
             return Err(Error::config("model", asked, format!("{own}, with which the state was made")));
         }
-        let (engine, line) = engine::open(self.engine)?;
+        let (engine, line) = engine::open(self.engine())?;
         self.say(&line);
         let mut settings = LearnerSettings::default();
         settings.recipe.steps = steps.unwrap_or(settings.recipe.steps);

@@ -26,7 +26,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    options: Options,
+    pub(super) options: Options,
 }
 
 #[derive(Serialize)]
@@ -59,7 +59,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let reason = "nothing was learned: `kaizen teach` a class, then `kaizen learn`".to_owned();
         return Err(Error::State { path: arguments.state.clone(), reason }.into());
     };
-    let left_out = images::each(sources, backbone.as_mut(), 0, |image| {
+    let left_out = images::each(sources, backbone.as_mut(), 0, &options, |image| {
         for prediction in predictor.predict(&image.features)? {
             let unknown = prediction.is_unknown();
             let answer = Answer {

@@ -1,7 +1,7 @@
 //! `kaizen teach` and `kaizen observe`: images into the state.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -11,6 +11,7 @@ use super::options::{IN_PART, Options, sources};
 use crate::ids::SampleId;
 use crate::memory::{LabelId, Memory, NewSample};
 use crate::session;
+use crate::vision::{FrameSource, Split};
 
 /// Augmented views stored with each image, for self-supervision.
 const VIEWS: usize = 2;
@@ -20,7 +21,7 @@ pub(super) struct TeachArguments {
     /// Name of the class
     name: String,
     #[command(flatten)]
-    images: ObserveArguments,
+    pub(super) images: ObserveArguments,
 }
 
 #[derive(clap::Args)]
@@ -35,7 +36,7 @@ pub(super) struct ObserveArguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    options: Options,
+    pub(super) options: Options,
 }
 
 /// One stored image; printed once it is durable.
@@ -52,43 +53,81 @@ struct Acknowledgement<'a> {
 }
 
 pub(super) fn teach(arguments: &TeachArguments) -> anyhow::Result<ExitCode> {
-    store(&arguments.images, Some(&arguments.name))
+    let ObserveArguments { paths, state, json, options } = &arguments.images;
+    let store = Store { state, options: &options.quieter(*json), class: Class::Is(&arguments.name) };
+    store.run(sources(paths)?)
 }
 
 pub(super) fn observe(arguments: &ObserveArguments) -> anyhow::Result<ExitCode> {
-    store(arguments, None)
+    let ObserveArguments { paths, state, json, options } = arguments;
+    let store = Store { state, options: &options.quieter(*json), class: Class::Unknown };
+    store.run(sources(paths)?)
 }
 
-fn store(arguments: &ObserveArguments, class: Option<&str>) -> anyhow::Result<ExitCode> {
-    let options = arguments.options.quieter(arguments.json);
-    let sources = sources(&arguments.paths)?;
-    images::warn(&sources, &options);
-    let mut backbone = options.backbone(&arguments.state)?;
-    let mut memory = Memory::open(Some(&arguments.state), &session::identity(backbone.as_ref()))?;
-    let (mut stored, mut duplicates) = (0_usize, 0_usize);
-    let left_out = images::each(sources, backbone.as_mut(), VIEWS, |image| {
-        let outcome = memory.add_sample(NewSample {
-            features: &image.features,
-            views: &image.views,
-            thumbnail: image.frame.thumbnail.as_deref(),
-            name: &image.frame.name,
-            timestamp_millis: i64::try_from(image.frame.timestamp_millis).unwrap_or(i64::MAX),
-            label: class,
+/// Which class the images are of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Class<'a> {
+    /// All of this one.
+    Is(&'a str),
+    /// It is not known.
+    Unknown,
+    /// The source says; images to test on are left out.
+    AsLabelled,
+}
+
+/// Images into a state.
+pub(super) struct Store<'a> {
+    pub(super) state: &'a Path,
+    pub(super) options: &'a Options,
+    pub(super) class: Class<'a>,
+}
+
+impl Store<'_> {
+    /// Embeds every image and acknowledges each once it is durable.
+    pub(super) fn run(&self, sources: Vec<Box<dyn FrameSource>>) -> anyhow::Result<ExitCode> {
+        let options = self.options;
+        images::warn(&sources, options);
+        let mut backbone = options.backbone(self.state)?;
+        let mut memory = Memory::open(Some(self.state), &session::identity(backbone.as_ref()))?;
+        options.limit(&mut memory)?;
+        let (mut stored, mut duplicates, mut tests) = (0_usize, 0_usize, 0_usize);
+        let left_out = images::each(sources, backbone.as_mut(), VIEWS, options, |image| {
+            let class = match self.class {
+                Class::Is(name) => Some(name),
+                Class::Unknown => None,
+                Class::AsLabelled if image.frame.split == Split::Test => {
+                    tests += 1;
+                    return Ok(());
+                }
+                Class::AsLabelled => image.frame.label.as_deref(),
+            };
+            let outcome = memory.add_sample(NewSample {
+                features: &image.features,
+                views: &image.views,
+                thumbnail: image.frame.thumbnail.as_deref(),
+                name: &image.frame.name,
+                timestamp_millis: i64::try_from(image.frame.timestamp_millis).unwrap_or(i64::MAX),
+                label: class,
+            })?;
+            stored += 1;
+            duplicates += usize::from(outcome.duplicate);
+            let line = serde_json::to_string(&Acknowledgement {
+                label_id: outcome.label,
+                sample: outcome.sample,
+                class,
+                name: &image.frame.name,
+                duplicate: outcome.duplicate,
+            })?;
+            let mut output = std::io::stdout().lock();
+            writeln!(output, "{line}")?;
+            output.flush()?;
+            Ok(())
         })?;
-        stored += 1;
-        duplicates += usize::from(outcome.duplicate);
-        let line = serde_json::to_string(&Acknowledgement {
-            label_id: outcome.label,
-            sample: outcome.sample,
-            class,
-            name: &image.frame.name,
-            duplicate: outcome.duplicate,
-        })?;
-        let mut output = std::io::stdout().lock();
-        writeln!(output, "{line}")?;
-        output.flush()?;
-        Ok(())
-    })?;
-    options.say(&format!("{stored} images stored, {duplicates} of them known before; {left_out} left out"));
-    Ok(if left_out == 0 { ExitCode::SUCCESS } else { ExitCode::from(IN_PART) })
+        options
+            .say(&format!("{stored} images stored, {duplicates} of them known before; {left_out} left out"));
+        if tests > 0 {
+            options.say(&format!("{tests} images of the test split were not stored"));
+        }
+        Ok(if left_out == 0 { ExitCode::SUCCESS } else { ExitCode::from(IN_PART) })
+    }
 }

@@ -131,6 +131,11 @@ fn create(path: &Path, identity: &FeatureIdentity) -> Result<()> {
     }
     fill(&fresh, identity).map_err(|fault| fault.at(path))?;
     fs::rename(&fresh, path).map_err(Error::io(path))?;
+    sync_folder(path)
+}
+
+/// Makes a file's entry in its folder durable.
+pub(super) fn sync_folder(path: &Path) -> Result<()> {
     #[cfg(unix)]
     if let Some(folder) = path.parent() {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };

@@ -9,7 +9,10 @@ use super::fault::Outcome;
 use super::labels::{live, settle, settle_split};
 use super::samples::{KEPT, QUARANTINED, delete_content, intact_features};
 use super::seal::{self, Table};
-use super::versions::{SERVING, hex};
+use super::versions::{SERVING, ends, hex, without_heads};
+
+/// Versions lost from the end of the table that are believed to have been there.
+const MOST_LOST: i64 = 1000;
 
 /// One check of the rows of a state.
 pub(super) struct Repair<'a> {
@@ -190,11 +193,52 @@ impl Repair<'_> {
                 seal::rewrite(self.connection, &seal::VERSIONS, row, assignments, &[])?;
             }
         }
+        self.lost_heads()?;
+        self.lost_versions()?;
         let after = self.serving()?;
         if before != after {
             let now = after
                 .map_or("no version serves: learn again".to_owned(), |id| format!("version {id} serves"));
             self.note(format!("the published version was damaged: {now}"));
+        }
+        Ok(())
+    }
+
+    /// Published versions newer than the one that serves: their heads are gone.
+    fn lost_heads(&mut self) -> Outcome<()> {
+        for row in without_heads(self.connection, self.serving()?)? {
+            self.note(format!("the heads of version {row} were lost: it does not serve any more"));
+            if self.fix {
+                seal::rewrite(self.connection, &seal::VERSIONS, row, "status='rolled_back'", &[])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Versions that were once recorded and are not there: each gets a row that says so.
+    fn lost_versions(&mut self) -> Outcome<()> {
+        let (last, given) = ends(self.connection)?;
+        if last == given {
+            return Ok(());
+        }
+        self.note(format!("the newest version is {last}, and {given} was recorded: recorded anew as lost"));
+        if !self.fix {
+            return Ok(());
+        }
+        // Further apart than that, it is the count that was damaged.
+        if given > last && given - last <= MOST_LOST {
+            for id in last + 1..=given {
+                let texts = ["rolled_back", "lost", &hex(&seal::sha256(&[])), "null"].map(str::to_owned);
+                let [status, kind, digest, figures] =
+                    texts.each_ref().map(|text| ValueRef::Text(text.as_bytes()));
+                let (null, zero) = (ValueRef::Null, ValueRef::Integer(0));
+                let row = [ValueRef::Integer(id), null, status, kind, digest, figures, zero];
+                seal::insert(self.connection, &seal::VERSIONS, &row, &[null])?;
+            }
+        } else {
+            self.connection.execute("DELETE FROM sqlite_sequence WHERE name='versions'", [])?;
+            self.connection
+                .execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('versions', ?1)", [last])?;
         }
         Ok(())
     }

@@ -170,9 +170,10 @@ impl Memory {
     /// # Errors
     /// [`Error::State`] if the file cannot be read or the version is damaged.
     pub fn published(&self) -> Result<Option<Version>> {
-        self.read(|connection| match serving(connection)? {
-            Some(id) => load(connection, id),
-            None => Ok(None),
+        self.read(|connection| {
+            let serving = serving(connection)?;
+            verify_newest(connection, serving)?;
+            serving.map_or(Ok(None), |id| load(connection, id))
         })
     }
 
@@ -251,6 +252,43 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 fn serving(connection: &Connection) -> Outcome<Option<i64>> {
     Ok(connection.prepare_cached(SERVING)?.query_row([], |row| row.get(0)).optional()?)
+}
+
+/// Refuses if the version that serves, or a newer one, is not as it was written or not there: an older one must not
+/// answer in its place unsaid.
+fn verify_newest(connection: &Connection, serving: Option<i64>) -> Outcome<()> {
+    let mut statement = connection.prepare_cached(&seal::select_where(&seal::VERSIONS, "id>=?1"))?;
+    let mut rows = statement.query([serving.unwrap_or(i64::MIN)])?;
+    while let Some(row) = rows.next()? {
+        if !seal::intact(&seal::VERSIONS, row)? {
+            return Err(Fault::damaged("versions", row.get(0)?));
+        }
+    }
+    if let Some(&id) = without_heads(connection, serving)?.first() {
+        return Err(Fault::damaged("versions", id));
+    }
+    match ends(connection)? {
+        (last, given) if last == given => Ok(()),
+        (_, given) => Err(Fault::damaged("versions", given)),
+    }
+}
+
+/// Published versions newer than the one that serves whose heads are gone though no newer one was taken back: only the
+/// heads of versions that others followed are ever dropped. A version that the guard turned down has empty heads.
+pub(super) fn without_heads(connection: &Connection, serving: Option<i64>) -> Outcome<Vec<i64>> {
+    let sql = "SELECT id FROM versions p WHERE status='published' AND id>?1 AND NOT EXISTS (
+                   SELECT 1 FROM versions t WHERE t.id>p.id AND t.status='rolled_back' AND t.sha256<>?2)
+               ORDER BY id";
+    let rows = (serving.unwrap_or(i64::MIN), hex(&seal::sha256(&[])));
+    let mut statement = connection.prepare_cached(sql)?;
+    Ok(statement.query_map(rows, |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The newest version there is, and the newest that ever was; 0 for none.
+pub(super) fn ends(connection: &Connection) -> Outcome<(i64, i64)> {
+    let sql = "SELECT coalesce((SELECT max(id) FROM versions), 0),
+                      coalesce((SELECT seq FROM sqlite_sequence WHERE name='versions'), 0)";
+    Ok(connection.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?)
 }
 
 const COLUMNS: &str = "id, parent, status, head_kind, sha256, figures, created_millis";

@@ -52,6 +52,22 @@ impl Learned {
         self.by_task.iter().flat_map(|task| &task.open).copied().collect()
     }
 
+    /// Forgets which of the shared-out samples are gone from the memory (a quota makes room), so that what is remembered of
+    /// them is bounded as they are. The statistics keep what they gave.
+    pub(super) fn keep_shared(&mut self, unlabelled: &[StoredSample]) {
+        let kept: BTreeSet<_> = unlabelled.iter().map(|sample| sample.id).collect();
+        for task in &mut self.shared {
+            let is_kept: Vec<_> = task.samples.iter().map(|sample| kept.contains(sample)).collect();
+            if is_kept.contains(&false) {
+                let mut flags = is_kept.iter();
+                task.samples.retain(|_| flags.next() == Some(&true));
+                let rows = task.shares.chunks_exact(task.classes.len().max(1)).zip(&is_kept);
+                task.shares = rows.filter(|(_, kept)| **kept).flat_map(|(row, _)| row.to_vec()).collect();
+            }
+        }
+        self.shared.retain(|task| !task.samples.is_empty());
+    }
+
     /// Drops what is no longer so, given the live class of every sample: labels taken back or changed, samples of a
     /// forgotten class, shared-out samples that have a label now. Says whether that was anything.
     pub(super) fn drop_stale(&mut self, live: &BTreeMap<SampleId, ClassId>) -> bool {

@@ -147,6 +147,7 @@ impl Learner {
         if training.is_empty() {
             return Err(Error::config("labels", 0, "at least one labelled sample: teach a class first"));
         }
+        self.learned.keep_shared(&unlabelled);
         let fresh: Vec<_> = training.iter().filter(|s| !self.learned.has(s)).cloned().collect();
         // A sample with the held-out mark, labelled later, is to judge heads that never saw it.
         let shared = self.learned.shared();

@@ -3,6 +3,7 @@
 
 mod augment;
 mod avi;
+mod coco;
 mod colour;
 mod dataset;
 mod decode;
@@ -16,6 +17,7 @@ mod unsupported;
 
 pub use augment::{Augmentation, ColourJitter};
 pub use avi::AviSource;
+pub use coco::CocoSource;
 pub use dataset::{Dataset, DatasetSource, Picture};
 pub use decode::{DEFAULT_MAX_PIXELS, decode, thumbnail_jpeg};
 pub use folder::ImageSource;

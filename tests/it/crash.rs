@@ -1,15 +1,19 @@
-//! Power cuts: a process that teaches, observes and learns is killed at random moments; what it acknowledged is there
-//! when the next one comes. `scripts/torture` runs the long form.
+//! Power cuts and failing disks: a process that teaches, observes and learns is killed at random moments while writes to
+//! its state fail; what it acknowledged is there when the next one comes. `scripts/torture` runs the long form.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::Read as _;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use kaizen_edge::rng::Rng;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::state::Desk;
+use crate::support;
 
 /// Label ids of whole lines; a line cut short was not acknowledged.
 fn acknowledged(output: &str) -> Vec<i64> {
@@ -18,17 +22,84 @@ fn acknowledged(output: &str) -> Vec<i64> {
     whole.lines().filter_map(label).collect()
 }
 
+/// The library that makes writes fail (`tests/faults/faults.c`), compiled, and what it injected.
+struct Faults {
+    folder: TempDir,
+}
+
+impl Faults {
+    /// On Linux, where a library can be put before libc.
+    fn new() -> Option<Self> {
+        if !cfg!(target_os = "linux") {
+            println!("no faults are injected: they need Linux");
+            return None;
+        }
+        let folder = TempDir::new().unwrap();
+        let source = support::repository().join("tests/faults/faults.c");
+        let built = Command::new("cc")
+            .args(["-O1", "-shared", "-fPIC", "-o"])
+            .args([&folder.path().join("faults.so"), &source])
+            .args(["-ldl", "-lpthread"])
+            .output()
+            .expect("a C compiler, as the crate needs it anyway");
+        assert!(built.status.success(), "{built:?}");
+        Some(Self { folder })
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    fn preload(&self, command: &mut Command, state: &Path) {
+        let folder = state.parent().unwrap().canonicalize().unwrap();
+        command
+            .env("LD_PRELOAD", self.folder.path().join("faults.so"))
+            .env("KAIZEN_FAULT_PATH", folder.join(state.file_name().unwrap()))
+            .env("KAIZEN_FAULT_LOG", self.log());
+    }
+
+    /// How often each kind was injected.
+    fn counts(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for line in fs::read_to_string(self.log()).unwrap_or_default().lines() {
+            *counts.entry(line.to_owned()).or_default() += 1;
+        }
+        counts
+    }
+}
+
+/// Whatever happened, the next process finds every label that was acknowledged, a sound state, a version that loads.
+#[track_caller]
+fn holds(desk: &Desk, labels: &BTreeSet<i64>, round: &str) -> usize {
+    let check = desk.check();
+    assert!(check.status.success(), "{round}: {check:?}");
+    let kept = desk.history().0;
+    let lost: Vec<_> = labels.difference(&kept).collect();
+    assert!(lost.is_empty(), "{round}: lost {lost:?}");
+    kept.len()
+}
+
+#[track_caller]
+fn goes_on(desk: &Desk) {
+    desk.teach("last", &desk.classes()[0]);
+    let learned = desk.run(&["learn", "--json", "--steps", "0"]);
+    // The same pictures under a second name may well be turned down by the guard.
+    assert!(matches!(learned.status.code(), Some(0 | 3)), "{learned:?}");
+}
+
 #[test]
 fn killed_at_random_moments_nothing_acknowledged_is_lost() {
     let kills = std::env::var("KAIZEN_TORTURE_KILLS").map_or(20, |text| text.parse().unwrap());
     let seed = std::env::var("KAIZEN_TORTURE_SEED").map_or(1, |text| text.parse().unwrap());
     let mut rng = Rng::named(seed, "torture");
+    let faults = Faults::new();
     let mut desk = Desk::new();
     let mut labels = BTreeSet::new();
-    let (mut killed, mut total, mut rounds) = (0, 0, 0);
+    let (mut killed, mut failed, mut total, mut rounds) = (0, 0, 0, 0);
     while killed < kills {
         // A fresh state now and then, so that making one is interrupted as well.
         if rounds % 50 == 49 {
+            goes_on(&desk);
             desk = Desk::new();
             labels.clear();
         }
@@ -36,35 +107,68 @@ fn killed_at_random_moments_nothing_acknowledged_is_lost() {
         let classes = desk.classes();
         let class = rng.below(classes.len());
         let (name, folder) = (format!("class-{class}"), classes[class].to_str().unwrap());
-        let command = match rng.below(4) {
+        let words = match rng.below(4) {
             0 | 1 => vec!["teach", &name, folder],
             2 => vec!["learn", "--json"],
             _ => vec!["observe", folder],
         };
-        let mut child = desk.command(&command).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut command = desk.command(&words);
+        // Two rounds of three on a disk that fails seldom or often.
+        if let Some(faults) = faults.as_ref().filter(|_| rng.below(3) > 0) {
+            faults.preload(&mut command, &desk.state());
+            command.env("KAIZEN_FAULT_SEED", rng.bits().to_string());
+            command.env("KAIZEN_FAULT_ONE_IN", [20, 100, 500, 2000][rng.below(4)].to_string());
+        }
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_micros(rng.below(400_000) as u64));
         // SIGKILL on Unix.
         let _ = child.kill();
         let mut output = String::new();
         child.stdout.take().unwrap().read_to_string(&mut output).unwrap();
-        killed += i32::from(child.wait().unwrap().code().is_none());
+        match child.wait().unwrap().code() {
+            None => killed += 1,
+            Some(code) => failed += i32::from(code == 1),
+        }
         labels.extend(acknowledged(&output));
         if !desk.state().exists() {
             assert!(labels.is_empty(), "round {rounds}: the state is gone");
             continue;
         }
-        let check = desk.check();
-        assert!(check.status.success(), "round {rounds}: {check:?}");
-        let kept = desk.history().0;
-        let lost: Vec<_> = labels.difference(&kept).collect();
-        assert!(lost.is_empty(), "round {rounds} after {command:?}: lost {lost:?}");
-        total = total.max(kept.len());
+        total = total.max(holds(&desk, &labels, &format!("round {rounds} after {words:?}")));
     }
-    // Learning goes on.
+    goes_on(&desk);
+    let injected = faults.map(|faults| faults.counts()).unwrap_or_default();
+    println!(
+        "{killed} kills and {failed} commands that failed in {rounds} rounds, at most {total} labels in a state, \
+         none lost; injected: {injected:?}"
+    );
+    assert!(!injected.is_empty() || !cfg!(target_os = "linux"), "no fault was injected");
+}
+
+#[test]
+fn full_disk_is_said_and_nothing_is_half_written() {
+    let Some(faults) = Faults::new() else { return };
+    let desk = Desk::new();
     let classes = desk.classes();
-    desk.teach("last", &classes[0]);
-    let learned = desk.run(&["learn", "--json", "--steps", "0"]);
-    // The same pictures under a second name may well be turned down by the guard.
-    assert!(matches!(learned.status.code(), Some(0 | 3)), "{learned:?}");
-    println!("{killed} kills in {rounds} rounds, at most {total} labels in a state, none lost");
+    let mut labels = BTreeSet::from_iter(desk.teach("one", &classes[0]));
+    let mut room = 10_000;
+    // With ever more room, until a command has enough.
+    let full = loop {
+        let mut command = desk.command(&["teach", "two", classes[1].to_str().unwrap()]);
+        faults.preload(&mut command, &desk.state());
+        let output = command.env("KAIZEN_FAULT_BYTES", room.to_string()).output().unwrap();
+        labels.extend(acknowledged(&String::from_utf8(output.stdout).unwrap()));
+        let text = String::from_utf8(output.stderr).unwrap();
+        match output.status.code() {
+            Some(0) => break room,
+            code => {
+                assert!(code == Some(1) && text.contains("the disk or the quota is full"), "{code:?} {text}")
+            }
+        }
+        holds(&desk, &labels, &format!("{room} bytes of room"));
+        room = room * 3 / 2;
+    };
+    assert!(full > 20_000 && faults.counts()["write ENOSPC"] > 2, "{:?}", faults.counts());
+    holds(&desk, &labels, "after all");
+    goes_on(&desk);
 }

@@ -12,6 +12,8 @@
 
 mod camera_stream;
 mod crash;
+mod damage;
+mod data_sets;
 mod export;
 mod golden;
 mod state;
@@ -19,3 +21,4 @@ mod stream;
 mod support;
 mod tiny_model;
 mod training;
+mod unknowns;

@@ -10,9 +10,23 @@ const WIDTH: usize = 24;
 
 /// Writes `tiny.onnx` and its manifest into `folder`: `Relu(Flatten(image) W)`.
 pub(crate) fn write(folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    let entry = model(folder, "tiny", 0);
+    fs::write(folder.join("manifest.toml"), format!("default = \"tiny\"\n{entry}")).unwrap();
+}
+
+/// Adds a backbone `other` of other weights.
+pub(crate) fn write_another(folder: &Path) {
+    let manifest = folder.join("manifest.toml");
+    let entries = fs::read_to_string(&manifest).unwrap() + &model(folder, "other", 1);
+    fs::write(manifest, entries).unwrap();
+}
+
+/// Writes a model and gives its entry of the manifest.
+fn model(folder: &Path, name: &str, seed: usize) -> String {
     let inputs = 3 * SIDE * SIDE;
     let weight = |i: usize| {
-        let mixed = (i as u32).wrapping_mul(2_654_435_761) >> 16;
+        let mixed = ((i + 7777 * seed) as u32).wrapping_mul(2_654_435_761) >> 16;
         (mixed as f32 / 65_536.0 - 0.5) / 8.0
     };
     let raw: Vec<u8> = (0..inputs * WIDTH).flat_map(|i| weight(i).to_le_bytes()).collect();
@@ -36,16 +50,14 @@ pub(crate) fn write(folder: &Path) {
         bytes(12, &value("features", &[None, Some(WIDTH as u64)])),
     ];
     let model = [number(1, 7), bytes(7, &graph.concat()), bytes(8, &number(2, 13))].concat();
-    fs::create_dir_all(folder).unwrap();
-    fs::write(folder.join("tiny.onnx"), &model).unwrap();
+    fs::write(folder.join(format!("{name}.onnx")), &model).unwrap();
     let hash: String = Sha256::digest(&model).iter().map(|byte| format!("{byte:02x}")).collect();
-    let manifest = format!(
-        "default = \"tiny\"\n\n[[model]]\nname = \"tiny\"\nfile = \"tiny.onnx\"\nsha256 = \"{hash}\"\n\
+    format!(
+        "\n[[model]]\nname = \"{name}\"\nfile = \"{name}.onnx\"\nsha256 = \"{hash}\"\n\
          licence = \"none\"\norigin = \"a test\"\ninput_size = {SIDE}\nmean = [127.0, 127.0, 127.0]\n\
          std = [128.0, 128.0, 128.0]\nlayout = \"nchw\"\nchannels = \"rgb\"\nfeature_width = {WIDTH}\n\
          precision = \"fp32\"\n"
-    );
-    fs::write(folder.join("manifest.toml"), manifest).unwrap();
+    )
 }
 
 fn value(name: &str, sizes: &[Option<u64>]) -> Vec<u8> {

@@ -174,3 +174,36 @@ fn damaged_rows_are_not_handed_out_or_sealed_over() {
     assert!(memory.check().unwrap().is_repaired());
     memory.forget("key").unwrap();
 }
+
+/// SQL that takes the serving version away, and the version that serves after the repair.
+const LOSSES: &[(&str, i64)] = &[
+    ("DELETE FROM versions WHERE id=2", 1),
+    ("UPDATE versions SET status='rolled_back' WHERE id=2", 1),
+    ("PRAGMA ignore_check_constraints=ON; UPDATE versions SET status='pub' WHERE id=2", 1),
+    ("UPDATE versions SET heads=NULL WHERE id=2", 1),
+    ("UPDATE versions SET head_kind='ncm' WHERE id=2", 1),
+    ("DELETE FROM sqlite_sequence WHERE name='versions'", 2),
+    ("UPDATE sqlite_sequence SET seq=1099511627776 WHERE name='versions'", 2),
+    ("UPDATE sqlite_sequence SET seq=1 WHERE name='versions'", 2),
+];
+
+#[test]
+fn an_older_version_never_serves_unsaid() {
+    for &(sql, serves) in LOSSES {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, _) = filled(folder.path());
+        rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        let mut memory = Memory::open(Some(&path), &identity()).unwrap();
+        let refusal = memory.published().unwrap_err().to_string();
+        assert!(refusal.contains("kaizen check"), "{sql}: {refusal}");
+        let report = memory.check().unwrap();
+        assert!(!report.is_sound() && report.is_repaired(), "{sql}: {report:?}");
+        assert_eq!(memory.published().unwrap().unwrap().entry.id.0, serves, "{sql}: {report:?}");
+        let again = memory.check().unwrap();
+        assert!(again.is_sound(), "{sql}: {again:?} after {report:?}");
+        // Numbers go on after those that were lost.
+        let figures = serde_json::Value::Null;
+        let new = super::super::NewVersion { heads: b"new", head_kind: "slda", figures: &figures };
+        assert_eq!(memory.publish(new).unwrap().0, 3, "{sql}");
+    }
+}

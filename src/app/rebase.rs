@@ -1,0 +1,103 @@
+//! `kaizen rebase`: another backbone for the same samples.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::account::Account;
+use super::options::Options;
+use crate::learn::engine;
+use crate::memory::Memory;
+use crate::session::{self, Learner, LearnerSettings};
+use crate::{Error, Result};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// State file; replaced by the new one only when that is whole
+    #[arg(long)]
+    state: PathBuf,
+    /// Only say what would be lost
+    #[arg(long)]
+    dry_run: bool,
+    /// Training steps of adapter and classifier; 0 for closed-form heads only
+    #[arg(long)]
+    steps: Option<usize>,
+    /// The result as one JSON line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub(super) options: Options,
+}
+
+#[expect(clippy::print_stdout, reason = "the result is the command's output")]
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let options = arguments.options.quieter(arguments.json);
+    let old = Memory::open_existing(&arguments.state)?;
+    let losses = session::losses(&old)?;
+    let text = format!(
+        "{} samples go over by their thumbnails, which have fewer pixels than the frames had; lost are {} samples \
+         without a thumbnail, {} augmented views, {} versions of the heads, and of {} rows of the label log all but \
+         the labels that count",
+        losses.kept, losses.without_thumbnail, losses.views, losses.versions, losses.log_rows
+    );
+    if arguments.dry_run {
+        if arguments.json {
+            println!("{}", json!({ "losses": losses }));
+        } else {
+            println!("{text}");
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    options.say(&text);
+    let mut backbone = options.backbone(&arguments.state)?;
+    let identity = session::identity(backbone.as_ref());
+    if *old.identity() == identity {
+        let allowed = "a backbone other than the state's own: `--model NAME`";
+        return Err(Error::config("model", &identity.backbone_name, allowed).into());
+    }
+    let path = place_beside(&old)?;
+    let mut new = Memory::open(Some(&path), &identity)?;
+    let bar = options.progress(losses.kept + losses.without_thumbnail);
+    let outcome = session::rebase(&old, &mut new, backbone.as_mut(), |seen| bar.set_position(seen as u64))?;
+    bar.finish_and_clear();
+    let mut account = Account::new(options.quiet());
+    if outcome.labels > 0 {
+        let (engine, line) = engine::open(options.engine())?;
+        options.say(&line);
+        let mut settings = LearnerSettings::default();
+        settings.recipe.steps = arguments.steps.unwrap_or(settings.recipe.steps);
+        settings.recipe.warmup_steps = settings.recipe.warmup_steps.min(settings.recipe.steps);
+        let mut learner = Learner::new(settings, new, engine)?;
+        learner.consolidate(&mut account)?;
+        drop(learner);
+        new = Memory::open_existing(&path)?;
+    }
+    old.replace_with(new)?;
+    if arguments.json {
+        println!("{}", json!({ "losses": losses, "rebased": outcome, "learned": account.last() }));
+    } else {
+        println!(
+            "{} samples with {} labels stand on {} now; {} repeat others, {} lost\n{}",
+            outcome.samples,
+            outcome.labels,
+            identity.backbone_name,
+            outcome.duplicates,
+            outcome.lost,
+            account.verdict()
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A free place in the folder of the state, also behind a link, so that the new one can be moved over it.
+fn place_beside(old: &Memory) -> Result<PathBuf> {
+    let path = PathBuf::from(format!("{}.rebase", old.path().display()));
+    for suffix in ["", "-wal", "-shm"] {
+        let leftover = PathBuf::from(format!("{}{suffix}", path.display()));
+        if leftover.exists() {
+            std::fs::remove_file(&leftover).map_err(Error::io(&leftover))?;
+        }
+    }
+    Ok(path)
+}
