@@ -6,7 +6,9 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "tract")]
 use super::export;
-use super::{bench, bench_step, check, doctor, history, learn, options, predict, teach};
+#[cfg(feature = "serve")]
+use super::serve;
+use super::{bench, bench_step, check, doctor, history, learn, options, predict, record, teach};
 
 #[derive(Parser)]
 #[command(
@@ -38,6 +40,11 @@ enum Command {
     Forget(learn::ForgetArguments),
     /// Verifies every row of a state and repairs what can be
     Check(check::Arguments),
+    /// Records a stream as a folder that `recording://` plays
+    Record(record::Arguments),
+    /// Watches a source, answers, and lets people teach it from a browser
+    #[cfg(feature = "serve")]
+    Serve(Box<serve::Arguments>),
     /// Backbone and heads as one ONNX file, compared with the live model before it is written
     #[cfg(feature = "tract")]
     Export(export::Arguments),
@@ -63,6 +70,9 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Undo(arguments) => learn::undo(&arguments),
         Command::Forget(arguments) => learn::forget(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Record(arguments) => record::run(&arguments),
+        #[cfg(feature = "serve")]
+        Command::Serve(arguments) => serve::run(&arguments),
         #[cfg(feature = "tract")]
         Command::Export(arguments) => export::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),

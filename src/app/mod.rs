@@ -9,10 +9,15 @@ mod doctor;
 #[cfg(feature = "tract")]
 mod export;
 mod history;
+#[cfg(feature = "serve")]
+mod http;
 mod images;
 mod learn;
 mod options;
 mod predict;
+mod record;
+#[cfg(feature = "serve")]
+mod serve;
 mod teach;
 
 pub use cli::run;

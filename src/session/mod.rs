@@ -5,10 +5,13 @@ mod candidates;
 mod frames;
 mod learned;
 mod learner;
+pub mod live;
 mod predictor;
 mod publish;
+mod serving;
 mod settings;
 mod stream;
+mod suggestions;
 mod training;
 mod unlearn;
 mod version;
@@ -17,6 +20,7 @@ pub use frames::{Embedded, FrameReader};
 pub use learner::{Consolidation, Learner, Observation};
 pub use predictor::{HeadKind, Prediction, Predictor};
 pub use settings::LearnerSettings;
+pub use suggestions::{Suggestion, suggestions};
 pub use stream::{MethodOutcome, StreamOutcome, StreamSettings, run_stream};
 
 /// What the features of `backbone` are, so that a state made with others is refused.
