@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use super::export;
 #[cfg(feature = "serve")]
 use super::serve;
-use super::{bench, bench_step, check, doctor, history, learn, options, predict, record, teach};
+use super::{bench, bench_step, check, doctor, history, learn, options, predict, record, teach, unknowns};
 
 #[derive(Parser)]
 #[command(
@@ -32,6 +32,10 @@ enum Command {
     Learn(learn::LearnArguments),
     /// Class, probability and novelty of images; `unknown` is an answer
     Predict(predict::Arguments),
+    /// Unlabelled images unlike everything learned, in clusters of those that are alike
+    Unknowns(unknowns::Arguments),
+    /// Labels every image of a cluster that `unknowns` lists
+    Name(unknowns::NameArguments),
     /// Labels that count, and versions of the heads with their figures
     History(history::Arguments),
     /// Takes one label back, exactly
@@ -66,6 +70,8 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Observe(arguments) => teach::observe(&arguments),
         Command::Learn(arguments) => learn::learn(&arguments),
         Command::Predict(arguments) => predict::run(&arguments),
+        Command::Unknowns(arguments) => unknowns::list(&arguments),
+        Command::Name(arguments) => unknowns::name(&arguments),
         Command::History(arguments) => history::run(&arguments),
         Command::Undo(arguments) => learn::undo(&arguments),
         Command::Forget(arguments) => learn::forget(&arguments),

@@ -19,5 +19,6 @@ mod record;
 #[cfg(feature = "serve")]
 mod serve;
 mod teach;
+mod unknowns;
 
 pub use cli::run;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::{Fault, Outcome};
 use super::quota::Cost;
-use super::samples::{FORGOTTEN, KEPT, remove_content};
+use super::samples::{FORGOTTEN, KEPT};
 use super::{Memory, now_millis, seal};
 use crate::error::{Error, Result};
 use crate::ids::{ClassId, SampleId};
@@ -81,8 +81,9 @@ pub struct LabelEntry {
     pub live: bool,
 }
 
-/// Under a quota, one transaction of [`Memory::forget`] erases about so many bytes.
-const FORGET_CHUNK_BYTES: usize = 48 << 10;
+/// What a further label in the same transaction adds to the write-ahead log: the pages of its sample and of two
+/// indices.
+const LABEL_LOG_BYTES: usize = 6 << 10;
 
 impl Memory {
     /// The id of class `name`, made if it is new. A class is listed by [`Memory::classes`] once a sample has
@@ -137,16 +138,31 @@ impl Memory {
     /// [`Error::Config`] if the sample is not kept or the name cannot be used; [`Error::State`] if it cannot
     /// be kept.
     pub fn label(&mut self, sample: SampleId, name: &str) -> Result<LabelId> {
-        self.write(Cost::of(name.len()), |connection, _| {
-            let state: Option<i64> = connection
-                .prepare_cached("SELECT state FROM samples WHERE id=?1")?
-                .query_row([sample.0], |row| row.get(0))
-                .optional()?;
-            if state.is_none_or(|state| state == FORGOTTEN) {
-                return Err(Error::config("sample", sample, "a sample that is still kept").into());
-            }
+        let labels = self.label_all(&[sample], name)?;
+        labels.first().copied().ok_or_else(|| Error::shape("labels", 1, labels.len()))
+    }
+
+    /// Gives stored samples one label each in one transaction: all are durable when it returns, or none is.
+    ///
+    /// # Errors
+    /// As [`Memory::label`], of the first sample that cannot be labelled.
+    pub fn label_all(&mut self, samples: &[SampleId], name: &str) -> Result<Vec<LabelId>> {
+        let further = samples.len().saturating_sub(1);
+        let cost =
+            Cost { growth: name.len() + 128 * samples.len(), log: name.len() + LABEL_LOG_BYTES * further };
+        self.write(cost, |connection, _| {
             let class = class_row(connection, name)?;
-            teach(connection, sample.0, class)
+            let label = |sample: &SampleId| {
+                let state: Option<i64> = connection
+                    .prepare_cached("SELECT state FROM samples WHERE id=?1")?
+                    .query_row([sample.0], |row| row.get(0))
+                    .optional()?;
+                if state.is_none_or(|state| state == FORGOTTEN) {
+                    return Err(Error::config("sample", sample, "a sample that is still kept").into());
+                }
+                teach(connection, sample.0, class)
+            };
+            samples.iter().map(label).collect()
         })
     }
 
@@ -172,78 +188,6 @@ impl Memory {
             live(connection, sample)?.map(|(_, class)| class_from_row(class)).transpose()
         })
     }
-
-    /// Forgets a class: its samples lose features, views, thumbnail and label; the log and the name stay.
-    /// Returns how many samples that were. Under a quota it takes several transactions; after a crash in
-    /// between, forgetting again finishes it. The bytes are overwritten, once no reader still needs them.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if no class has this name; [`Error::State`] if the change cannot be kept.
-    pub fn forget(&mut self, name: &str) -> Result<usize> {
-        let class: Option<i64> = self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT id FROM classes WHERE name=?1")?;
-            Ok(statement.query_row([name], |row| row.get(0)).optional()?)
-        })?;
-        let Some(class) = class else {
-            let names: Vec<String> = self.classes()?.into_iter().map(|(_, name)| name).collect();
-            return Err(Error::config("class", name, format!("one of [{}]", names.join(", "))));
-        };
-        let count = self.forget_class(class)?;
-        self.checkpoint()?;
-        Ok(count)
-    }
-
-    fn forget_class(&mut self, class: i64) -> Result<usize> {
-        let most = if self.quota.is_some() { FORGET_CHUNK_BYTES } else { usize::MAX };
-        let mut count = 0;
-        loop {
-            let chunk = self.read(|connection| forgettable(connection, class, most))?;
-            let cost = Cost { growth: 64 * chunk.samples.len(), log: chunk.bytes };
-            self.write(cost, |connection, _| {
-                for &sample in &chunk.samples {
-                    append(connection, Some(sample), class, LabelKind::Forget, None)?;
-                    remove_content(connection, sample, FORGOTTEN)?;
-                    settle(connection, sample)?;
-                }
-                if chunk.last {
-                    append(connection, None, class, LabelKind::Forget, None)?;
-                }
-                Ok(())
-            })?;
-            count += chunk.samples.len();
-            if chunk.last {
-                return Ok(count);
-            }
-        }
-    }
-}
-
-/// Samples of a class to forget in one transaction.
-struct Chunk {
-    samples: Vec<i64>,
-    bytes: usize,
-    /// No sample of the class is left after these.
-    last: bool,
-}
-
-fn forgettable(connection: &Connection, class: i64, most: usize) -> Outcome<Chunk> {
-    let mut statement = connection.prepare_cached(
-        "SELECT id, coalesce(length(c.features), 0) + coalesce(length(c.thumbnail), 0)
-            + coalesce((SELECT sum(length(features)) FROM views WHERE sample_id=samples.id), 0)
-         FROM samples LEFT JOIN contents c ON c.sample_id=id WHERE class_id=?1 ORDER BY id",
-    )?;
-    let mut rows = statement.query([class])?;
-    let mut chunk = Chunk { samples: Vec::new(), bytes: 0, last: true };
-    while let Some(row) = rows.next()? {
-        let bytes = usize::try_from(row.get::<_, i64>(1)?).unwrap_or(0) + 1024;
-        if !chunk.samples.is_empty() && chunk.bytes + bytes > most {
-            chunk.last = false;
-            break;
-        }
-        chunk.samples.push(row.get(0)?);
-        chunk.bytes += bytes;
-    }
-    Ok(chunk)
 }
 
 /// Condition on a row `l` of the log: it is a label that still counts.
@@ -312,7 +256,7 @@ pub(super) fn teach(connection: &Connection, sample: i64, class: i64) -> Outcome
     Ok(label)
 }
 
-fn append(
+pub(super) fn append(
     connection: &Connection,
     sample: Option<i64>,
     class: i64,

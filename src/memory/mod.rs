@@ -31,6 +31,7 @@ mod check;
 mod counts;
 mod fault;
 mod features;
+mod forget;
 mod identity;
 mod labels;
 mod lock;
@@ -53,7 +54,7 @@ pub use counts::Counts;
 pub use identity::FeatureIdentity;
 pub use labels::{LabelEntry, LabelId, LabelKind};
 pub use quota::{MIN_QUOTA_BYTES, Tally};
-pub use samples::{NewSample, Rows, Stored, StoredSample};
+pub use samples::{Description, NewSample, Rows, Stored, StoredSample};
 pub use versions::{History, NewVersion, Version, VersionEntry, VersionId, VersionStatus};
 
 use crate::error::{Error, Result};

@@ -2,6 +2,7 @@
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _};
+use serde::{Deserialize, Serialize};
 
 use super::fault::{Fault, Outcome};
 use super::features::{bytes_from_features, cosine, features_from_bytes};
@@ -80,6 +81,15 @@ pub struct StoredSample {
     pub class: Option<ClassId>,
     /// See [`Stored::held_out`].
     pub held_out: bool,
+}
+
+/// Where a sample came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// File name or URI.
+    pub name: String,
+    /// When the frame was taken, milliseconds since the Unix epoch or the start of a recording.
+    pub timestamp_millis: i64,
 }
 
 struct Prepared<'a> {
@@ -191,6 +201,23 @@ impl Memory {
                 views.push(features_from_bytes(row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?));
             }
             Ok(views)
+        })
+    }
+
+    /// Where a sample came from; none for an id that no sample has.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the file cannot be read or the row is damaged.
+    pub fn describe(&self, sample: SampleId) -> Result<Option<Description>> {
+        self.read(|connection| {
+            let sql = seal::select_where(&seal::SAMPLES, "id=?1");
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut rows = statement.query([sample.0])?;
+            let Some(row) = rows.next()? else { return Ok(None) };
+            if !seal::intact(&seal::SAMPLES, row)? {
+                return Err(Fault::damaged("samples", sample.0));
+            }
+            Ok(Some(Description { name: row.get("name")?, timestamp_millis: row.get("timestamp_millis")? }))
         })
     }
 

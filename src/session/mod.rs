@@ -2,6 +2,7 @@
 
 mod baseline;
 mod candidates;
+mod clustering;
 mod frames;
 mod learned;
 mod learner;
@@ -13,15 +14,17 @@ mod settings;
 mod stream;
 mod suggestions;
 mod training;
+mod unknowns;
 mod unlearn;
 mod version;
 
-pub use frames::{Embedded, FrameReader};
+pub use frames::{Described, Embedded, FrameReader};
 pub use learner::{Consolidation, Learner, Observation};
 pub use predictor::{HeadKind, Prediction, Predictor};
 pub use settings::LearnerSettings;
 pub use suggestions::{Suggestion, suggestions};
 pub use stream::{MethodOutcome, StreamOutcome, StreamSettings, run_stream};
+pub use unknowns::{Cluster, Unknowns, name_cluster, unknowns};
 
 /// What the features of `backbone` are, so that a state made with others is refused.
 #[must_use]

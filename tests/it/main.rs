@@ -19,3 +19,4 @@ mod stream;
 mod support;
 mod tiny_model;
 mod training;
+mod unknowns;

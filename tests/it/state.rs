@@ -49,7 +49,7 @@ impl Desk {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kaizen"));
         command.current_dir(self.folder.path()).args(arguments).arg("--state").arg(self.state());
-        if arguments[0] != "history" {
+        if !["history", "unknowns", "name"].contains(&arguments[0]) {
             command.args(["--provider", "tract", "--engine", "cpu", "--quiet", "--models-dir", "models"]);
         }
         command

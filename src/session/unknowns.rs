@@ -1,0 +1,155 @@
+//! What the published head calls unknown, sorted by itself: unlabelled samples cluster by the cosine of their features,
+//! and a whole cluster is named at once.
+
+use serde::Serialize;
+
+use super::clustering::{Thresholds, cluster, dot, normalize};
+use super::predictor::Predictor;
+use crate::ids::{ClassId, SampleId};
+use crate::memory::{LabelId, Memory, Rows, StoredSample};
+use crate::{Error, Result};
+
+/// Of more unknown samples the newest so many are clustered.
+const MOST_SAMPLES: usize = 10_000;
+/// Samples answered together.
+const BATCH: usize = 256;
+/// Samples of a known class whose likeness sets the thresholds, at most.
+const MOST_OF_A_CLASS: usize = 32;
+/// Labels of a cluster that become durable together.
+const LABELS_TOGETHER: usize = 8;
+
+/// Unknown samples that are alike.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Cluster {
+    /// The sample nearest to the mean of all; names the cluster, also when further samples have joined it.
+    pub representative: SampleId,
+    /// Every sample of it, by id.
+    pub samples: Vec<SampleId>,
+    /// Mean cosine of two of its samples, at most 1; 1 for a single one.
+    pub cohesion: f32,
+}
+
+/// Unlabelled samples that are like nothing learned.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Unknowns {
+    /// The largest first.
+    pub clusters: Vec<Cluster>,
+    /// Unlabelled samples.
+    pub unlabelled: usize,
+    /// Those of them that the published head calls unknown.
+    pub unknown: usize,
+}
+
+/// Clusters the unlabelled samples that `predictor` calls unknown (of more than 10 000 the newest). Average-link on the
+/// cosine of transformed features; how alike is alike enough follows from the labelled samples: two clusters stay
+/// apart when they are less alike than nine of ten labelled samples are like their own class. Deterministic; costs
+/// N · 512 · D at most for N unknown samples.
+///
+/// # Errors
+/// [`Error::State`] if the memory cannot be read, [`Error::Shape`] for a predictor of other features.
+pub fn unknowns(memory: &Memory, predictor: &Predictor) -> Result<Unknowns> {
+    let mut found = Unknowns::default();
+    let unlabelled = memory.samples(Rows::Unlabelled)?;
+    found.unlabelled = unlabelled.len();
+    let mut ids = Vec::new();
+    let mut rows = Vec::new();
+    for batch in unlabelled.chunks(BATCH) {
+        let h = super::learned::join(batch);
+        let answers = predictor.predict(&h)?;
+        for (sample, _) in batch.iter().zip(answers).filter(|(_, answer)| answer.is_unknown()) {
+            ids.push(sample.id);
+            rows.extend(directions(predictor, &sample.features)?);
+        }
+    }
+    found.unknown = ids.len();
+    let width = memory.identity().feature_width;
+    let newest = ids.len().saturating_sub(MOST_SAMPLES);
+    let (ids, rows) = (&ids[newest..], &rows[newest * width..]);
+    let Some(thresholds) = thresholds(memory, predictor)? else {
+        return Ok(found);
+    };
+    let groups = cluster(rows, width, thresholds);
+    found.clusters = groups
+        .iter()
+        .map(|group| Cluster {
+            representative: ids[group.middle(rows)],
+            samples: group.rows.iter().map(|&row| ids[row]).collect(),
+            cohesion: group.cohesion(),
+        })
+        .collect();
+    Ok(found)
+}
+
+/// Labels every sample of the cluster that has sample `cluster`, as [`unknowns`] finds them now, through the label log:
+/// each label can be taken back. Calls `acknowledge` with samples and labels once they are durable, eight at a time;
+/// after a failure in between, naming again labels the rest.
+///
+/// # Errors
+/// [`Error::Config`] if no cluster has this sample or the name cannot be used; [`Error::State`] from the memory.
+pub fn name_cluster(
+    memory: &mut Memory,
+    predictor: &Predictor,
+    cluster: SampleId,
+    name: &str,
+    mut acknowledge: impl FnMut(&[(SampleId, LabelId)]),
+) -> Result<Cluster> {
+    let mut clusters = unknowns(memory, predictor)?.clusters;
+    let Some(at) = clusters.iter().position(|found| found.samples.contains(&cluster)) else {
+        let ids: Vec<_> = clusters.iter().take(20).map(|found| found.representative.to_string()).collect();
+        let allowed = if ids.is_empty() {
+            "a cluster of unknown samples, of which there is none now".to_owned()
+        } else {
+            format!("the id of a cluster as `kaizen unknowns` lists them: {}", ids.join(", "))
+        };
+        return Err(Error::config("cluster", cluster, allowed));
+    };
+    let named = clusters.swap_remove(at);
+    for samples in named.samples.chunks(LABELS_TOGETHER) {
+        let labels = memory.label_all(samples, name)?;
+        let pairs: Vec<_> = samples.iter().copied().zip(labels).collect();
+        acknowledge(&pairs);
+    }
+    Ok(named)
+}
+
+/// Transformed features `[N, D]` of h `[N, D]`, each row of unit length.
+fn directions(predictor: &Predictor, h: &[f32]) -> Result<Vec<f32>> {
+    let mut rows = predictor.inputs.apply(h)?;
+    rows.chunks_exact_mut(predictor.inputs.0.width()).for_each(normalize);
+    Ok(rows)
+}
+
+/// From how like labelled samples are to the others of their class; none without a class of two samples.
+fn thresholds(memory: &Memory, predictor: &Predictor) -> Result<Option<Thresholds>> {
+    let mut classes: std::collections::BTreeMap<ClassId, Vec<Vec<f32>>> = std::collections::BTreeMap::new();
+    let mut failed = None;
+    for kind in [Rows::HeldOut, Rows::Training] {
+        memory.for_each_sample(kind, |StoredSample { class, features, .. }| {
+            let Some(rows) = class.map(|class| classes.entry(class).or_default()) else { return };
+            if rows.len() < MOST_OF_A_CLASS && failed.is_none() {
+                match directions(predictor, &features) {
+                    Ok(row) => rows.push(row),
+                    Err(error) => failed = Some(error),
+                }
+            }
+        })?;
+    }
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let mut likeness: Vec<f32> = classes.values().flat_map(|rows| own_likeness(rows)).collect();
+    likeness.sort_by(f32::total_cmp);
+    let quantile = |of_100: usize| likeness.get(likeness.len() * of_100 / 100).copied();
+    Ok(quantile(10).zip(quantile(75)).map(|(merge, join)| Thresholds { join, merge }))
+}
+
+/// Mean cosine of each row of a class with the others of it; nothing for a single row.
+#[allow(clippy::cast_precision_loss, reason = "counts of samples")]
+fn own_likeness(rows: &[Vec<f32>]) -> Vec<f32> {
+    if rows.len() < 2 {
+        return Vec::new();
+    }
+    let mut sum = vec![0.0_f32; rows[0].len()];
+    rows.iter().for_each(|row| sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value));
+    rows.iter().map(|row| (dot(row, &sum) - dot(row, row)) / (rows.len() - 1) as f32).collect()
+}

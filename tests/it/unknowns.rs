@@ -1,0 +1,177 @@
+//! Unknown samples cluster by themselves and are named at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use kaizen_edge::backbone::{self, BackboneOptions, Provider};
+use kaizen_edge::event::Discard;
+use kaizen_edge::ids::SampleId;
+use kaizen_edge::learn::engine::{self, EngineChoice};
+use kaizen_edge::memory::{FeatureIdentity, Memory};
+use kaizen_edge::session::{
+    self, Described, Embedded, FrameReader, Learner, LearnerSettings, Observation, Unknowns,
+};
+use kaizen_edge::vision::{self, SourceOptions, Split};
+
+use crate::state::Desk;
+use crate::support;
+
+/// What the observed frames really are.
+type Truth = BTreeMap<SampleId, String>;
+
+/// Every frame of a recording with its features, and what they are.
+fn frames(recording: &str) -> (Vec<Embedded>, FeatureIdentity) {
+    let uri = format!("recording://{}", support::data(recording).display());
+    let source = vision::open(&uri, &SourceOptions::default()).unwrap();
+    let models_dir = Some(support::repository().join("models"));
+    let options = BackboneOptions { models_dir, provider: Provider::Tract, ..BackboneOptions::default() };
+    let mut backbone = backbone::load(&options).unwrap();
+    let mut reader = FrameReader::start(source, &backbone.spec().clone(), 0, 1).unwrap();
+    let mut frames = Vec::new();
+    loop {
+        let batch = reader.next_batch(backbone.as_mut(), 8).unwrap();
+        if batch.is_empty() {
+            return (frames, session::identity(backbone.as_ref()));
+        }
+        frames.extend(batch.into_iter().map(Result::unwrap));
+    }
+}
+
+/// A learner that was taught the training frames of a recording but for some classes, and then saw `later` without
+/// labels.
+fn taught(recording: &str, untaught: &[&str], later: impl Fn(&Described, bool) -> bool) -> (Learner, Truth) {
+    let (frames, identity) = frames(recording);
+    let (engine, _) = engine::open(EngineChoice::Cpu).unwrap();
+    let mut settings = LearnerSettings::default();
+    (settings.recipe.steps, settings.recipe.warmup_steps) = (0, 0);
+    let mut learner = Learner::new(settings, Memory::open(None, &identity).unwrap(), engine).unwrap();
+    let (mut truth, mut waiting) = (Truth::new(), Vec::new());
+    for Embedded { frame, features, views } in frames {
+        let class = frame.label.clone().unwrap();
+        let is_new = untaught.contains(&class.as_str());
+        let (is_later, is_taught) = (later(&frame, is_new), !is_new && frame.split == Split::Train);
+        let label = is_taught.then(|| class.clone());
+        let (name, thumbnail) = (frame.name, frame.thumbnail);
+        let observation = Observation { features, views, thumbnail, name, timestamp_millis: 0, label };
+        if is_taught {
+            learner.observe(&observation).unwrap();
+        } else if is_later {
+            waiting.push((class, observation));
+        }
+    }
+    learner.consolidate(&mut Discard).unwrap();
+    for (class, observation) in waiting {
+        truth.insert(learner.observe(&observation).unwrap().sample, class);
+    }
+    (learner, truth)
+}
+
+/// Share of the clustered samples that are of the commonest class of their cluster, over clusters of three or more;
+/// and the share of all that is in those.
+fn purity(found: &Unknowns, truth: &Truth) -> (f64, f64) {
+    let (mut common, mut clustered) = (0, 0);
+    for cluster in found.clusters.iter().filter(|cluster| cluster.samples.len() > 2) {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        cluster.samples.iter().for_each(|sample| *counts.entry(&truth[sample]).or_default() += 1);
+        common += counts.values().max().unwrap();
+        clustered += cluster.samples.len();
+    }
+    (common as f64 / clustered as f64, clustered as f64 / found.unknown as f64)
+}
+
+#[test]
+fn untaught_classes_come_out_as_clusters_of_their_own() {
+    for (recording, untaught) in
+        [("recording-objects", ["cup", "tree"]), ("recording-fashion", ["trouser", "bag"])]
+    {
+        let (learner, mut truth) = taught(recording, &untaught, |_, is_new| is_new);
+        let predictor = learner.predictor_now().unwrap();
+        let found = session::unknowns(learner.memory(), &predictor).unwrap();
+        let (pure, clustered) = purity(&found, &truth);
+        println!(
+            "{recording}: {} of {} unknown, {} clusters, purity {pure:.3} of {clustered:.3}",
+            found.unknown,
+            found.unlabelled,
+            found.clusters.len()
+        );
+        assert_eq!(found.unlabelled, truth.len());
+        assert!(10 * found.unknown > 9 * found.unlabelled, "{found:?}");
+        assert!(pure > 0.95 && clustered > 0.9, "{pure} of {clustered}");
+        assert!(found.clusters.len() < 20, "{}", found.clusters.len());
+        assert_eq!(found, session::unknowns(learner.memory(), &predictor).unwrap());
+        // The control: with the classes dealt out anew the clusters are not pure.
+        let mut classes: Vec<String> = truth.values().cloned().collect();
+        kaizen_edge::rng::Rng::new(1, 0).shuffle(&mut classes);
+        truth.values_mut().zip(classes).for_each(|(class, dealt)| *class = dealt);
+        assert!(purity(&found, &truth).0 < 0.8);
+    }
+}
+
+#[test]
+fn frames_of_taught_classes_are_no_cluster() {
+    // The control of the test above: of frames whose class was taught, few pass for unknown.
+    let (learner, truth) = taught("recording-fashion", &[], |frame, _| frame.split == Split::Test);
+    let found = session::unknowns(learner.memory(), &learner.predictor_now().unwrap()).unwrap();
+    println!("{} of {} test frames of taught classes are unknown", found.unknown, found.unlabelled);
+    assert_eq!(found.unlabelled, truth.len());
+    assert!(truth.len() > 280 && 5 * found.unknown < found.unlabelled, "{} unknown", found.unknown);
+}
+
+/// Blue pictures with a little noise, half of each black.
+fn blue(folder: &Path, is_dark: impl Fn(u32, u32) -> bool, count: u64) {
+    std::fs::create_dir_all(folder).unwrap();
+    for number in 0..count {
+        let mut rng = kaizen_edge::rng::Rng::new(number, 0);
+        let picture = image::RgbImage::from_fn(28, 28, |x, y| {
+            let noise = rng.below(50) as u8;
+            image::Rgb(if is_dark(x, y) { [0; 3] } else { [noise, noise, 200 + noise] })
+        });
+        picture.save(folder.join(format!("{number}.png"))).unwrap();
+    }
+}
+
+#[test]
+fn clusters_are_listed_shown_and_named_from_the_shell() {
+    let desk = Desk::new();
+    let classes = desk.classes();
+    let folder = desk.state().parent().unwrap().to_path_buf();
+    desk.teach("one", &classes[0]);
+    desk.teach("two", &classes[1]);
+    desk.lines(&["learn", "--json", "--steps", "0"]);
+    assert_eq!(desk.lines(&["unknowns", "--json"])[0]["clusters"], serde_json::json!([]));
+    for name in ["left", "top"] {
+        blue(&folder.join(name), |x, y| if name == "top" { y < 14 } else { x < 14 }, 9);
+        desk.lines(&["observe", folder.join(name).to_str().unwrap()]);
+    }
+    let shown = folder.join("shown");
+    let found = desk.lines(&["unknowns", "--json", "--out", shown.to_str().unwrap()]).remove(0);
+    let clusters = found["clusters"].as_array().unwrap();
+    assert!(!clusters.is_empty() && clusters[0]["size"].as_u64() > Some(5), "{found}");
+    for cluster in clusters {
+        let thumbnail = cluster["thumbnail"].as_str().unwrap();
+        assert!(image::open(thumbnail).is_ok(), "{thumbnail}");
+    }
+    let text = desk.run(&["unknowns"]);
+    assert!(String::from_utf8(text.stdout).unwrap().contains("kaizen name "));
+
+    let before = desk.history().0;
+    let id = clusters[0]["cluster"].to_string();
+    let acknowledged: BTreeSet<i64> = (desk.lines(&["name", &id, "red", "--json"]).iter())
+        .map(|line| line["label_id"].as_i64().unwrap())
+        .collect();
+    assert_eq!(acknowledged.len(), clusters[0]["size"].as_u64().unwrap() as usize);
+    assert_eq!(desk.history().0, before.union(&acknowledged).copied().collect());
+    let left = desk.lines(&["unknowns", "--json"]).remove(0);
+    assert_eq!(left["clusters"].as_array().unwrap().len(), clusters.len() - 1, "{left}");
+    let output = desk.run(&["name", &id, "red"]);
+    assert_eq!(output.status.code(), Some(1), "it has a name now");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("allowed is"), "{output:?}");
+    let learned = desk.lines(&["learn", "--json", "--steps", "0"]).remove(0);
+    assert_eq!(learned["published"], true, "{learned}");
+    // Each label can be taken back.
+    for label in &acknowledged {
+        desk.lines(&["undo", &label.to_string(), "--json"]);
+    }
+    assert_eq!(desk.history().0, before);
+    assert!(desk.check().status.success());
+}
