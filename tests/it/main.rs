@@ -10,12 +10,20 @@
     reason = "a test that fails is a panic, and its figures are for people"
 )]
 
+#[cfg(feature = "serve")]
+mod browser;
 mod camera_stream;
 mod crash;
 mod export;
 mod golden;
+#[cfg(feature = "serve")]
+mod http_client;
+#[cfg(feature = "serve")]
+mod serve;
 mod state;
 mod stream;
+#[cfg(feature = "gstreamer")]
+mod rtsp;
 mod support;
 mod tiny_model;
 mod training;

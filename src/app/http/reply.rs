@@ -7,7 +7,6 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::web::Facts;
-use crate::ids::SampleId;
 use crate::memory::{LabelId, VersionEntry, VersionId, VersionStatus};
 use crate::session::live::{LiveStatus, Seen, Taught};
 use crate::session::{Cluster, Suggestion};
@@ -304,7 +303,7 @@ impl UnknownCluster {
         Self {
             cluster: cluster.representative.0,
             size: cluster.samples.len(),
-            shown: shown.map(|SampleId(id)| *id).collect(),
+            shown: shown.map(|sample| sample.0).collect(),
             cohesion: cluster.cohesion,
         }
     }

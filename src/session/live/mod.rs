@@ -12,7 +12,7 @@ mod status;
 mod tutor;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -185,7 +185,7 @@ impl Live {
         if sent.is_err() {
             self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
         }
-        sent.map_err(|TrySendError::Full(_) | TrySendError::Disconnected(_)| Busy)
+        sent.map_err(|_| Busy)
     }
 
     /// Ends the threads: capture and inference at once, learning after what it is doing. Gives the jobs that were

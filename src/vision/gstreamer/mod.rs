@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use gstreamer::glib::object::Cast as _;
-use gstreamer::prelude::{ElementExt as _, ElementExtManual as _, GstBinExt as _};
+use gstreamer::prelude::{ElementExt as _, GstBinExt as _};
 use gstreamer::{ClockTime, ElementFactory, MessageView, Pipeline, Sample, State};
 use gstreamer_app::AppSink;
 
