@@ -88,7 +88,8 @@ impl Recording {
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let path = folder.join(LABELS_FILE);
         let file = fs::File::create_new(&path).map_err(Error::io(&path))?;
-        let mut recording = Self { folder: folder.to_owned(), table: csv::Writer::from_writer(file), frames: 0 };
+        let mut recording =
+            Self { folder: folder.to_owned(), table: csv::Writer::from_writer(file), frames: 0 };
         recording.row(["frame", "timestamp_millis", "label", "split"])?;
         Ok(recording)
     }

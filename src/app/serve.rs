@@ -91,11 +91,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 impl Arguments {
     /// Everything that the live loop needs, opened, and what is said about it.
-    fn parts(
-        &self,
-        log: &Log,
-        watcher: crate::session::live::Watcher,
-    ) -> anyhow::Result<(LiveParts, Facts)> {
+    fn parts(&self, log: &Log, watcher: crate::session::live::Watcher) -> anyhow::Result<(LiveParts, Facts)> {
         let options = self.options.quieter(true);
         let source_options = SourceOptions {
             raw_width: self.raw_size[0],
@@ -121,7 +117,8 @@ impl Arguments {
             state: self.state.display().to_string(),
             quota_bytes: self.quota_mib.map(|mib| mib << 20),
         };
-        let start = format!("model {}; {}; {engine}; power {}", facts.model, eyes.provider().line(), facts.power);
+        let start =
+            format!("model {}; {}; {engine}; power {}", facts.model, eyes.provider().line(), facts.power);
         log.say("started", &start, &serde_json::to_value(&facts)?);
         let parts = LiveParts {
             source: Box::new(open),

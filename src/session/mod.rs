@@ -22,8 +22,8 @@ pub use frames::{Described, Embedded, FrameReader};
 pub use learner::{Consolidation, Learner, Observation};
 pub use predictor::{HeadKind, Prediction, Predictor};
 pub use settings::LearnerSettings;
-pub use suggestions::{Suggestion, suggestions};
 pub use stream::{MethodOutcome, StreamOutcome, StreamSettings, run_stream};
+pub use suggestions::{Suggestion, suggestions};
 pub use unknowns::{Cluster, Unknowns, name_cluster, unknowns};
 
 /// What the features of `backbone` are, so that a state made with others is refused.

@@ -29,9 +29,15 @@ impl Answer {
 /// Sends a request with headers `lines` (each ended by CR LF) and reads the answer to its end.
 pub(crate) fn send(address: SocketAddr, method: &str, path: &str, lines: &str, body: &[u8]) -> Answer {
     let mut stream = connect(address);
-    let host = if lines.to_ascii_lowercase().contains("host:") { String::new() } else { format!("Host: {address}\r\n") };
+    let host = if lines.to_ascii_lowercase().contains("host:") {
+        String::new()
+    } else {
+        format!("Host: {address}\r\n")
+    };
     let length = body.len();
-    let head = format!("{method} {path} HTTP/1.1\r\n{host}{lines}Content-Length: {length}\r\nConnection: close\r\n\r\n");
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\n{host}{lines}Content-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).unwrap();
     // A server may refuse a large body before it was read.
     let _ = stream.write_all(body);

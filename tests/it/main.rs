@@ -19,11 +19,13 @@ mod golden;
 #[cfg(feature = "serve")]
 mod http_client;
 #[cfg(feature = "serve")]
+mod load;
+#[cfg(feature = "gstreamer")]
+mod rtsp;
+#[cfg(feature = "serve")]
 mod serve;
 mod state;
 mod stream;
-#[cfg(feature = "gstreamer")]
-mod rtsp;
 mod support;
 mod tiny_model;
 mod training;

@@ -106,6 +106,12 @@ impl Server {
         classes.as_array().unwrap().iter().map(|class| class["name"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// Memory of the server's process.
+    pub(crate) fn resident_mib(&self) -> usize {
+        let text = fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap();
+        text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4 / 1024
+    }
+
     /// Sends a signal, by name.
     fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
@@ -165,7 +171,12 @@ fn what_is_taught_is_predicted_taken_back_and_kept_across_restarts() {
     server.learn();
     assert_eq!(server.classes(), ["first", "second one"]);
     let undone = server.post("/api/v1/undo", &json!({ "labels": [label] }));
-    assert_eq!((undone.status, undone.json()["learned_anew"].as_bool()), (200, Some(true)), "{}", undone.text());
+    assert_eq!(
+        (undone.status, undone.json()["learned_anew"].as_bool()),
+        (200, Some(true)),
+        "{}",
+        undone.text()
+    );
     assert_eq!(server.classes(), ["first"]);
     // Roll back the newest version; another one answers.
     let history = server.get("/api/v1/history").json();
@@ -225,13 +236,22 @@ fn a_client_without_the_token_gets_nothing() {
     let token = "a-secret-of-many-characters";
     fs::write(&file, format!("{token}\n")).unwrap();
     let mut server = setting.serve(&["--loop", "--token-file", file.to_str().unwrap()]);
-    for path in ["/api/v1/status", "/api/v1/stream.mjpeg", "/api/v1/openapi.json", "/metrics", "/healthz", "/assets/app.js"] {
+    for path in [
+        "/api/v1/status",
+        "/api/v1/stream.mjpeg",
+        "/api/v1/openapi.json",
+        "/metrics",
+        "/healthz",
+        "/assets/app.js",
+    ] {
         let answer = server.get(path);
         assert!(matches!(answer.status, 401 | 429), "{path}: {answer:?}");
         assert!(answer.body.len() < 200, "{path} says too much: {}", answer.text());
     }
     let page = server.get("/");
-    assert!(page.status == 401 && page.text().contains("action=\"/login\"") && !page.text().contains("app.js"));
+    assert!(
+        page.status == 401 && page.text().contains("action=\"/login\"") && !page.text().contains("app.js")
+    );
     let form = "Content-Type: application/x-www-form-urlencoded\r\n";
     let wrong = send(server.address, "POST", "/login", form, b"token=wrong");
     assert!(matches!(wrong.status, 401 | 429) && !wrong.headers.contains("set-cookie"), "{wrong:?}");
@@ -269,10 +289,15 @@ fn open_addresses_other_sites_and_names_are_refused() {
     assert_eq!(status("Host: evil.example\r\n"), 421);
     assert_eq!(status(&format!("Origin: http://{}\r\n", server.address)), 200);
     // A form of another site can send text, but no JSON.
-    let plain = send(server.address, "POST", "/api/v1/teach", "Content-Type: text/plain\r\n", lesson.as_bytes());
+    let plain =
+        send(server.address, "POST", "/api/v1/teach", "Content-Type: text/plain\r\n", lesson.as_bytes());
     assert_eq!(plain.status, 415);
     let page = server.get("/");
-    assert!(page.headers.contains("default-src 'none'") && page.headers.contains("nosniff"), "{}", page.headers);
+    assert!(
+        page.headers.contains("default-src 'none'") && page.headers.contains("nosniff"),
+        "{}",
+        page.headers
+    );
 }
 
 #[test]
@@ -285,14 +310,22 @@ fn sizes_rates_and_paths_have_limits() {
     for (name, frames) in [("", 5), ("a\nb", 5), ("x", 0), ("x", 1000)] {
         assert_eq!(server.post("/api/v1/teach", &json!({ "name": name, "frames": frames })).status, 422);
     }
-    let image = |body: &[u8]| send(server.address, "POST", "/api/v1/teach/image?name=x", "Content-Type: image/png\r\n", body);
+    let image = |body: &[u8]| {
+        send(server.address, "POST", "/api/v1/teach/image?name=x", "Content-Type: image/png\r\n", body)
+    };
     assert_eq!(image(b"no picture").status, 422);
     assert_eq!(image(&vec![0; 9 << 20]).status, 413);
     // A header that promises a billion pixels, and nothing behind it.
     let mut bomb = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x80\0\0\0\x80\0\x08\x02\0\0\0".to_vec();
     bomb.extend([0x4A, 0x2A, 0x9E, 0x33]);
     assert_eq!(image(&bomb).status, 422);
-    for path in ["/assets/..%2f..%2fCargo.toml", "/assets/../mod.rs", "/assets/%2e%2e/page.rs", "/nothing", "/assets//etc/passwd"] {
+    for path in [
+        "/assets/..%2f..%2fCargo.toml",
+        "/assets/../mod.rs",
+        "/assets/%2e%2e/page.rs",
+        "/nothing",
+        "/assets//etc/passwd",
+    ] {
         assert_eq!(server.get(path).status, 404, "{path}");
     }
     assert_eq!(server.get("/api/v1/samples/99999/thumbnail").status, 404);
@@ -313,9 +346,15 @@ fn every_route_is_documented_and_the_page_calls_no_other() {
     for (path, methods) in paths {
         for (method, operation) in methods.as_object().unwrap() {
             let at = format!("{method} {path}");
-            assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{at}: its id is there twice");
+            assert!(
+                names.insert(operation["operationId"].as_str().unwrap().to_owned()),
+                "{at}: its id is there twice"
+            );
             assert!(operation["summary"].is_string(), "{at} says nothing");
-            assert!(operation["responses"].as_object().unwrap().keys().any(|code| code.starts_with('2')), "{at}");
+            assert!(
+                operation["responses"].as_object().unwrap().keys().any(|code| code.starts_with('2')),
+                "{at}"
+            );
             // Nothing is documented that is not served: another method is refused, not the path.
             let filled = path.replace(['{', '}'], "");
             assert_eq!(send(server.address, "PATCH", &filled, "", b"").status, 405, "{at}");
@@ -330,7 +369,8 @@ fn every_route_is_documented_and_the_page_calls_no_other() {
     let known = |called: &str| {
         paths.keys().any(|path| {
             let (a, b): (Vec<_>, Vec<_>) = (path.split('/').collect(), called.split('/').collect());
-            a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a == b || (a.starts_with('{') && b.starts_with("${")))
+            a.len() == b.len()
+                && a.iter().zip(&b).all(|(a, b)| a == b || (a.starts_with('{') && b.starts_with("${")))
         })
     };
     let mut called = 0;
@@ -442,7 +482,10 @@ fn a_terminated_server_finishes_its_change_and_says_what_was_pending() {
     let left = last["not_done"].as_array().unwrap().len();
     let done = entries.iter().filter(|entry| entry["event"] == "consolidated").count();
     assert_eq!(left + done, 3, "{text}");
-    let check = Command::new(env!("CARGO_BIN_EXE_kaizen")).arg("check").arg(setting.folder.path().join("state.db")).output();
+    let check = Command::new(env!("CARGO_BIN_EXE_kaizen"))
+        .arg("check")
+        .arg(setting.folder.path().join("state.db"))
+        .output();
     assert!(check.unwrap().status.success());
 }
 

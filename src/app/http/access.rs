@@ -43,7 +43,9 @@ impl Token {
 
     fn new(text: &str) -> Result<Self> {
         if text.len() < SHORTEST_TOKEN {
-            let allowed = format!("a file with {SHORTEST_TOKEN} characters or more (`openssl rand -hex 24` makes some)");
+            let allowed = format!(
+                "a file with {SHORTEST_TOKEN} characters or more (`openssl rand -hex 24` makes some)"
+            );
             return Err(Error::config("token-file", format!("a token of {}", text.len()), allowed));
         }
         let cookie = Sha256::new().chain_update(b"kaizen browser session\0").chain_update(text).finalize();
@@ -78,11 +80,7 @@ impl Access {
     ///
     /// # Errors
     /// [`Error::Config`] for an address that others reach, without a token.
-    pub(in crate::app) fn new(
-        address: SocketAddr,
-        token: Option<Token>,
-        hosts: Vec<String>,
-    ) -> Result<Self> {
+    pub(in crate::app) fn new(address: SocketAddr, token: Option<Token>, hosts: Vec<String>) -> Result<Self> {
         if !address.ip().is_loopback() && token.is_none() {
             let allowed = "a loopback address such as 127.0.0.1:8080; any other needs --token-file FILE";
             return Err(Error::config("listen", address, allowed));
@@ -125,7 +123,10 @@ impl Access {
 
     fn refusal(&self) -> ApiError {
         if self.failures.take() {
-            ApiError::new(StatusCode::UNAUTHORIZED, "the token of --token-file is needed: Authorization: Bearer TOKEN")
+            ApiError::new(
+                StatusCode::UNAUTHORIZED,
+                "the token of --token-file is needed: Authorization: Bearer TOKEN",
+            )
         } else {
             ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens: wait a second")
         }
@@ -211,10 +212,14 @@ mod tests {
 
     #[test]
     fn names_that_others_control_are_no_hosts() {
-        for known in ["127.0.0.1:8080", "localhost", "LOCALHOST:1", "[::1]:8080", "192.168.1.5", "jetson.local:80"] {
+        for known in
+            ["127.0.0.1:8080", "localhost", "LOCALHOST:1", "[::1]:8080", "192.168.1.5", "jetson.local:80"]
+        {
             assert!(access(false).knows_host(known), "{known}");
         }
-        for unknown in ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "localhost.evil.example"] {
+        for unknown in
+            ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "localhost.evil.example"]
+        {
             assert!(!access(false).knows_host(unknown), "{unknown}");
         }
     }

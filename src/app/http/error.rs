@@ -54,7 +54,9 @@ impl IntoResponse for ApiError {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let status = match &error {
-            Error::Config { .. } | Error::Shape { .. } | Error::Frame { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::Config { .. } | Error::Shape { .. } | Error::Frame { .. } => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             Error::State { .. } | Error::Io { .. } => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

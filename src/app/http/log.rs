@@ -82,7 +82,9 @@ fn sentence(event: &Event) -> Option<String> {
         Event::FrameRejected { name, reason } => Some(format!("frame {name} is left out: {reason}")),
         Event::TaskStarted { task, classes, frames: [labelled, unlabelled], steps } => {
             let news = if classes.is_empty() { "no new class".to_owned() } else { classes.join(", ") };
-            Some(format!("task {task}: {news}; {labelled} labelled and {unlabelled} unlabelled frames, {steps} steps"))
+            Some(format!(
+                "task {task}: {news}; {labelled} labelled and {unlabelled} unlabelled frames, {steps} steps"
+            ))
         }
         Event::CandidateFailed { head, reason } => Some(format!("{head} is out: {reason}")),
         Event::Consolidated { published, head, candidates, reason, learning_secs, .. } => {

@@ -68,7 +68,11 @@ fn registry(
     #[allow(clippy::cast_precision_loss, reason = "a gauge is a float in this format")]
     for (name, help, value) in [
         ("state_bytes", "Bytes of the state on disk", bytes as f64),
-        ("state_quota_bytes", "Bytes the state may take; 0 without a quota", facts.quota_bytes.unwrap_or(0) as f64),
+        (
+            "state_quota_bytes",
+            "Bytes the state may take; 0 without a quota",
+            facts.quota_bytes.unwrap_or(0) as f64,
+        ),
         ("classes", "Classes that some sample is labelled with", counts.classes as f64),
         ("samples_labelled", "Labelled samples kept", (counts.training + counts.held_out) as f64),
         ("samples_unlabelled", "Unlabelled samples kept", counts.unlabelled as f64),

@@ -61,7 +61,11 @@ pub(super) fn serve(listener: TcpListener, web: Arc<Web>, log: &Log) -> anyhow::
         });
         let server = tokio::spawn(async move { server.await });
         let _ = end.await;
-        log.say("stopping", "stopping: the change being made is finished, what waits is named", &serde_json::json!({}));
+        log.say(
+            "stopping",
+            "stopping: the change being made is finished, what waits is named",
+            &serde_json::json!({}),
+        );
         tokio::spawn(async {
             if let Ok(signal) = stop_signal() {
                 signal.await;

@@ -43,7 +43,9 @@ pub(super) async fn events(
     let messages = BroadcastStream::new(web.messages.subscribe()).filter_map(|message| match message {
         Ok(Message::Event(event)) => named(&event).map(Some),
         Ok(Message::End) => Some(None),
-        Err(BroadcastStreamRecvError::Lagged(number)) => Some(Some(("missed", json!({ "messages": number })))),
+        Err(BroadcastStreamRecvError::Lagged(number)) => {
+            Some(Some(("missed", json!({ "messages": number }))))
+        }
     });
     let all = seen.merge(messages).map_while(|message: Option<(&str, Value)>| message);
     let stream = all.map(|(name, data)| Ok(Event::default().event(name).data(data.to_string())));

@@ -51,7 +51,8 @@ fn play(source: &mut dyn FrameSource, shared: &Shared) -> Result<usize> {
                     last = frame.timestamp_millis;
                 }
                 if !source.is_live() {
-                    clock += Duration::from_millis(frame.timestamp_millis.saturating_sub(last)).min(LONGEST_GAP);
+                    clock +=
+                        Duration::from_millis(frame.timestamp_millis.saturating_sub(last)).min(LONGEST_GAP);
                     last = frame.timestamp_millis;
                     wait_until(start + clock, shared);
                 }
@@ -83,4 +84,3 @@ fn wait_until(due: Instant, shared: &Shared) {
         std::thread::sleep(left.min(NAP));
     }
 }
-

@@ -80,7 +80,10 @@ pub enum LiveEvent {
 
 impl std::fmt::Debug for LiveParts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LiveParts").field("uri", &self.uri).field("power", &self.power).finish_non_exhaustive()
+        f.debug_struct("LiveParts")
+            .field("uri", &self.uri)
+            .field("power", &self.power)
+            .finish_non_exhaustive()
     }
 }
 

@@ -28,7 +28,7 @@ const THUMBNAIL_QUALITY: u8 = 80;
 /// Between two looks for frames to store.
 const NAP: Duration = Duration::from_millis(100);
 /// `nice` of everything that learns.
-const NICE: i32 = 15;
+const NICE: i32 = 10;
 
 /// What teaching stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,11 +58,7 @@ impl std::fmt::Debug for Tutor {
 }
 
 /// Does jobs until there are no more senders, and stores frames in between. Jobs left at the end are named in `left`.
-pub(super) fn run(
-    mut tutor: Tutor,
-    jobs: &Receiver<(&'static str, Job)>,
-    left: &Mutex<Vec<&'static str>>,
-) {
+pub(super) fn run(mut tutor: Tutor, jobs: &Receiver<(&'static str, Job)>, left: &Mutex<Vec<&'static str>>) {
     yield_to_others(NICE);
     loop {
         match jobs.recv_timeout(NAP) {

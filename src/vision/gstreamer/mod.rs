@@ -106,20 +106,25 @@ impl GstreamerSource {
     fn frame(&self, sample: &Sample) -> Result<Frame> {
         let name = format!("frame {}", self.position);
         let bad = |reason: &str| Error::Frame { name: name.clone(), reason: reason.to_owned() };
-        let structure = sample.caps().and_then(|caps| caps.structure(0)).ok_or_else(|| bad("it has no size"))?;
+        let structure =
+            sample.caps().and_then(|caps| caps.structure(0)).ok_or_else(|| bad("it has no size"))?;
         let side = |field: &str| structure.get::<i32>(field).ok().and_then(|side| u32::try_from(side).ok());
         let (Some(width), Some(height)) = (side("width"), side("height")) else {
             return Err(bad("it has no size"));
         };
         if u64::from(width) * u64::from(height) > self.max_pixels {
-            return Err(bad(&format!("{width}x{height} pixels are more than max_pixels, {}", self.max_pixels)));
+            return Err(bad(&format!(
+                "{width}x{height} pixels are more than max_pixels, {}",
+                self.max_pixels
+            )));
         }
         let buffer = sample.buffer().ok_or_else(|| bad("it has no pixels"))?;
         let map = buffer.map_readable().map_err(|_| bad("its pixels cannot be read"))?;
         // Rows of raw RGB are padded to 4 bytes.
         let row = width as usize * 3;
         let rows = map.chunks(row.next_multiple_of(4).max(1)).take(height as usize);
-        let rgb: Vec<u8> = rows.filter(|padded| padded.len() >= row).flat_map(|padded| &padded[..row]).copied().collect();
+        let rgb: Vec<u8> =
+            rows.filter(|padded| padded.len() >= row).flat_map(|padded| &padded[..row]).copied().collect();
         let timestamp_millis = buffer.pts().map_or(0, ClockTime::mseconds);
         Ok(Frame { timestamp_millis, ..Frame::new(width, height, rgb, name)? })
     }

@@ -35,7 +35,8 @@ impl Reconnecting {
 
     fn lost(&mut self, reason: &str) -> Error {
         self.current = None;
-        let reason = format!("the stream was lost ({reason}); trying again in {:.1} s", self.pause.as_secs_f64());
+        let reason =
+            format!("the stream was lost ({reason}); trying again in {:.1} s", self.pause.as_secs_f64());
         Error::Frame { name: self.uri.clone(), reason }
     }
 }

@@ -15,7 +15,10 @@ fn frames(uri: &str, most: usize) -> Vec<Frame> {
 #[test]
 fn a_pipeline_gives_whole_frames_of_its_own_size_with_times() {
     // 61 pixels: rows are padded, and the padding must not be read as pixels.
-    let seen = frames("gst://videotestsrc num-buffers=5 pattern=white ! video/x-raw,width=61,height=40,framerate=50/1 ! appsink", 9);
+    let seen = frames(
+        "gst://videotestsrc num-buffers=5 pattern=white ! video/x-raw,width=61,height=40,framerate=50/1 ! appsink",
+        9,
+    );
     assert_eq!(seen.len(), 5, "its end is an end");
     for (number, frame) in (0..).zip(&seen) {
         assert_eq!((frame.width, frame.height), (61, 40));
@@ -36,7 +39,8 @@ fn a_film_plays_to_its_end_and_none_of_its_frames_is_dropped() {
     gstreamer::init().unwrap();
     let writer = gstreamer::parse::launch(&text).unwrap();
     writer.set_state(State::Playing).unwrap();
-    let end = writer.bus().unwrap().timed_pop_filtered(ClockTime::from_seconds(20), &[gstreamer::MessageType::Eos]);
+    let end =
+        writer.bus().unwrap().timed_pop_filtered(ClockTime::from_seconds(20), &[gstreamer::MessageType::Eos]);
     writer.set_state(State::Null).unwrap();
     assert!(end.is_some());
     let seen = frames(&format!("file://{}", film.display()), 99);

@@ -24,10 +24,10 @@ export function draw(place, data) {
   const axis = { stroke: colour('--soft'), grid: { stroke: colour('--rule'), width: 1 }, ticks: { show: false }, font: '12px system-ui' };
   const line = (label, name) => ({ label, stroke: colour(name), width: 2.5, points: { show: true, size: 7, fill: colour('--card') } });
   const options = {
-    width: Math.max(place.clientWidth, 200), height: 200, legend: { show: false }, cursor: { show: false },
+    width: Math.max(place.clientWidth, 200), height: 190, legend: { show: false }, cursor: { show: false },
     scales: { x: { time: false, range: (_, low, high) => [Math.min(low, 1) - .3, Math.max(high, 2) + .3] }, y: { range: [-3, 103] } },
     axes: [
-      { ...axis, splits: (_, __, low, high) => whole(Math.ceil(low), Math.floor(high)), values: (_, all) => all.map(v => `v${v}`) },
+      { ...axis, size: 30, splits: (_, __, low, high) => whole(Math.max(1, Math.ceil(low)), Math.floor(high)), values: (_, all) => all.map(String) },
       { ...axis, size: 46, splits: () => [0, 25, 50, 75, 100], values: (_, all) => all.map(v => `${v} %`) },
     ],
     series: [{}, line('accuracy', '--c0'), line('forgetting', '--c1')],

@@ -58,7 +58,9 @@ pub(in super::super) async fn name_cluster(
 
 /// Stored frames whose label would tell most.
 #[utoipa::path(get, path = "/api/v1/suggestions", tag = "teaching", responses((status = 200, body = Suggestions)))]
-pub(in super::super) async fn suggestions(State(web): State<Arc<Web>>) -> Result<Json<Suggestions>, ApiError> {
+pub(in super::super) async fn suggestions(
+    State(web): State<Arc<Web>>,
+) -> Result<Json<Suggestions>, ApiError> {
     let Some(predictor) = web.live.predictor_now() else {
         return Ok(Json(Suggestions { suggestions: Vec::new() }));
     };
@@ -82,6 +84,7 @@ pub(in super::super) async fn thumbnail(
     let jpeg = web.read(move |memory| memory.thumbnail(SampleId(sample))).await?;
     let jpeg = jpeg.ok_or_else(|| ApiError::not_found("this picture"))?;
     // A sample's picture never changes.
-    let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "private, max-age=86400, immutable")];
+    let headers =
+        [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "private, max-age=86400, immutable")];
     Ok((headers, jpeg).into_response())
 }
