@@ -142,9 +142,10 @@ async fn a_person_names_an_unknown_cluster_and_sees_it_learned_rolled_back_and_k
             name.trim_end_matches(".jpg").parse().is_ok_and(|number: u32| (first..last).contains(&number))
         })
     };
-    in_view(32, 42);
     page.find(Locator::Css("body")).await.unwrap().send_keys("n").await.unwrap();
-    page.active_element().await.unwrap().send_keys("box\u{E007}").await.unwrap();
+    page.active_element().await.unwrap().send_keys("box").await.unwrap();
+    in_view(32, 42);
+    page.active_element().await.unwrap().send_keys("\u{E007}").await.unwrap();
     wait(&page, "an answer", 30, "document.getElementById('answer').dataset.kind !== 'none'").await;
 
     // What is unlike it gathers, and gets a name by one form.
@@ -156,10 +157,11 @@ async fn a_person_names_an_unknown_cluster_and_sees_it_learned_rolled_back_and_k
     )
     .await;
     shoot(&page, "2-unknown-cluster").await;
+    page.execute("document.querySelector('#unknowns input').focus()", vec![]).await.unwrap();
+    page.active_element().await.unwrap().send_keys("thing").await.unwrap();
     // A moment before it comes into view again.
     in_view(38, 48);
-    page.execute("document.querySelector('#unknowns input').focus()", vec![]).await.unwrap();
-    page.active_element().await.unwrap().send_keys("thing\u{E007}").await.unwrap();
+    page.active_element().await.unwrap().send_keys("\u{E007}").await.unwrap();
     let named = Instant::now();
     let took =
         wait(&page, "the new class", 30, "document.getElementById('class').textContent === 'thing'").await;

@@ -136,10 +136,13 @@ function showClasses() {
 /** A box and a button that name something. */
 function naming(label, send) {
   const box = make('input', { name: 'name', maxLength: 64, autocomplete: 'off', placeholder: 'its name', ariaLabel: label });
-  box.setAttribute('list', 'known');
   const form = make('form', { className: 'naming', onsubmit: event => {
     event.preventDefault();
-    if (box.value.trim()) attempt(async () => taught(await send(box.value.trim())));
+    const name = box.value.trim();
+    if (!name) return;
+    box.value = '';
+    box.blur();
+    attempt(async () => taught(await send(name)));
   } }, box, make('button', { textContent: 'Name' }));
   return form;
 }
