@@ -54,6 +54,9 @@ impl IntoResponse for ApiError {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let status = match &error {
+            Error::Config { field: "sample" | "cluster" | "version" | "label_id", .. } => {
+                StatusCode::NOT_FOUND
+            }
             Error::Config { .. } | Error::Shape { .. } | Error::Frame { .. } => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }

@@ -70,7 +70,8 @@ pub(in super::super) async fn history(State(web): State<Arc<Web>>) -> Result<Jso
 #[utoipa::path(post, path = "/api/v1/undo", tag = "heads", request_body = Labels, responses(
     (status = 200, body = TakenBack),
     (status = 415, description = "no JSON", body = Failure),
-    (status = 422, description = "a label that does not count, or too many", body = Failure),
+    (status = 404, description = "a label that does not count", body = Failure),
+    (status = 422, description = "no label, or too many", body = Failure),
     (status = 429, description = "too much waits", body = Failure)
 ))]
 pub(in super::super) async fn undo(
@@ -93,7 +94,7 @@ pub(in super::super) async fn undo(
 ), responses(
     (status = 200, body = RolledBack),
     (status = 400, description = "no number", body = Failure),
-    (status = 422, description = "not a published version", body = Failure),
+    (status = 404, description = "not a published version", body = Failure),
     (status = 429, description = "too much waits", body = Failure)
 ))]
 pub(in super::super) async fn roll_back(

@@ -95,7 +95,8 @@ impl<S: Send + Sync> axum::extract::FromRequest<S> for Picture {
     (status = 200, body = Acknowledged),
     (status = 400, description = "no number", body = Failure),
     (status = 415, description = "no JSON", body = Failure),
-    (status = 422, description = "no such sample, or a name out of range", body = Failure),
+    (status = 404, description = "no such sample", body = Failure),
+    (status = 422, description = "a name out of range", body = Failure),
     (status = 429, description = "too much waits", body = Failure)
 ))]
 pub(in super::super) async fn label(
