@@ -6,9 +6,11 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 #[cfg(feature = "tract")]
 use super::export;
+#[cfg(feature = "serve")]
+use super::serve;
 use super::{
     bench, bench_step, check, doctor, export_data, history, import, learn, manual, options, predict, rebase,
-    teach, unknowns,
+    record, teach, unknowns,
 };
 
 #[derive(Parser)]
@@ -51,6 +53,11 @@ enum Command {
     ExportData(export_data::Arguments),
     /// Another backbone for the same samples, from their thumbnails
     Rebase(rebase::Arguments),
+    /// Records a stream as a folder that `recording://` plays
+    Record(record::Arguments),
+    /// Watches a source, answers, and lets people teach it from a browser
+    #[cfg(feature = "serve")]
+    Serve(Box<serve::Arguments>),
     /// Backbone and heads as one ONNX file, compared with the live model before it is written
     #[cfg(feature = "tract")]
     Export(export::Arguments),
@@ -115,6 +122,9 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Undo(arguments) => learn::undo(&arguments),
         Command::Forget(arguments) => learn::forget(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Record(arguments) => record::run(&arguments),
+        #[cfg(feature = "serve")]
+        Command::Serve(arguments) => serve::run(&arguments),
         #[cfg(feature = "tract")]
         Command::Export(arguments) => export::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),

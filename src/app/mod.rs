@@ -11,6 +11,8 @@ mod doctor;
 mod export;
 mod export_data;
 mod history;
+#[cfg(feature = "serve")]
+mod http;
 mod images;
 mod import;
 mod learn;
@@ -18,6 +20,9 @@ mod manual;
 mod options;
 mod predict;
 mod rebase;
+mod record;
+#[cfg(feature = "serve")]
+mod serve;
 mod teach;
 mod unknowns;
 

@@ -106,6 +106,11 @@ impl Options {
 
     /// The backbone asked for, or the one that the state was made with.
     pub(super) fn backbone(&self, state: &Path) -> Result<Box<dyn Backbone>> {
+        self.backbone_on(state, 0)
+    }
+
+    /// The same on so many CPU threads; 0 leaves the choice to the runtime.
+    pub(super) fn backbone_on(&self, state: &Path, threads: usize) -> Result<Box<dyn Backbone>> {
         let model = match &self.model {
             None if state.exists() => Some(Memory::open_read_only(state)?.identity().backbone_name.clone()),
             asked => asked.clone(),
@@ -115,7 +120,7 @@ impl Options {
             models_dir: self.models_dir.clone(),
             provider: self.provider(),
             ort_lib: self.ort_lib.clone(),
-            threads: 0,
+            threads,
         })?;
         self.say(&format!("model: {}; {}", backbone.spec().name, backbone.provider().line()));
         Ok(backbone)
@@ -136,12 +141,28 @@ impl Options {
         if let Some(asked) = self.model.as_ref().filter(|asked| *asked != own) {
             return Err(Error::config("model", asked, format!("{own}, with which the state was made")));
         }
-        let (engine, line) = engine::open(self.engine())?;
+        let (learner, line) = self.learner_on(memory, steps)?;
         self.say(&line);
+        Ok(learner)
+    }
+
+    /// A learner on a state for features of `backbone`, made if it is not there, and what is to be said of its engine.
+    #[cfg(feature = "serve")]
+    pub(super) fn new_learner(
+        &self,
+        state: &Path,
+        backbone: &dyn Backbone,
+        steps: Option<usize>,
+    ) -> Result<(Learner, String)> {
+        self.learner_on(Memory::open(Some(state), &session::identity(backbone))?, steps)
+    }
+
+    fn learner_on(&self, memory: Memory, steps: Option<usize>) -> Result<(Learner, String)> {
+        let (engine, line) = engine::open(self.engine())?;
         let mut settings = LearnerSettings::default();
         settings.recipe.steps = steps.unwrap_or(settings.recipe.steps);
         settings.recipe.warmup_steps = settings.recipe.warmup_steps.min(settings.recipe.steps);
-        Learner::new(settings, memory, engine)
+        Ok((Learner::new(settings, memory, engine)?, line))
     }
 
     /// ONNX Runtime's library as asked for.

@@ -41,6 +41,17 @@ pub(super) struct Statistics {
     pub(super) means: ClassMeans,
 }
 
+impl LearnedTask {
+    /// Forgets samples that belong to no class of the task: they stay open, for a class that is taught later.
+    fn drop_strangers(&mut self) {
+        let columns = (self.shares.len() / self.open.len().max(1)).max(1);
+        let rows = self.shares.chunks_exact(columns).zip(&self.open);
+        let kept: Vec<_> = rows.filter(|(row, _)| row.iter().any(|share| *share > 0.0)).collect();
+        let (shares, open) = kept.into_iter().map(|(row, id)| (row.to_vec(), *id)).unzip::<_, _, Vec<_>, _>();
+        (self.shares, self.open) = (shares.concat(), open);
+    }
+}
+
 impl Learned {
     /// Whether this labelled sample was learned as the class that it has now.
     pub(super) fn has(&self, sample: &StoredSample) -> bool {
@@ -56,16 +67,16 @@ impl Learned {
     /// them is bounded as they are. The statistics keep what they gave.
     pub(super) fn keep_shared(&mut self, unlabelled: &[StoredSample]) {
         let kept: BTreeSet<_> = unlabelled.iter().map(|sample| sample.id).collect();
-        for task in &mut self.shared {
-            let is_kept: Vec<_> = task.samples.iter().map(|sample| kept.contains(sample)).collect();
+        for task in &mut self.by_task {
+            let is_kept: Vec<_> = task.open.iter().map(|sample| kept.contains(sample)).collect();
             if is_kept.contains(&false) {
-                let mut flags = is_kept.iter();
-                task.samples.retain(|_| flags.next() == Some(&true));
-                let rows = task.shares.chunks_exact(task.classes.len().max(1)).zip(&is_kept);
+                let rows =
+                    task.shares.chunks_exact((task.shares.len() / task.open.len()).max(1)).zip(&is_kept);
                 task.shares = rows.filter(|(_, kept)| **kept).flat_map(|(row, _)| row.to_vec()).collect();
+                let mut flags = is_kept.iter();
+                task.open.retain(|_| flags.next() == Some(&true));
             }
         }
-        self.shared.retain(|task| !task.samples.is_empty());
     }
 
     /// Drops what is no longer so, given the live class of every sample: labels taken back or changed, samples of a
@@ -138,6 +149,7 @@ impl Statistics {
         let ids = |rows: &[StoredSample]| rows.iter().map(|sample| sample.id).collect();
         let mut task = LearnedTask { labelled: ids(fresh), open: ids(open), shares: Vec::new() };
         self.add(&mut task, fresh, open)?;
+        task.drop_strangers();
         learned.labelled.extend(fresh.iter().filter_map(|sample| Some((sample.id, sample.class?))));
         learned.by_task.push(task);
         Ok(())

@@ -6,11 +6,14 @@ mod clustering;
 mod frames;
 mod learned;
 mod learner;
+pub mod live;
 mod predictor;
 mod publish;
 mod rebase;
+mod serving;
 mod settings;
 mod stream;
+mod suggestions;
 mod training;
 mod unknowns;
 mod unlearn;
@@ -22,6 +25,7 @@ pub use predictor::{HeadKind, Prediction, Predictor};
 pub use rebase::{Losses, Rebased, losses, rebase};
 pub use settings::LearnerSettings;
 pub use stream::{MethodOutcome, StreamOutcome, StreamSettings, run_stream};
+pub use suggestions::{Suggestion, suggestions};
 pub use unknowns::{Cluster, Unknowns, name_cluster, unknowns};
 
 /// What the features of `backbone` are, so that a state made with others is refused.

@@ -9,6 +9,8 @@ mod dataset;
 mod decode;
 mod folder;
 mod frame;
+#[cfg(feature = "gstreamer")]
+mod gstreamer;
 mod preprocess;
 mod raw;
 mod recording;
@@ -24,5 +26,5 @@ pub use folder::ImageSource;
 pub use frame::{Frame, Split};
 pub use preprocess::Preprocess;
 pub use raw::RawSource;
-pub use recording::RecordingSource;
+pub use recording::{LABELS_FILE, RecordingSource};
 pub use source::{FrameSource, SourceOptions, open};

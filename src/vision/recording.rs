@@ -9,7 +9,7 @@ use super::source::{FrameSource, SourceOptions};
 use crate::error::{Error, Result};
 
 /// The file that makes a folder a recording.
-pub(super) const LABELS_FILE: &str = "labels.csv";
+pub const LABELS_FILE: &str = "labels.csv";
 /// Its columns, in any order, all of them.
 const COLUMNS: [&str; 4] = ["frame", "timestamp_millis", "label", "split"];
 

@@ -90,7 +90,8 @@ impl SourceOptions {
 /// | an AVI file | its motion-JPEG frames |
 /// | `-` | raw RGB8 frames on standard input, size and rate from `options` |
 ///
-/// `file://` may precede a path.
+/// `file://` may precede a path. With the feature `gstreamer` also `/dev/videoN`, `v4l2://DEVICE`, `csi://N`, `rtsp://…`,
+/// `gst://PIPELINE` and films of any kind; cameras and streams that are lost are opened again, with growing pauses.
 ///
 /// # Errors
 /// [`Error::Source`] if there is nothing to read there or this build cannot read it, with the way out;
@@ -102,6 +103,10 @@ pub fn open(uri: &str, options: &SourceOptions) -> Result<Box<dyn FrameSource>> 
     }
     if let Some(folder) = uri.strip_prefix("recording://") {
         return Ok(Box::new(RecordingSource::open(Path::new(folder), uri, options)?));
+    }
+    #[cfg(feature = "gstreamer")]
+    if let Some(source) = super::gstreamer::open(uri, options)? {
+        return Ok(source);
     }
     let path = match uri.split_once("://") {
         None => uri,
@@ -143,6 +148,9 @@ fn open_path(path: &Path, uri: &str, options: &SourceOptions) -> Result<Box<dyn 
         [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' '] => {
             Ok(Box::new(AviSource::open(path, uri, options)?))
         }
+        #[cfg(feature = "gstreamer")]
+        _ => super::gstreamer::open_film(path, uri, options),
+        #[cfg(not(feature = "gstreamer"))]
         _ => Err(unsupported::file(uri, path, options)),
     }
 }
@@ -159,6 +167,7 @@ mod tests {
         }
     }
 
+    #[cfg(not(feature = "gstreamer"))]
     #[test]
     fn cameras_and_streams_name_the_pipe() {
         for (uri, words) in [

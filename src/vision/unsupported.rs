@@ -31,12 +31,23 @@ pub(super) fn scheme(uri: &str, options: &SourceOptions) -> Error {
     } else {
         ffmpeg("", uri, options)
     };
-    refusal(uri, &format!("this kind of source is not read by this build; pipe it in: {pipe}"))
+    refusal(
+        uri,
+        &format!(
+            "this kind of source is not read by this build: build with `--features gstreamer`, or pipe it in: {pipe}"
+        ),
+    )
 }
 
 /// The refusal of a file that is neither picture nor motion-JPEG AVI.
+#[cfg(not(feature = "gstreamer"))]
 pub(super) fn file(uri: &str, path: &Path, options: &SourceOptions) -> Error {
-    file_because("this kind of file is not read by this build", uri, path, options)
+    file_because(
+        "this kind of file is not read by this build (with `--features gstreamer` it is)",
+        uri,
+        path,
+        options,
+    )
 }
 
 /// The refusal of an AVI file with another codec.

@@ -10,12 +10,22 @@
     reason = "a test that fails is a panic, and its figures are for people"
 )]
 
+#[cfg(feature = "serve")]
+mod browser;
 mod camera_stream;
 mod crash;
 mod damage;
 mod data_sets;
 mod export;
 mod golden;
+#[cfg(feature = "serve")]
+mod http_client;
+#[cfg(feature = "serve")]
+mod load;
+#[cfg(feature = "gstreamer")]
+mod rtsp;
+#[cfg(feature = "serve")]
+mod serve;
 mod state;
 mod stream;
 mod support;

@@ -17,6 +17,9 @@ use crate::ids::ClassId;
 pub struct EnsembleSettings {
     /// Weight of an unlabelled row beside a labelled one, 0..=1.
     pub unlabelled_weight: f64,
+    /// An unlabelled row farther from every class of the task than this quantile (0..=1) of the labelled rows from their
+    /// own, each left out, is a stranger and counts nowhere: with one class taught, everything else is not that class.
+    pub stranger_quantile: f64,
     /// Labelled rows a class from which on they are many.
     pub many_rows: f64,
     /// Shrinkage of the covariance, 0..=1, with many and with few labelled rows a class.
@@ -37,6 +40,7 @@ impl Default for EnsembleSettings {
     fn default() -> Self {
         Self {
             unlabelled_weight: 0.3,
+            stranger_quantile: std::env::var("QQ").ok().and_then(|q| q.parse().ok()).unwrap_or(1.0),
             many_rows: 100.0,
             shrinkage: [0.1, 0.3],
             random_features: 5000,
@@ -111,7 +115,7 @@ pub fn distinct(labels: &[ClassId]) -> Vec<ClassId> {
 impl EnsembleSettings {
     /// Shares [N, K] of unlabelled rows h [N, D] in the classes of the labelled rows h [M, D], `labels` `[M]`, in
     /// ascending order of the classes: expectation-maximisation with equal proportions, times
-    /// [`EnsembleSettings::unlabelled_weight`].
+    /// [`EnsembleSettings::unlabelled_weight`]; zeros for strangers.
     ///
     /// # Errors
     /// As [`SemiLda::assign`].
@@ -122,7 +126,8 @@ impl EnsembleSettings {
         [known, open]: [&[f32]; 2],
         labels: &[ClassId],
     ) -> Result<Vec<f32>> {
-        let semi = SemiSettings { proportions: 0.0, ..SemiSettings::default() };
+        let stranger_quantile = Some(self.stranger_quantile);
+        let semi = SemiSettings { proportions: 0.0, stranger_quantile, ..SemiSettings::default() };
         let outcome = SemiLda::new(FeatureMap::new(width, transform)?, semi)?.assign(known, labels, open)?;
         let weight = single(self.unlabelled_weight);
         Ok(outcome.shares.into_iter().map(|share| weight * share).collect())

@@ -1,0 +1,119 @@
+//! Connections with limits: so many at once, and none that only waits.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep};
+
+/// Connections at once; further ones wait in the system's queue.
+const MOST_CONNECTIONS: usize = 256;
+/// A connection on which nothing moves for so long is closed. Streams move at least every ten seconds; the longest wait
+/// for an answer is that of a label behind a training.
+const STILL: Duration = Duration::from_secs(120);
+/// After an error of the system (too many open files) the next try.
+const BREATH: Duration = Duration::from_millis(200);
+
+/// A listener that counts.
+pub(super) struct Guarded {
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+}
+
+impl Guarded {
+    pub(super) fn new(listener: TcpListener) -> Self {
+        Self { listener, places: Arc::new(Semaphore::new(MOST_CONNECTIONS)) }
+    }
+}
+
+impl axum::serve::Listener for Guarded {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        loop {
+            let place = self.places.clone().acquire_owned().await.ok();
+            match self.listener.accept().await {
+                Ok((stream, address)) => {
+                    // Small messages go out at once; without it they only come later.
+                    let _ = stream.set_nodelay(true);
+                    return (Connection::new(stream, place), address);
+                }
+                Err(_) => tokio::time::sleep(BREATH).await,
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A stream that fails once nothing moves any more.
+pub(super) struct Connection {
+    stream: TcpStream,
+    alarm: Pin<Box<Sleep>>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    fn new(stream: TcpStream, place: Option<OwnedSemaphorePermit>) -> Self {
+        Self { stream, alarm: Box::pin(tokio::time::sleep(STILL)), _place: place }
+    }
+
+    fn watch<T>(&mut self, cx: &mut Context<'_>, moved: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if moved.is_ready() {
+            self.alarm.as_mut().reset(Instant::now() + STILL);
+            return moved;
+        }
+        match self.alarm.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let moved = Pin::new(&mut self.stream).poll_read(cx, into);
+        self.watch(cx, moved)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let moved = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.watch(cx, moved)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let moved = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
+        self.watch(cx, moved)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

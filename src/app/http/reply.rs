@@ -1,0 +1,317 @@
+//! What the API says, as JSON.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::web::Facts;
+use crate::memory::{LabelId, VersionEntry, VersionId, VersionStatus};
+use crate::session::live::{LiveStatus, Seen, Taught};
+use crate::session::{Cluster, Suggestion};
+
+/// What the published head says of a frame.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Prediction {
+    /// Number of the frame, from 1.
+    number: u64,
+    /// File name or position in the source.
+    name: String,
+    /// The class; none for a frame that is unlike everything learned, or before anything was learned.
+    class: Option<String>,
+    /// Whether anything was learned.
+    learned: bool,
+    /// Probability of the best class, 0..1.
+    probability: f32,
+    /// Above 1 the frame is unlike everything learned.
+    novelty: f32,
+    /// The best classes, best first.
+    ranking: Vec<Ranked>,
+    /// From arrival to answer.
+    latency_millis: f64,
+}
+
+/// A class with its probability.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Ranked {
+    class: String,
+    probability: f32,
+}
+
+impl Prediction {
+    pub(super) fn of(seen: &Seen) -> Self {
+        let answer = seen.answer.as_ref();
+        let ranking = answer.map(|answer| answer.ranking.as_slice()).unwrap_or_default().iter();
+        Self {
+            number: seen.number,
+            name: seen.frame.name.clone(),
+            class: answer.filter(|a| !a.best.is_unknown()).map(|a| a.best.name.clone()),
+            learned: answer.is_some(),
+            probability: answer.map_or(0.0, |answer| answer.best.probability),
+            novelty: answer.map_or(0.0, |answer| answer.best.novelty),
+            ranking: ranking.map(|(class, p)| Ranked { class: class.clone(), probability: *p }).collect(),
+            latency_millis: 1e3 * seen.latency.as_secs_f64(),
+        }
+    }
+}
+
+/// Everything about now.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Status {
+    /// What runs.
+    pub(super) facts: Facts,
+    /// Source, frame rate, latency, learning.
+    pub(super) live: LiveStatus,
+    /// The newest answer.
+    pub(super) prediction: Option<Prediction>,
+    /// The state.
+    pub(super) memory: MemoryUse,
+    /// Clients that watch the live picture.
+    pub(super) viewers: usize,
+    /// Pictures encoded for them since the start.
+    pub(super) pictures_encoded: u64,
+}
+
+/// What the state holds.
+#[derive(Serialize, ToSchema)]
+pub(super) struct MemoryUse {
+    /// Bytes on disk.
+    pub(super) bytes: u64,
+    /// Bytes allowed; none without a quota.
+    pub(super) quota_bytes: Option<u64>,
+    /// Classes that some sample is labelled with.
+    pub(super) classes: u64,
+    /// Labelled samples kept.
+    pub(super) labelled: u64,
+    /// Unlabelled samples kept.
+    pub(super) unlabelled: u64,
+    /// Labelled samples that no consolidation has seen yet are learned by `POST /api/v1/learn`; rows of the label log.
+    pub(super) labels: u64,
+}
+
+/// A class.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Class {
+    /// Its name.
+    pub(super) name: String,
+    /// Samples labelled with it.
+    pub(super) samples: usize,
+    /// Whether the head that answers knows it.
+    pub(super) learned: bool,
+}
+
+/// Frames to teach.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct Lesson {
+    /// Name of the class, at most 64 characters.
+    #[schema(min_length = 1, max_length = 64)]
+    pub(super) name: String,
+    /// The newest so many frames; 20 if not given.
+    #[serde(default = "twenty")]
+    #[schema(minimum = 1, maximum = 120, default = 20)]
+    pub(super) frames: usize,
+}
+
+fn twenty() -> usize {
+    20
+}
+
+/// A class name.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct Name {
+    /// At most 64 characters.
+    #[schema(min_length = 1, max_length = 64)]
+    pub(super) name: String,
+}
+
+/// Labels to take back.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct Labels {
+    /// Rows of the label log.
+    #[schema(min_items = 1, max_items = 1000)]
+    pub(super) labels: Vec<i64>,
+}
+
+/// Labels that are durable.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Acknowledged {
+    /// Name of the class.
+    pub(super) class: String,
+    /// Rows of the label log, to be taken back by `POST /api/v1/undo`.
+    pub(super) labels: Vec<i64>,
+    /// How many repeated a stored sample, to which their label went.
+    pub(super) duplicates: usize,
+}
+
+impl Acknowledged {
+    pub(super) fn taught(class: String, taught: &Taught) -> Self {
+        Self::new(class, &taught.labels, taught.duplicates)
+    }
+
+    pub(super) fn new(class: String, labels: &[LabelId], duplicates: usize) -> Self {
+        Self { class, labels: labels.iter().map(|label| label.0).collect(), duplicates }
+    }
+}
+
+/// Work that waits for the learning thread; its outcome comes as an event and in the versions.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Queued {
+    /// Jobs that wait or are being done, this one included.
+    pub(super) pending: usize,
+}
+
+/// Something was taken back.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TakenBack {
+    /// Whether the heads were learned anew.
+    pub(super) learned_anew: bool,
+}
+
+/// A class was forgotten.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Forgotten {
+    /// Samples erased.
+    pub(super) samples: usize,
+}
+
+/// A version was taken back.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RolledBack {
+    /// The version that answers now, if there is one.
+    pub(super) serving: Option<i64>,
+}
+
+/// Labels and versions.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Record {
+    /// The newest labels that count, the newest first.
+    pub(super) labels: Vec<Label>,
+    /// How many labels count in all.
+    pub(super) labels_in_all: usize,
+    /// The newest versions, the newest first.
+    pub(super) versions: Vec<Version>,
+}
+
+/// A label that counts.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Label {
+    pub(super) label: i64,
+    pub(super) class: String,
+    /// The stored sample.
+    pub(super) sample: Option<i64>,
+    /// Its name in the source.
+    pub(super) name: Option<String>,
+    /// Milliseconds since the Unix epoch.
+    pub(super) created_millis: i64,
+}
+
+/// A version of the heads.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Version {
+    version: i64,
+    /// `serving`, `published` (an older one) or `rolled_back` (by the guard, or by a person).
+    #[schema(value_type = String)]
+    status: &'static str,
+    /// The kind of head.
+    head: String,
+    /// Why it was published or refused.
+    reason: String,
+    /// Held-out accuracy of each candidate, 0..1.
+    candidates: BTreeMap<String, f64>,
+    /// Accuracy of each class before and after.
+    classes: Vec<ClassFigures>,
+    /// Whether these are of held-out samples; of training samples otherwise, while there are few.
+    held_out: bool,
+    /// Milliseconds since the Unix epoch.
+    created_millis: i64,
+}
+
+/// Accuracy of a class.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ClassFigures {
+    class: String,
+    /// By the head before, 0..1; none if it did not know the class.
+    before: Option<f64>,
+    /// By the new head, 0..1.
+    after: Option<f64>,
+    /// Samples behind these figures.
+    samples: u64,
+}
+
+impl Version {
+    pub(super) fn of(entry: VersionEntry, serving: Option<VersionId>) -> Self {
+        let status = match entry.status {
+            VersionStatus::Published if serving == Some(entry.id) => "serving",
+            VersionStatus::Published => "published",
+            VersionStatus::RolledBack => "rolled_back",
+        };
+        let figures = &entry.figures;
+        let classes = figures["classes"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let class = |class: &Value| ClassFigures {
+            class: class["class"].as_str().unwrap_or_default().to_owned(),
+            before: class["before"].as_f64(),
+            after: class["after"].as_f64(),
+            samples: class["samples"].as_u64().unwrap_or(0),
+        };
+        let candidates = figures["candidates"].as_object().into_iter().flatten();
+        Self {
+            version: entry.id.0,
+            status,
+            reason: figures["reason"].as_str().unwrap_or_default().to_owned(),
+            candidates: candidates.filter_map(|(name, v)| Some((name.clone(), v.as_f64()?))).collect(),
+            classes: classes.iter().map(class).collect(),
+            held_out: figures["held_out"].as_bool().unwrap_or(false),
+            head: entry.head_kind,
+            created_millis: entry.created_millis,
+        }
+    }
+}
+
+/// Unlabelled frames that are unlike everything learned.
+#[derive(Default, Serialize, ToSchema)]
+pub(super) struct Strangers {
+    /// The largest first.
+    pub(super) clusters: Vec<UnknownCluster>,
+    /// How many frames are unknown in all.
+    pub(super) unknown: usize,
+    /// How many unlabelled frames are stored.
+    pub(super) unlabelled: usize,
+}
+
+/// Unknown frames that are alike.
+#[derive(Serialize, ToSchema)]
+pub(super) struct UnknownCluster {
+    /// The sample that stands for all; names the cluster.
+    cluster: i64,
+    /// How many there are.
+    size: usize,
+    /// Some of them, to be shown, the one that stands for all first.
+    shown: Vec<i64>,
+    /// Mean cosine of two of them, at most 1.
+    cohesion: f32,
+}
+
+/// Pictures of a cluster that are shown.
+const SHOWN: usize = 6;
+
+impl UnknownCluster {
+    pub(super) fn of(cluster: &Cluster) -> Self {
+        let others: Vec<_> = cluster.samples.iter().filter(|id| **id != cluster.representative).collect();
+        let stride = others.len().div_ceil(SHOWN - 1).max(1);
+        let shown = std::iter::once(&cluster.representative).chain(others.into_iter().step_by(stride));
+        Self {
+            cluster: cluster.representative.0,
+            size: cluster.samples.len(),
+            shown: shown.map(|sample| sample.0).collect(),
+            cohesion: cluster.cohesion,
+        }
+    }
+}
+
+/// Frames worth a label.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Suggestions {
+    /// Those first that would tell most.
+    pub(super) suggestions: Vec<Suggestion>,
+}

@@ -1,0 +1,126 @@
+//! Learning, and taking it back.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, PathRejection};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+
+use super::super::error::{ApiError, Failure};
+use super::super::reply::{Forgotten, Label, Labels, Queued, Record, RolledBack, TakenBack, Version};
+use super::super::web::{Message, Web};
+use super::class_name;
+use crate::event::Event;
+use crate::memory::{LabelId, VersionId};
+use crate::session::live::LiveEvent;
+
+/// Labels that the record names.
+const MOST_LABELS: usize = 200;
+/// Versions that the record names.
+const MOST_VERSIONS: usize = 100;
+/// Labels that are taken back together.
+const MOST_UNDONE: usize = 1000;
+
+/// Learns what was taught since the last time, and what was seen. Answered at once; the outcome comes as an event and
+/// in the versions.
+#[utoipa::path(post, path = "/api/v1/learn", tag = "heads", responses(
+    (status = 202, body = Queued),
+    (status = 429, description = "too much waits", body = Failure)
+))]
+pub(in super::super) async fn learn(
+    State(web): State<Arc<Web>>,
+) -> Result<(StatusCode, Json<Queued>), ApiError> {
+    let messages = web.messages.clone();
+    let job = move |tutor: &mut crate::session::live::Tutor| {
+        if let Err(error) = tutor.learn() {
+            let failed = Event::CandidateFailed { head: "learning", reason: error.to_string() };
+            let _ = messages.send(Message::Event(LiveEvent::Told(failed)));
+        }
+    };
+    web.live.submit("learning", job).map_err(|_| ApiError::busy())?;
+    Ok((StatusCode::ACCEPTED, Json(Queued { pending: web.live.status().pending })))
+}
+
+/// Labels that count and versions of the heads, the newest first.
+#[utoipa::path(get, path = "/api/v1/history", tag = "heads", responses((status = 200, body = Record)))]
+pub(in super::super) async fn history(State(web): State<Arc<Web>>) -> Result<Json<Record>, ApiError> {
+    let record = web.read(|memory| {
+        let history = memory.history()?;
+        let serving = memory.published()?.map(|version| version.entry.id);
+        let counting: Vec<_> = history.labels.into_iter().filter(|entry| entry.counts).collect();
+        let labels = counting.iter().rev().take(MOST_LABELS).map(|entry| Label {
+            label: entry.label_id.0,
+            class: entry.class_name.clone(),
+            sample: entry.sample.map(|sample| sample.0),
+            name: entry.sample_name.clone(),
+            created_millis: entry.created_millis,
+        });
+        let versions = history.versions.into_iter().rev().take(MOST_VERSIONS);
+        Ok(Record {
+            labels: labels.collect(),
+            labels_in_all: counting.len(),
+            versions: versions.map(|entry| Version::of(entry, serving)).collect(),
+        })
+    });
+    Ok(Json(record.await?))
+}
+
+/// Takes labels back, exactly; what was learned from them is learned anew without them.
+#[utoipa::path(post, path = "/api/v1/undo", tag = "heads", request_body = Labels, responses(
+    (status = 200, body = TakenBack),
+    (status = 415, description = "no JSON", body = Failure),
+    (status = 404, description = "a label that does not count", body = Failure),
+    (status = 422, description = "no label, or too many", body = Failure),
+    (status = 429, description = "too much waits", body = Failure)
+))]
+pub(in super::super) async fn undo(
+    State(web): State<Arc<Web>>,
+    labels: Result<Json<Labels>, JsonRejection>,
+) -> Result<Json<TakenBack>, ApiError> {
+    let Json(Labels { labels }) = labels?;
+    if !(1..=MOST_UNDONE).contains(&labels.len()) {
+        let why = format!("{} labels: allowed are 1 to {MOST_UNDONE} at once", labels.len());
+        return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, why));
+    }
+    let labels: Vec<_> = labels.into_iter().map(LabelId).collect();
+    let outcome = web.job("an undo", move |tutor| tutor.undo(&labels)).await?;
+    Ok(Json(TakenBack { learned_anew: outcome.is_some() }))
+}
+
+/// Takes a published version back; the newest one left answers from then on.
+#[utoipa::path(post, path = "/api/v1/versions/{version}/roll-back", tag = "heads", params(
+    ("version" = i64, Path, description = "the version")
+), responses(
+    (status = 200, body = RolledBack),
+    (status = 400, description = "no number", body = Failure),
+    (status = 404, description = "not a published version", body = Failure),
+    (status = 429, description = "too much waits", body = Failure)
+))]
+pub(in super::super) async fn roll_back(
+    State(web): State<Arc<Web>>,
+    version: Result<Path<i64>, PathRejection>,
+) -> Result<Json<RolledBack>, ApiError> {
+    let Path(version) = version?;
+    let serving = web.job("a roll-back", move |tutor| tutor.roll_back(VersionId(version))).await?;
+    Ok(Json(RolledBack { serving: serving.map(|version| version.0) }))
+}
+
+/// Erases a class and everything learned from it.
+#[utoipa::path(delete, path = "/api/v1/classes/{name}", tag = "heads", params(
+    ("name" = String, Path, description = "name of the class")
+), responses(
+    (status = 200, body = Forgotten),
+    (status = 400, description = "no text", body = Failure),
+    (status = 422, description = "no such class", body = Failure),
+    (status = 429, description = "too much waits", body = Failure)
+))]
+pub(in super::super) async fn forget(
+    State(web): State<Arc<Web>>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Json<Forgotten>, ApiError> {
+    let Path(name) = name?;
+    let name = class_name(&name)?;
+    let samples = web.job("forgetting a class", move |tutor| tutor.forget(&name)).await?;
+    Ok(Json(Forgotten { samples }))
+}

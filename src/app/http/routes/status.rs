@@ -1,0 +1,66 @@
+//! What is going on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use super::super::error::{ApiError, Failure};
+use super::super::reply::{Class, MemoryUse, Prediction, Status};
+use super::super::web::Web;
+
+/// Frame rate, latency, engine, provider, state: everything about now.
+#[utoipa::path(get, path = "/api/v1/status", tag = "live", responses((status = 200, body = Status)))]
+pub(in super::super) async fn status(State(web): State<Arc<Web>>) -> Result<Json<Status>, ApiError> {
+    let (bytes, counts) = web.read(|memory| Ok((memory.bytes()?, memory.counts()?))).await?;
+    let prediction = web.seen.borrow().as_deref().map(Prediction::of);
+    Ok(Json(Status {
+        facts: web.facts.clone(),
+        live: web.live.status(),
+        prediction,
+        memory: MemoryUse {
+            bytes,
+            quota_bytes: web.facts.quota_bytes,
+            classes: counts.classes,
+            labelled: counts.training + counts.held_out,
+            unlabelled: counts.unlabelled,
+            labels: counts.labels,
+        },
+        viewers: web.viewers(),
+        pictures_encoded: web.pictures_encoded(),
+    }))
+}
+
+/// Classes that were taught.
+#[utoipa::path(get, path = "/api/v1/classes", tag = "teaching", responses((status = 200, body = Vec<Class>)))]
+pub(in super::super) async fn classes(State(web): State<Arc<Web>>) -> Result<Json<Vec<Class>>, ApiError> {
+    let learned = web.live.predictor_now();
+    let classes = web.read(move |memory| {
+        let mut samples: BTreeMap<_, usize> = BTreeMap::new();
+        memory.live_classes()?.values().for_each(|class| *samples.entry(*class).or_default() += 1);
+        let classes = memory.classes()?.into_iter().map(|(id, name)| Class {
+            name,
+            samples: samples.get(&id).copied().unwrap_or(0),
+            learned: learned.as_ref().is_some_and(|predictor| predictor.columns().contains(&id)),
+        });
+        Ok(classes.collect())
+    });
+    Ok(Json(classes.await?))
+}
+
+/// Whether frames are answered: 200, or 503 with the reason.
+#[utoipa::path(get, path = "/healthz", tag = "operations", responses(
+    (status = 200, description = "all is well"),
+    (status = 503, description = "the source failed", body = Failure)
+))]
+pub(in super::super) async fn health(State(web): State<Arc<Web>>) -> Result<Json<Value>, ApiError> {
+    use crate::session::live::SourceState;
+    match web.live.status().source {
+        SourceState::Failed { reason } => {
+            Err(ApiError::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, reason))
+        }
+        state => Ok(Json(json!({ "healthy": true, "source": state }))),
+    }
+}

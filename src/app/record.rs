@@ -1,0 +1,114 @@
+//! `kaizen record`: a stream as a recording.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::options::IN_PART;
+use crate::vision::{self, Frame, LABELS_FILE, SourceOptions, thumbnail_jpeg};
+use crate::{Error, Result};
+
+/// JPEG quality of the frames.
+const QUALITY: u8 = 95;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// What is recorded: whatever `--source` takes
+    uri: String,
+    /// Folder for the frames and labels.csv, made if it is not there
+    folder: PathBuf,
+    /// Stop after so many frames
+    #[arg(long)]
+    frames: Option<usize>,
+    /// Stop after so many seconds of the source's clock
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// Label of frames that come without one
+    #[arg(long)]
+    label: Option<String>,
+    /// Columns and rows of raw frames, and of frames asked of a camera
+    #[arg(long, num_args = 2, value_names = ["WIDTH", "HEIGHT"], default_values_t = [640, 480])]
+    raw_size: Vec<u32>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let length = match arguments.seconds.map(Duration::try_from_secs_f64) {
+        Some(Err(error)) => return Err(Error::config("seconds", error, "a number above 0").into()),
+        Some(Ok(length)) => u64::try_from(length.as_millis()).unwrap_or(u64::MAX),
+        None => u64::MAX,
+    };
+    let options = SourceOptions {
+        raw_width: arguments.raw_size[0],
+        raw_height: arguments.raw_size[1],
+        ..SourceOptions::default()
+    };
+    let mut source = vision::open(&arguments.uri, &options)?;
+    let mut recording = Recording::create(&arguments.folder)?;
+    let (most, mut rejected, mut start) = (arguments.frames.unwrap_or(usize::MAX), 0, None);
+    while recording.frames < most {
+        let frame = match source.next_frame() {
+            Ok(Some(frame)) => frame,
+            Ok(None) => break,
+            Err(error @ Error::Frame { .. }) => {
+                eprintln!("left out: {error}");
+                rejected += 1;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let start = *start.get_or_insert(frame.timestamp_millis);
+        let millis = frame.timestamp_millis.saturating_sub(start);
+        if millis > length {
+            break;
+        }
+        recording.add(&frame, millis, arguments.label.as_deref())?;
+    }
+    if recording.frames == 0 {
+        let reason = "it gave no frame".to_owned();
+        return Err(Error::Source { uri: arguments.uri.clone(), reason }.into());
+    }
+    eprintln!(
+        "{} frames in recording://{}; {rejected} left out",
+        recording.frames,
+        arguments.folder.display()
+    );
+    Ok(if rejected == 0 { ExitCode::SUCCESS } else { ExitCode::from(IN_PART) })
+}
+
+/// A recording being written: whole after every frame, so that it can be cut off at any time.
+struct Recording {
+    folder: PathBuf,
+    table: csv::Writer<fs::File>,
+    frames: usize,
+}
+
+impl Recording {
+    fn create(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let path = folder.join(LABELS_FILE);
+        let file = fs::File::create_new(&path).map_err(Error::io(&path))?;
+        let mut recording =
+            Self { folder: folder.to_owned(), table: csv::Writer::from_writer(file), frames: 0 };
+        recording.row(["frame", "timestamp_millis", "label", "split"])?;
+        Ok(recording)
+    }
+
+    fn row(&mut self, fields: [&str; 4]) -> Result<()> {
+        let path = self.folder.join(LABELS_FILE);
+        self.table.write_record(fields).map_err(|error| Error::io(&path)(std::io::Error::other(error)))?;
+        self.table.flush().map_err(Error::io(path))
+    }
+
+    /// The picture first, its row after it.
+    fn add(&mut self, frame: &Frame, millis: u64, label: Option<&str>) -> Result<()> {
+        let name = format!("{:06}.jpg", self.frames);
+        let jpeg = thumbnail_jpeg(frame, frame.width.max(frame.height), QUALITY)?;
+        let path = self.folder.join(&name);
+        fs::write(&path, jpeg).map_err(Error::io(path))?;
+        let label = frame.label.as_deref().or(label).unwrap_or_default();
+        self.row([&name, &millis.to_string(), label, frame.split.name()])?;
+        self.frames += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! The answering thread: newest frame, backbone, last published head.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ndarray::ArrayView4;
+
+use super::{LiveEvent, Shared, locked};
+use crate::backbone::Backbone;
+use crate::event::Event;
+use crate::session::predictor::{Prediction, Predictor};
+use crate::vision::{Frame, Preprocess};
+use crate::{Error, Result};
+
+/// An unknown frame, or one between two classes, is stored for a person to look at, but not more often than this.
+const KEEP_EVERY: Duration = Duration::from_millis(400);
+/// Any other frame is stored unlabelled at most this often: training uses it.
+const KEEP_ANY_EVERY: Duration = Duration::from_secs(5);
+/// Below this difference of its two best probabilities a frame is between two classes.
+const NARROW_MARGIN: f32 = 0.3;
+/// Classes named with each answer.
+const NAMED: usize = 3;
+/// Between two looks at whether to stop.
+const NAP: Duration = Duration::from_millis(200);
+
+/// What the published head says of a frame.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Best class, probability, novelty.
+    pub best: Prediction,
+    /// The best classes with their probabilities, best first.
+    pub ranking: Vec<(String, f32)>,
+}
+
+/// A frame that was answered.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its number, from 1.
+    pub number: u64,
+    /// The frame.
+    pub frame: Frame,
+    /// Its features, `[D]`.
+    pub features: Vec<f32>,
+    /// The answer; none before anything was learned.
+    pub answer: Option<Answer>,
+    /// From arrival to answer.
+    pub latency: Duration,
+}
+
+pub(super) struct Inference {
+    backbone: Box<dyn Backbone>,
+    preprocess: Preprocess,
+    image: Vec<f32>,
+    side: usize,
+    shared: Arc<Shared>,
+    kept: Option<Instant>,
+}
+
+impl Inference {
+    pub(super) fn new(backbone: Box<dyn Backbone>, shared: Arc<Shared>) -> Result<Self> {
+        let spec = backbone.spec();
+        let side = spec.input_size;
+        let preprocess = Preprocess::new(u32::try_from(side).unwrap_or(u32::MAX), spec.mean, spec.std)?;
+        Ok(Self { backbone, preprocess, image: vec![0.0; 3 * side * side], side, shared, kept: None })
+    }
+
+    pub(super) fn run(mut self) {
+        while !self.shared.is_stopping() {
+            let Some((frame, arrived)) = self.shared.newest.take(NAP) else { continue };
+            let name = frame.name.clone();
+            match self.answer(frame, arrived) {
+                Ok(seen) => {
+                    if self.is_worth_keeping(&seen) {
+                        self.kept = Some(Instant::now());
+                        self.shared.keep(seen.clone());
+                    }
+                    locked(&self.shared.recent).push(seen.clone());
+                    self.shared.tell(LiveEvent::Seen(seen));
+                }
+                Err(error) => {
+                    locked(&self.shared.meter).rejected += 1;
+                    let reason = error.to_string();
+                    self.shared.tell(LiveEvent::Told(Event::FrameRejected { name, reason }));
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, frame: Frame, arrived: Instant) -> Result<Arc<Seen>> {
+        self.preprocess.run(&frame, &mut self.image)?;
+        let shape = (1, 3, self.side, self.side);
+        let images = ArrayView4::from_shape(shape, &self.image)
+            .map_err(|e| Error::shape("image", shape, e.to_string()))?;
+        let features = self.backbone.embed(images)?.into_raw_vec_and_offset().0;
+        let predictor = locked(&self.shared.predictor).clone();
+        let answer = predictor.map(|predictor| answer(&predictor, &features)).transpose()?.flatten();
+        let latency = arrived.elapsed();
+        let number = locked(&self.shared.meter).answered(latency);
+        Ok(Arc::new(Seen { number, frame, features, answer, latency }))
+    }
+
+    fn is_worth_keeping(&self, seen: &Seen) -> bool {
+        let since = self.kept.map_or(Duration::MAX, |kept| kept.elapsed());
+        let of_interest = seen.answer.as_ref().is_none_or(|answer| {
+            let margin = match answer.ranking.as_slice() {
+                [(_, first), (_, second), ..] => first - second,
+                _ => 1.0,
+            };
+            answer.best.is_unknown() || margin < NARROW_MARGIN
+        });
+        since >= if of_interest { KEEP_EVERY } else { KEEP_ANY_EVERY }
+    }
+}
+
+/// The answer for one row of features.
+pub(super) fn answer(predictor: &Predictor, features: &[f32]) -> Result<Option<Answer>> {
+    let Some(best) = predictor.predict(features)?.pop() else { return Ok(None) };
+    let probabilities = predictor.probabilities(features)?;
+    let names = predictor.column_names();
+    let mut ranking: Vec<_> = names.iter().map(|name| (*name).to_owned()).zip(probabilities).collect();
+    ranking.sort_by(|a, b| b.1.total_cmp(&a.1));
+    ranking.truncate(NAMED);
+    Ok(Some(Answer { best, ranking }))
+}

@@ -1,0 +1,250 @@
+//! The live loop: a source is watched, answered and learned from at once. Three named threads: `kaizen-capture` reads
+//! frames, `kaizen-infer` answers by the last published head, `kaizen-learn` owns the learner and does what is asked of
+//! it. Between them stand a slot for the newest frame and bounded queues, so prediction waits for neither a slow reader
+//! nor for training; what does not fit is dropped and counted.
+
+mod capture;
+mod inference;
+mod power;
+mod recent;
+mod slot;
+mod status;
+mod tutor;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+pub use capture::SourceOpener;
+pub use inference::{Answer, Seen};
+pub use power::{Power, yield_to_others};
+pub use recent::MOST_RECENT;
+pub use status::{LiveStatus, Progress, SourceState};
+pub use tutor::{Taught, Tutor};
+
+use super::learner::Learner;
+use super::predictor::Predictor;
+use crate::backbone::Backbone;
+use crate::event::Event;
+use crate::vision::Frame;
+use crate::{Error, Result};
+use inference::Inference;
+use recent::Recent;
+use slot::Slot;
+use status::Meter;
+
+/// Jobs that wait for the learning thread.
+const QUEUED_JOBS: usize = 32;
+/// Unlabelled frames that wait to be stored.
+const QUEUED_FRAMES: usize = 16;
+/// How long stopping waits for a thread that is inside a source's driver.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the live loop runs on.
+pub struct LiveParts {
+    /// Opens the source; called again at its end if it repeats.
+    pub source: SourceOpener,
+    /// The source as given, for people.
+    pub uri: String,
+    /// Whether a source that ends is opened again.
+    pub repeats: bool,
+    /// The backbone that answers.
+    pub eyes: Box<dyn Backbone>,
+    /// A second one, for views of what is learned and for pictures that are sent; it never delays an answer.
+    pub tutor: Box<dyn Backbone>,
+    /// Learns, and owns the state.
+    pub learner: Learner,
+    /// How much of the machine learning takes.
+    pub power: Power,
+    /// Told what happens, from any of the threads; must return quickly.
+    pub watcher: Watcher,
+}
+
+/// Takes what happens.
+pub type Watcher = Arc<dyn Fn(LiveEvent) + Send + Sync>;
+
+/// What happens in the live loop.
+#[derive(Clone, Debug)]
+pub enum LiveEvent {
+    /// A frame was answered.
+    Seen(Arc<Seen>),
+    /// The learner says something, or a frame was rejected.
+    Told(Event),
+    /// The state changed: labels, samples or versions are other than they were.
+    Changed(&'static str),
+    /// The source began, ended or failed.
+    Source(SourceState),
+}
+
+impl std::fmt::Debug for LiveParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LiveParts")
+            .field("uri", &self.uri)
+            .field("power", &self.power)
+            .finish_non_exhaustive()
+    }
+}
+
+type Job = Box<dyn FnOnce(&mut Tutor) + Send>;
+type Jobs = SyncSender<(&'static str, Job)>;
+
+/// A running live loop. Dropping it stops it.
+pub struct Live {
+    shared: Arc<Shared>,
+    jobs: Mutex<Option<Jobs>>,
+    threads: Mutex<Vec<(&'static str, JoinHandle<()>)>>,
+    unfinished: Arc<Mutex<Vec<&'static str>>>,
+}
+
+/// What the threads share.
+pub(super) struct Shared {
+    stopping: AtomicBool,
+    newest: Slot<(Frame, Instant)>,
+    predictor: Mutex<Option<Arc<Predictor>>>,
+    recent: Mutex<Recent>,
+    kept: Mutex<std::collections::VecDeque<Arc<Seen>>>,
+    meter: Mutex<Meter>,
+    waiting: AtomicUsize,
+    watcher: Watcher,
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Live").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+impl Live {
+    /// Starts the three threads.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for preprocessing out of range, [`Error::Io`] if a thread cannot be started.
+    pub fn start(parts: LiveParts) -> Result<Self> {
+        let LiveParts { source, uri, repeats, eyes, tutor, learner, power, watcher } = parts;
+        let shared = Arc::new(Shared {
+            stopping: AtomicBool::new(false),
+            newest: Slot::default(),
+            predictor: Mutex::new(learner.predictor_now()),
+            recent: Mutex::new(Recent::default()),
+            kept: Mutex::default(),
+            meter: Mutex::new(Meter::new(uri)),
+            waiting: AtomicUsize::new(0),
+            watcher,
+        });
+        let inference = Inference::new(eyes, shared.clone())?;
+        let tutor = Tutor::new(tutor, learner, power, shared.clone())?;
+        let (jobs, received) = sync_channel(QUEUED_JOBS);
+        let unfinished = Arc::new(Mutex::new(Vec::new()));
+        let live = Self { shared, jobs: Mutex::new(Some(jobs)), threads: Mutex::default(), unfinished };
+        let (shared, left) = (live.shared.clone(), live.unfinished.clone());
+        live.spawn("kaizen-learn", move || tutor::run(tutor, &received, &left))?;
+        live.spawn("kaizen-infer", move || inference.run())?;
+        live.spawn("kaizen-capture", move || capture::run(source, repeats, &shared))?;
+        Ok(live)
+    }
+
+    fn spawn(&self, name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<()> {
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+        locked(&self.threads).push((name, thread.map_err(Error::io(name))?));
+        Ok(())
+    }
+
+    /// Figures of now.
+    #[must_use]
+    pub fn status(&self) -> LiveStatus {
+        let recent = locked(&self.shared.recent).len();
+        let head = self.predictor_now().map(|predictor| predictor.kind().name());
+        let pending = self.shared.waiting.load(Ordering::Relaxed);
+        locked(&self.shared.meter).status(recent, pending, head)
+    }
+
+    /// The head that answers, if anything was learned.
+    #[must_use]
+    pub fn predictor_now(&self) -> Option<Arc<Predictor>> {
+        locked(&self.shared.predictor).clone()
+    }
+
+    /// The newest frames that were answered, at most `most`, the oldest first.
+    #[must_use]
+    pub fn recent(&self, most: usize) -> Vec<Arc<Seen>> {
+        locked(&self.shared.recent).last(most)
+    }
+
+    /// Hands `job` to the learning thread; jobs are done in order. A job still queued when the loop stops is dropped
+    /// and named by [`Live::stop`].
+    ///
+    /// # Errors
+    /// [`Busy`] if too many wait already.
+    pub fn submit(
+        &self,
+        what: &'static str,
+        job: impl FnOnce(&mut Tutor) + Send + 'static,
+    ) -> std::result::Result<(), Busy> {
+        let Some(jobs) = locked(&self.jobs).clone() else { return Err(Busy) };
+        self.shared.waiting.fetch_add(1, Ordering::Relaxed);
+        let sent = jobs.try_send((what, Box::new(job)));
+        if sent.is_err() {
+            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        sent.map_err(|_| Busy)
+    }
+
+    /// Ends the threads: capture and inference at once, learning after what it is doing. Gives the jobs that were
+    /// queued and not done.
+    pub fn stop(&self) -> Vec<&'static str> {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        *locked(&self.jobs) = None;
+        self.shared.newest.wake();
+        for (name, thread) in std::mem::take(&mut *locked(&self.threads)) {
+            // A driver that hangs must not hold the process; what learning does must be finished.
+            let start = Instant::now();
+            while name != "kaizen-learn" && !thread.is_finished() && start.elapsed() < PATIENCE {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            if name == "kaizen-learn" || thread.is_finished() {
+                let _ = thread.join();
+            }
+        }
+        std::mem::take(&mut locked(&self.unfinished))
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Too many jobs wait for the learning thread, or it is stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy;
+
+impl Shared {
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    fn tell(&self, event: LiveEvent) {
+        (self.watcher)(event);
+    }
+
+    /// Queues an unlabelled frame to be stored; the oldest goes if too many wait.
+    fn keep(&self, seen: Arc<Seen>) {
+        let mut kept = locked(&self.kept);
+        kept.push_back(seen);
+        if kept.len() > QUEUED_FRAMES {
+            kept.pop_front();
+            locked(&self.meter).not_kept += 1;
+        }
+    }
+}
+
+/// A lock that outlives a panic of another thread: every value under it is whole between statements.
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

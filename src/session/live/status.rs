@@ -1,0 +1,187 @@
+//! Counters and clocks of the live loop.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+/// Answers whose latency is remembered.
+const WINDOW: usize = 512;
+/// Answers that the frame rate is taken from.
+const RATE_WINDOW: usize = 32;
+/// Without an answer for so long the frame rate is 0.
+const STILL: Duration = Duration::from_secs(3);
+
+/// What the source does.
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum SourceState {
+    /// It is being opened.
+    Opening,
+    /// Frames arrive.
+    Playing,
+    /// It came to its end.
+    Ended,
+    /// It cannot be read any more.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// How far a consolidation is.
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// Training steps taken.
+    pub step: usize,
+    /// Training steps in all.
+    pub of: usize,
+}
+
+/// Figures of the live loop.
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, Serialize)]
+pub struct LiveStatus {
+    /// The source as given.
+    pub uri: String,
+    /// What the source does.
+    pub source: SourceState,
+    /// Frames answered.
+    pub frames: u64,
+    /// Frames that a newer one replaced before they were looked at.
+    pub dropped: u64,
+    /// Frames that could not be used.
+    pub rejected: u64,
+    /// Unlabelled frames stored.
+    pub kept: u64,
+    /// Unlabelled frames that were to be stored and found no room in the queue.
+    pub not_kept: u64,
+    /// Answers a second.
+    pub frames_per_sec: f64,
+    /// Median time from a frame's arrival to its answer, of the last 512, in milliseconds.
+    pub latency_p50_millis: f64,
+    /// The same, 99th percentile.
+    pub latency_p99_millis: f64,
+    /// The same, since the start, the largest.
+    pub latency_max_millis: f64,
+    /// How far the running consolidation is, if one runs.
+    pub learning: Option<Progress>,
+    /// Jobs that wait for the learning thread or are being done.
+    pub pending: usize,
+    /// The kind of head that answers, if anything was learned.
+    pub head: Option<&'static str>,
+    /// Frames at hand to be taught.
+    pub recent: usize,
+    /// Seconds since the start.
+    pub uptime_secs: f64,
+}
+
+/// Counts and clocks.
+#[derive(Debug)]
+pub(super) struct Meter {
+    uri: String,
+    start: Instant,
+    pub(super) source: SourceState,
+    pub(super) frames: u64,
+    pub(super) dropped: u64,
+    pub(super) rejected: u64,
+    pub(super) kept: u64,
+    pub(super) not_kept: u64,
+    pub(super) learning: Option<Progress>,
+    latencies: VecDeque<Duration>,
+    longest: Duration,
+    answers: VecDeque<Instant>,
+}
+
+impl Meter {
+    pub(super) fn new(uri: String) -> Self {
+        Self {
+            uri,
+            start: Instant::now(),
+            source: SourceState::Opening,
+            frames: 0,
+            dropped: 0,
+            rejected: 0,
+            kept: 0,
+            not_kept: 0,
+            learning: None,
+            latencies: VecDeque::with_capacity(WINDOW),
+            longest: Duration::ZERO,
+            answers: VecDeque::with_capacity(RATE_WINDOW),
+        }
+    }
+
+    /// Counts an answer; gives its number, from 1.
+    pub(super) fn answered(&mut self, latency: Duration) -> u64 {
+        self.frames += 1;
+        self.longest = self.longest.max(latency);
+        push(&mut self.latencies, latency, WINDOW);
+        push(&mut self.answers, Instant::now(), RATE_WINDOW);
+        self.frames
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "a window of a few answers")]
+    fn rate(&self) -> f64 {
+        match (self.answers.front(), self.answers.back()) {
+            (Some(first), Some(last)) if last.elapsed() < STILL && last > first => {
+                (self.answers.len() - 1) as f64 / (*last - *first).as_secs_f64()
+            }
+            _ => 0.0,
+        }
+    }
+
+    pub(super) fn status(&self, recent: usize, pending: usize, head: Option<&'static str>) -> LiveStatus {
+        let mut sorted: Vec<Duration> = self.latencies.iter().copied().collect();
+        sorted.sort_unstable();
+        let quantile = |of_100: usize| {
+            let at = (sorted.len() * of_100 / 100).min(sorted.len().saturating_sub(1));
+            sorted.get(at).map_or(0.0, |latency| 1e3 * latency.as_secs_f64())
+        };
+        LiveStatus {
+            uri: self.uri.clone(),
+            source: self.source.clone(),
+            frames: self.frames,
+            dropped: self.dropped,
+            rejected: self.rejected,
+            kept: self.kept,
+            not_kept: self.not_kept,
+            frames_per_sec: self.rate(),
+            latency_p50_millis: quantile(50),
+            latency_p99_millis: quantile(99),
+            latency_max_millis: 1e3 * self.longest.as_secs_f64(),
+            learning: self.learning,
+            pending,
+            head,
+            recent,
+            uptime_secs: self.start.elapsed().as_secs_f64(),
+        }
+    }
+}
+
+fn push<T>(window: &mut VecDeque<T>, value: T, most: usize) {
+    if window.len() == most {
+        window.pop_front();
+    }
+    window.push_back(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_of_the_window_and_the_longest_of_all() {
+        let mut meter = Meter::new("x".to_owned());
+        meter.answered(Duration::from_secs(9));
+        for millis in 0..WINDOW as u64 {
+            meter.answered(Duration::from_millis(millis % 100));
+        }
+        let status = meter.status(0, 0, None);
+        assert!((45.0..=55.0).contains(&status.latency_p50_millis), "{status:?}");
+        assert!((98.0..=99.0).contains(&status.latency_p99_millis), "{status:?}");
+        assert!((status.latency_max_millis - 9000.0).abs() < 1e-6);
+        assert_eq!(status.frames, WINDOW as u64 + 1);
+    }
+}

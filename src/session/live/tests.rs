@@ -1,0 +1,196 @@
+use std::sync::mpsc::{Receiver, channel};
+
+use ndarray::{Array2, ArrayView4};
+
+use super::*;
+use crate::backbone::{BackboneSpec, Precision, Provider, ProviderReport};
+use crate::learn::engine::{self, EngineChoice};
+use crate::memory::Memory;
+use crate::session::{LearnerSettings, identity};
+use crate::vision::FrameSource;
+
+/// Mean colour of each quarter: a backbone that takes as long as it is told.
+struct Quarters {
+    spec: BackboneSpec,
+    report: ProviderReport,
+    takes: Duration,
+}
+
+const SIDE: usize = 8;
+
+impl Quarters {
+    fn boxed(takes: Duration) -> Box<dyn Backbone> {
+        let spec = BackboneSpec {
+            name: "quarters".to_owned(),
+            path: "quarters.onnx".into(),
+            sha256: "0".repeat(64),
+            input_size: SIDE,
+            mean: [127.5; 3],
+            std: [127.5; 3],
+            feature_width: 12,
+            precision: Precision::Fp32,
+        };
+        let (got, runtime) = (Provider::Tract, "by hand".to_owned());
+        let report = ProviderReport { asked: got, got, runtime, attempts: Vec::new() };
+        Box::new(Self { spec, report, takes })
+    }
+}
+
+impl Backbone for Quarters {
+    fn spec(&self) -> &BackboneSpec {
+        &self.spec
+    }
+
+    fn provider(&self) -> &ProviderReport {
+        &self.report
+    }
+
+    fn embed(&mut self, images: ArrayView4<'_, f32>) -> crate::Result<Array2<f32>> {
+        std::thread::sleep(self.takes);
+        let half = SIDE / 2;
+        Ok(Array2::from_shape_fn((images.dim().0, 12), |(image, feature)| {
+            let (quarter, channel) = (feature / 3, feature % 3);
+            let (top, left) = (quarter / 2 * half, quarter % 2 * half);
+            let pixels = (0..half * half).map(|i| images[[image, channel, top + i / half, left + i % half]]);
+            pixels.sum::<f32>() / 16.0 + 3.0
+        }))
+    }
+}
+
+/// Plain frames of a shade that changes every twenty, without end, as fast as they are read.
+struct Shades(u8, u64);
+
+impl FrameSource for Shades {
+    fn next_frame(&mut self) -> crate::Result<Option<Frame>> {
+        std::thread::sleep(Duration::from_millis(2));
+        self.1 += 1;
+        let wobble = (self.1 % 7) as u8;
+        let rgb = (0..64 * 3).map(|i| self.0 + wobble + (i % 5) as u8 * (wobble + 1)).collect();
+        Frame::new(8, 8, rgb, format!("frame {}", self.1)).map(Some)
+    }
+    fn frames_hint(&self) -> Option<usize> {
+        None
+    }
+    fn uri(&self) -> &str {
+        "shades"
+    }
+    fn is_live(&self) -> bool {
+        true
+    }
+}
+
+fn start(takes: Duration) -> (Live, Receiver<LiveEvent>, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let eyes = Quarters::boxed(takes);
+    let memory = Memory::open(Some(&folder.path().join("s.db")), &identity(eyes.as_ref())).unwrap();
+    let mut settings = LearnerSettings::default();
+    (settings.recipe.steps, settings.recipe.warmup_steps) = (0, 0);
+    let learner = Learner::new(settings, memory, engine::open(EngineChoice::Cpu).unwrap().0).unwrap();
+    let (sender, events) = channel_of_events();
+    let live = Live::start(LiveParts {
+        source: Box::new(|| Ok(Box::new(Shades(60, 0)))),
+        uri: "shades".to_owned(),
+        repeats: false,
+        eyes,
+        tutor: Quarters::boxed(Duration::ZERO),
+        learner,
+        power: Power::Full,
+        watcher: Arc::new(move |event| drop(sender.lock().unwrap().send(event))),
+    });
+    (live.unwrap(), events, folder)
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test that reads all of it")]
+fn channel_of_events() -> (Mutex<std::sync::mpsc::Sender<LiveEvent>>, Receiver<LiveEvent>) {
+    let (sender, receiver) = channel();
+    (Mutex::new(sender), receiver)
+}
+
+fn wait(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(20), "{what} never came");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_slow_backbone_gets_the_newest_frames_and_drops_are_counted() {
+    let (live, events, _folder) = start(Duration::from_millis(40));
+    wait("ten answers", || live.status().frames >= 10);
+    live.stop();
+    let status = live.status();
+    assert!(status.dropped > 3 * status.frames, "{status:?}");
+    assert!(status.latency_p50_millis < 90.0, "no frame waited behind another: {status:?}");
+    let numbers: Vec<u64> = events
+        .try_iter()
+        .filter_map(|event| match event {
+            LiveEvent::Seen(seen) => Some(seen.frame.name.trim_start_matches("frame ").parse().unwrap()),
+            _ => None,
+        })
+        .collect();
+    assert!(numbers.is_sorted() && numbers.last().unwrap() - numbers[0] > 2 * numbers.len() as u64);
+}
+
+#[test]
+fn answers_go_on_while_the_learning_thread_is_busy() {
+    let (live, _events, _folder) = start(Duration::from_millis(1));
+    wait("an answer", || live.status().frames > 0);
+    live.submit("a long job", |_| std::thread::sleep(Duration::from_millis(500))).unwrap();
+    let before = live.status().frames;
+    wait("fifty answers", || live.status().frames > before + 50);
+    assert_eq!(live.status().pending, 1, "they came while the job ran");
+}
+
+#[test]
+fn what_is_taught_answers_after_it_is_learned_and_goes_when_it_is_rolled_back() {
+    let (live, events, _folder) = start(Duration::from_millis(1));
+    wait("frames", || live.status().recent >= 20);
+    assert!(live.recent(1)[0].answer.is_none());
+    let frames = live.recent(20);
+    let (sender, done) = sync_channel(1);
+    live.submit("lesson", move |tutor| {
+        let taught = tutor.teach("grey", &frames).unwrap();
+        let outcome = tutor.learn().unwrap();
+        sender.send((taught, outcome)).unwrap();
+    })
+    .unwrap();
+    let (taught, outcome) = done.recv().unwrap();
+    assert!(taught.labels.len() == 20 && outcome.published, "{taught:?} {outcome:?}");
+    wait("an answer by the new head", || live.recent(1)[0].answer.is_some());
+    assert_eq!(live.recent(1)[0].answer.as_ref().unwrap().best.name, "grey");
+    assert!(events.try_iter().any(|event| matches!(event, LiveEvent::Changed("versions"))));
+    let (sender, done) = sync_channel(1);
+    live.submit("roll back", move |tutor| {
+        let version = tutor.learner().memory().published().unwrap().unwrap().entry.id;
+        sender.send(tutor.roll_back(version).unwrap()).unwrap();
+    })
+    .unwrap();
+    assert_eq!(done.recv().unwrap(), None);
+    wait("no answer any more", || live.recent(1)[0].answer.is_none());
+}
+
+#[test]
+fn stopping_finishes_what_is_done_and_names_what_is_not() {
+    let (live, _events, _folder) = start(Duration::from_millis(1));
+    let (sender, done) = sync_channel(1);
+    live.submit("the first", move |_| {
+        std::thread::sleep(Duration::from_millis(300));
+        sender.send(()).unwrap();
+    })
+    .unwrap();
+    std::thread::sleep(Duration::from_millis(150));
+    live.submit("the second", |_| panic!("it must not be done")).unwrap();
+    assert_eq!(live.stop(), ["the second"]);
+    assert!(done.try_recv().is_ok(), "the first was finished");
+    assert_eq!(live.submit("too late", |_| {}), Err(Busy));
+}
+
+#[test]
+fn a_queue_that_is_full_says_so() {
+    let (live, _events, _folder) = start(Duration::from_millis(1));
+    live.submit("slow", |_| std::thread::sleep(Duration::from_millis(300))).unwrap();
+    std::thread::sleep(Duration::from_millis(150));
+    let taken = (0..QUEUED_JOBS + 5).filter(|_| live.submit("more", |_| {}).is_ok()).count();
+    assert_eq!(taken, QUEUED_JOBS);
+}

@@ -1,0 +1,260 @@
+//! The learning thread: owns the learner, stores frames, teaches, consolidates, and puts the new head in place.
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use ndarray::ArrayView4;
+
+use super::inference::Seen;
+use super::power::{DutyCycle, Power, yield_to_others};
+use super::status::Progress;
+use super::{Job, LiveEvent, Shared, locked};
+use crate::backbone::Backbone;
+use crate::event::Event;
+use crate::ids::SampleId;
+use crate::memory::{LabelId, VersionId};
+use crate::rng::Rng;
+use crate::session::learner::{Consolidation, Learner, Observation};
+use crate::vision::{Augmentation, Frame, Preprocess, thumbnail_jpeg};
+use crate::{Error, Result};
+
+/// Augmented views stored with each sample.
+const VIEWS: usize = 2;
+const SEED: u64 = 1;
+const THUMBNAIL_SIDE: u32 = 128;
+const THUMBNAIL_QUALITY: u8 = 80;
+/// Between two looks for frames to store.
+const NAP: Duration = Duration::from_millis(100);
+/// `nice` of everything that learns.
+const NICE: i32 = 10;
+
+/// What teaching stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taught {
+    /// Rows of the label log, in order.
+    pub labels: Vec<LabelId>,
+    /// How many repeated a stored sample, to which their label went.
+    pub duplicates: usize,
+}
+
+/// Owns the learner on the learning thread; jobs get it to work with.
+pub struct Tutor {
+    learner: Learner,
+    backbone: Box<dyn Backbone>,
+    preprocess: Preprocess,
+    side: usize,
+    number: u64,
+    power: Power,
+    workers: rayon::ThreadPool,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Tutor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tutor").field("learner", &self.learner).finish_non_exhaustive()
+    }
+}
+
+/// Does jobs until there are no more senders, and stores frames in between. Jobs left at the end are named in `left`.
+pub(super) fn run(mut tutor: Tutor, jobs: &Receiver<(&'static str, Job)>, left: &Mutex<Vec<&'static str>>) {
+    yield_to_others(NICE);
+    loop {
+        match jobs.recv_timeout(NAP) {
+            Ok((what, _)) if tutor.shared.is_stopping() => locked(left).push(what),
+            Ok((_, job)) => {
+                job(&mut tutor);
+                tutor.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            }
+            Err(RecvTimeoutError::Timeout) => tutor.store_kept(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+impl Tutor {
+    pub(super) fn new(
+        backbone: Box<dyn Backbone>,
+        learner: Learner,
+        power: Power,
+        shared: Arc<Shared>,
+    ) -> Result<Self> {
+        let spec = backbone.spec();
+        let side = spec.input_size;
+        let preprocess = Preprocess::new(u32::try_from(side).unwrap_or(u32::MAX), spec.mean, spec.std)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = rayon::ThreadPoolBuilder::new()
+            .num_threads(power.threads(cores))
+            .thread_name(|number| format!("kaizen-learn-{number}"))
+            .start_handler(|_| yield_to_others(NICE))
+            .build()
+            .map_err(|error| Error::io("threads kaizen-learn")(std::io::Error::other(error)))?;
+        Ok(Self { learner, backbone, preprocess, side, number: 0, power, workers, shared })
+    }
+
+    /// The learner, to be read.
+    #[must_use]
+    pub fn learner(&self) -> &Learner {
+        &self.learner
+    }
+
+    /// Teaches frames that were seen; durable when it returns.
+    ///
+    /// # Errors
+    /// As [`Learner::observe_all`].
+    pub fn teach(&mut self, name: &str, frames: &[Arc<Seen>]) -> Result<Taught> {
+        let mut observations = Vec::with_capacity(frames.len());
+        for seen in frames {
+            observations.push(self.observation(&seen.frame, seen.features.clone(), Some(name))?);
+        }
+        self.remember(&observations)
+    }
+
+    /// Teaches a picture; durable when it returns.
+    ///
+    /// # Errors
+    /// As [`Learner::observe_all`], and whatever the backbone reports.
+    pub fn teach_picture(&mut self, name: &str, frame: &Frame) -> Result<Taught> {
+        let features = self.embed(frame)?;
+        let observation = self.observation(frame, features, Some(name))?;
+        self.remember(&[observation])
+    }
+
+    /// Gives a stored sample a label; durable when it returns.
+    ///
+    /// # Errors
+    /// As [`crate::memory::Memory::label`].
+    pub fn label(&mut self, sample: SampleId, name: &str) -> Result<LabelId> {
+        let label = self.learner.label(sample, name)?;
+        self.shared.tell(LiveEvent::Changed("labels"));
+        Ok(label)
+    }
+
+    /// Names a cluster of unknown samples.
+    ///
+    /// # Errors
+    /// As [`super::super::name_cluster`].
+    pub fn name_cluster(&mut self, cluster: SampleId, name: &str) -> Result<Vec<LabelId>> {
+        let labels = self.learner.name_cluster(cluster, name);
+        self.shared.tell(LiveEvent::Changed("labels"));
+        labels
+    }
+
+    /// Consolidates; a new head answers when it returns.
+    ///
+    /// # Errors
+    /// As [`Learner::consolidate`].
+    pub fn learn(&mut self) -> Result<Consolidation> {
+        self.while_learning(|learner, events| learner.consolidate(events))
+    }
+
+    /// Takes labels back; what was learned from them is learned anew without them, once.
+    ///
+    /// # Errors
+    /// As [`Learner::undo`]; labels before the one that is refused are taken back.
+    pub fn undo(&mut self, labels: &[LabelId]) -> Result<Option<Consolidation>> {
+        self.while_learning(|learner, events| learner.undo_all(labels, events))
+    }
+
+    /// Erases a class; gives the number of samples erased.
+    ///
+    /// # Errors
+    /// As [`Learner::forget`].
+    pub fn forget(&mut self, name: &str) -> Result<usize> {
+        self.while_learning(|learner, events| Ok(learner.forget(name, events)?.0))
+    }
+
+    /// Takes a version back; the one before answers when it returns, if there is one.
+    ///
+    /// # Errors
+    /// As [`Learner::roll_back`].
+    pub fn roll_back(&mut self, version: VersionId) -> Result<Option<VersionId>> {
+        self.while_learning(|learner, _| learner.roll_back(version))
+    }
+
+    fn while_learning<T: Send>(
+        &mut self,
+        work: impl FnOnce(&mut Learner, &mut DutyCycle<'_>) -> Result<T> + Send,
+    ) -> Result<T> {
+        let (shared, power, learner) = (self.shared.clone(), self.power, &mut self.learner);
+        let outcome = self.workers.install(|| {
+            let mut tell = |event: &Event| {
+                let mut meter = locked(&shared.meter);
+                match event {
+                    Event::TaskStarted { steps, .. } => {
+                        meter.learning = Some(Progress { step: 0, of: *steps });
+                    }
+                    Event::Trained { step, .. } => {
+                        let of = meter.learning.map_or(*step, |progress| progress.of);
+                        meter.learning = Some(Progress { step: *step, of });
+                    }
+                    _ => {}
+                }
+                drop(meter);
+                shared.tell(LiveEvent::Told(event.clone()));
+            };
+            work(learner, &mut DutyCycle { power, since: Instant::now(), tell: &mut tell })
+        });
+        locked(&self.shared.meter).learning = None;
+        *locked(&self.shared.predictor) = self.learner.predictor_now();
+        self.shared.tell(LiveEvent::Changed("versions"));
+        outcome
+    }
+
+    /// Stores one frame that waits, if there is one.
+    fn store_kept(&mut self) {
+        let Some(seen) = locked(&self.shared.kept).pop_front() else { return };
+        let stored = self
+            .observation(&seen.frame, seen.features.clone(), None)
+            .and_then(|observation| self.learner.observe_all(&[observation]));
+        match stored {
+            Ok(stored) if stored.iter().any(|stored| !stored.duplicate) => {
+                locked(&self.shared.meter).kept += 1;
+                self.shared.tell(LiveEvent::Changed("samples"));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                locked(&self.shared.meter).not_kept += 1;
+                let (name, reason) = (seen.frame.name.clone(), error.to_string());
+                self.shared.tell(LiveEvent::Told(Event::FrameRejected { name, reason }));
+            }
+        }
+    }
+
+    fn remember(&mut self, observations: &[Observation]) -> Result<Taught> {
+        let stored = self.learner.observe_all(observations)?;
+        self.shared.tell(LiveEvent::Changed("labels"));
+        let duplicates = stored.iter().filter(|stored| stored.duplicate).count();
+        Ok(Taught { labels: stored.iter().filter_map(|stored| stored.label).collect(), duplicates })
+    }
+
+    fn observation(&mut self, frame: &Frame, features: Vec<f32>, label: Option<&str>) -> Result<Observation> {
+        self.number += 1;
+        let mut rng = Rng::named(SEED, &format!("augment live {} {}", frame.name, self.number));
+        let side = u32::try_from(self.side).unwrap_or(u32::MAX);
+        let mut views = Vec::with_capacity(VIEWS);
+        for _ in 0..VIEWS {
+            views.push(self.embed(&Augmentation::gentle().view(frame, side, &mut rng)?)?);
+        }
+        Ok(Observation {
+            features,
+            views,
+            thumbnail: Some(thumbnail_jpeg(frame, THUMBNAIL_SIDE, THUMBNAIL_QUALITY)?),
+            name: frame.name.clone(),
+            timestamp_millis: i64::try_from(frame.timestamp_millis).unwrap_or(i64::MAX),
+            label: label.map(str::to_owned),
+        })
+    }
+
+    /// Features `[D]` of one picture.
+    fn embed(&mut self, frame: &Frame) -> Result<Vec<f32>> {
+        let mut image = vec![0.0; 3 * self.side * self.side];
+        self.preprocess.run(frame, &mut image)?;
+        let shape = (1, 3, self.side, self.side);
+        let images =
+            ArrayView4::from_shape(shape, &image).map_err(|e| Error::shape("image", shape, e.to_string()))?;
+        let backbone = &mut self.backbone;
+        Ok(self.workers.install(|| backbone.embed(images))?.into_raw_vec_and_offset().0)
+    }
+}

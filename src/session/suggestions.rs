@@ -1,0 +1,89 @@
+//! Which unlabelled samples a person should look at first.
+
+use serde::Serialize;
+
+use super::predictor::Predictor;
+use crate::Result;
+use crate::ids::SampleId;
+use crate::memory::{Memory, Rows, StoredSample};
+
+/// Of more unlabelled samples the newest so many are considered.
+const MOST_SAMPLES: usize = 2_000;
+/// Samples answered together.
+const BATCH: usize = 256;
+/// A sample more alike than this (cosine of h) to one suggested before adds nothing.
+const ALIKE: f32 = 0.97;
+
+/// A sample whose label would tell most.
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Suggestion {
+    /// The sample.
+    #[cfg_attr(feature = "serve", schema(value_type = i64))]
+    pub sample: SampleId,
+    /// The best class.
+    pub nearest: String,
+    /// Its probability, 0..1.
+    pub probability: f32,
+    /// The second best class, if there is one.
+    pub second: Option<String>,
+    /// Difference of the two probabilities, 0..1.
+    pub margin: f32,
+    /// Above 1 the sample is unlike anything learned.
+    pub novelty: f32,
+}
+
+/// At most `most` unlabelled samples, those first about which the head is least sure: by `1 - margin` (margin sampling,
+/// Scheffer et al. 2001), or by how far novelty stands above 1 if that is more. Of samples that are alike only the first.
+///
+/// # Errors
+/// [`crate::Error::State`] if the memory cannot be read, [`crate::Error::Shape`] for a predictor of other features.
+pub fn suggestions(memory: &Memory, predictor: &Predictor, most: usize) -> Result<Vec<Suggestion>> {
+    let unlabelled = memory.samples(Rows::Unlabelled)?;
+    let newest = &unlabelled[unlabelled.len().saturating_sub(MOST_SAMPLES)..];
+    let mut scored: Vec<(f32, &StoredSample, Suggestion)> = Vec::new();
+    for batch in newest.chunks(BATCH) {
+        scored.extend(score(predictor, batch)?);
+    }
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.id.cmp(&a.1.id)));
+    let mut chosen: Vec<(&StoredSample, Suggestion)> = Vec::new();
+    for (_, sample, suggestion) in scored {
+        if chosen.len() == most {
+            break;
+        }
+        if chosen.iter().all(|(other, _)| cosine(&other.features, &sample.features) <= ALIKE) {
+            chosen.push((sample, suggestion));
+        }
+    }
+    Ok(chosen.into_iter().map(|(_, suggestion)| suggestion).collect())
+}
+
+fn score<'a>(
+    predictor: &Predictor,
+    batch: &'a [StoredSample],
+) -> Result<Vec<(f32, &'a StoredSample, Suggestion)>> {
+    let h = super::learned::join(batch);
+    let (names, answers) = (predictor.column_names(), predictor.predict(&h)?);
+    let probabilities = predictor.probabilities(&h)?;
+    let rows = probabilities.chunks(names.len().max(1));
+    let scored = batch.iter().zip(answers).zip(rows).map(|((sample, answer), row)| {
+        let others = row.iter().zip(&names).filter(|(_, name)| **name != answer.name);
+        let second = others.max_by(|a, b| a.0.total_cmp(b.0));
+        let margin = answer.probability - second.map_or(0.0, |(probability, _)| *probability);
+        let suggestion = Suggestion {
+            sample: sample.id,
+            nearest: answer.name.clone(),
+            probability: answer.probability,
+            second: second.map(|(_, name)| (*name).to_owned()),
+            margin,
+            novelty: answer.novelty,
+        };
+        ((1.0 - margin).max(answer.novelty - 1.0), sample, suggestion)
+    });
+    Ok(scored.collect())
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f32>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(f32::MIN_POSITIVE)
+}
