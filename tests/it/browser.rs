@@ -123,7 +123,7 @@ impl fantoccini::wd::WebDriverCompatibleCommand for Chrome {
 async fn a_person_names_an_unknown_cluster_and_sees_it_learned_rolled_back_and_kept() {
     let Some((driver, browser)) = driver() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let source = excerpt(folder.path(), "recording-objects", &["box", "tree"], 60);
+    let source = excerpt(folder.path(), "recording-objects", &["box", "tree"], 30);
     let setting = Setting::real(source);
     // The camera knows three things; the tree it has never seen.
     for class in ["box", "cup", "pedestrians"] {
@@ -160,7 +160,7 @@ async fn a_person_names_an_unknown_cluster_and_sees_it_learned_rolled_back_and_k
     page.execute("document.querySelector('#unknowns input').focus()", vec![]).await.unwrap();
     page.active_element().await.unwrap().send_keys("thing").await.unwrap();
     // A moment before it comes into view again.
-    in_view(38, 48);
+    in_view(12, 20);
     page.active_element().await.unwrap().send_keys("\u{E007}").await.unwrap();
     let named = Instant::now();
     let took =
