@@ -79,7 +79,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     println!("http://{address}/");
     std::io::stdout().flush()?;
-    http::serve(listener, web.clone(), &log)?;
+    http::serve(listener, &web, &log)?;
     let left = web.stop();
     let message = match left.len() {
         0 => "stopped: nothing was pending".to_owned(),

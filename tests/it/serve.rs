@@ -56,6 +56,18 @@ impl Setting {
         Server { child, stderr, address, lines: String::new() }
     }
 
+    /// Another command of the program on the same state; it must succeed.
+    #[track_caller]
+    pub(crate) fn command_line(&self, arguments: &[&str]) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kaizen"));
+        command
+            .args(arguments)
+            .args(["--provider", "tract", "--engine", "cpu", "--models-dir"])
+            .arg(&self.models);
+        let output = command.arg("--state").arg(self.folder.path().join("state.db")).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     pub(crate) fn command(&self, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kaizen"));
         command.args(["serve", "--source", &self.source, "--listen", "127.0.0.1:0", "--provider", "tract"]);

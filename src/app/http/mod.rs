@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// If the runtime or the listener cannot be started.
-pub(super) fn serve(listener: TcpListener, web: Arc<Web>, log: &Log) -> anyhow::Result<()> {
+pub(super) fn serve(listener: TcpListener, web: &Arc<Web>, log: &Log) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING)
@@ -49,7 +49,7 @@ pub(super) fn serve(listener: TcpListener, web: Arc<Web>, log: &Log) -> anyhow::
     runtime.block_on(async {
         listener.set_nonblocking(true)?;
         let listener = listener::Guarded::new(tokio::net::TcpListener::from_std(listener)?);
-        let app = router::router(&web).0;
+        let app = router::router(web).0;
         let encoder = tokio::spawn(encoder::run(web.clone()));
         let signal = stop_signal()?;
         let stopping = web.clone();
