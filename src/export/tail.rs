@@ -3,7 +3,7 @@
 use super::OUTPUTS;
 use super::nodes::Nodes;
 use crate::heads::{Architecture, Layer, Parameters};
-use crate::learn::closed_form::{EnsembleHead, FeatureTransform, LinearHead, Mahalanobis};
+use crate::learn::closed_form::{EnsembleHead, FeatureTransform, LinearHead, Mahalanobis, SHARED};
 use crate::learn::inference::{BATCH_NORM_EPS, LAYER_NORM_EPS};
 use crate::{Error, Result};
 
@@ -31,8 +31,8 @@ pub struct Tail<'a> {
     pub temperature: f32,
     /// Distances to the classes.
     pub geometry: &'a Mahalanobis,
-    /// Divides the smallest squared distance.
-    pub novelty_scale: f32,
+    /// What is taken off the geometry's novelty, and what it is divided by then; never below 0.
+    pub novelty_scale: [f32; 2],
 }
 
 impl Tail<'_> {
@@ -87,13 +87,17 @@ impl Tail<'_> {
         nodes.op("Div", &[&rows, &norm])
     }
 
-    /// min_c ‖L⁻¹ (φ - m) - L⁻¹ (μ_c - m)‖² over the scale.
+    /// max(0, (min_c ‖z - L⁻¹ (μ_c - m)‖² - 0.9 ‖z‖² - offset) / scale) for z = L⁻¹ (φ - m).
     fn novelty(&self, nodes: &mut Nodes, mapped: &str) {
         let state = self.geometry.state();
         let (width, classes) = (self.features, state.whitened.len() / self.features);
         let centre = nodes.floats(&[width], &state.centre);
         let centred = nodes.op("Sub", &[mapped, &centre]);
         let white = nodes.linear(&centred, &self.geometry.inverse_factor(), &vec![0.0; width], width);
+        let shared = nodes.op("Mul", &[&white, &white]);
+        let shared = nodes.sum_last(&shared, false);
+        let share = nodes.scalar(SHARED);
+        let shared = nodes.op("Mul", &[&shared, &share]);
         let white = nodes.unsqueeze(&white, 1);
         let means = nodes.floats(&[1, classes, width], &state.whitened);
         let apart = nodes.op("Sub", &[&white, &means]);
@@ -104,8 +108,11 @@ impl Tail<'_> {
         let largest = nodes.largest(&negative);
         let nearest = nodes.op("Neg", &[&largest]);
         let flat = nodes.sum_last(&nearest, false);
-        let scale = nodes.scalar(self.novelty_scale);
-        nodes.node("Div", &[&flat, &scale], OUTPUTS[2], &[]);
+        let novelty = nodes.op("Sub", &[&flat, &shared]);
+        let [offset, scale] = self.novelty_scale.map(|value| nodes.scalar(value));
+        let novelty = nodes.op("Sub", &[&novelty, &offset]);
+        let novelty = nodes.op("Div", &[&novelty, &scale]);
+        nodes.node("Relu", &[&novelty], OUTPUTS[2], &[]);
     }
 }
 

@@ -104,7 +104,7 @@ pub struct Prediction {
     pub name: String,
     /// Its calibrated probability, 0..1.
     pub probability: f32,
-    /// Distance to the nearest class over the distance that all but 5 % of known samples stay below.
+    /// How unlike everything learned: 0 or a little more for known samples, above 1 for only 5 % of them.
     pub novelty: f32,
 }
 
@@ -125,7 +125,8 @@ pub struct Predictor {
     pub(super) names: Vec<(ClassId, String)>,
     pub(super) geometry: Arc<Mahalanobis>,
     pub(super) temperature: f32,
-    pub(super) novelty_scale: f32,
+    /// What the middle one of known samples has, and how much more all but 5 % of them stay below.
+    pub(super) novelty_scale: [f32; 2],
 }
 
 impl Predictor {
@@ -155,7 +156,7 @@ impl Predictor {
                 class: columns[best],
                 name: name.map(|(_, name)| name.clone()).unwrap_or_default(),
                 probability,
-                novelty: distance / self.novelty_scale,
+                novelty: ((distance - self.novelty_scale[0]) / self.novelty_scale[1]).max(0.0),
             }
         });
         Ok(answers.collect())

@@ -176,14 +176,18 @@ pub(super) fn predictor(
     let truth: Vec<usize> = judges.iter().filter_map(column_of).collect();
     let logits = answer.logits(inputs, &join(judges))?;
     let temperature = fit_temperature(&logits, answer.columns().len(), &truth);
-    let mut distances = model.geometry.novelty(&join(&held_out))?;
-    if distances.len() < ENOUGH_HELD_OUT {
+    let mut known = model.geometry.novelty(&join(&held_out))?;
+    if known.len() < ENOUGH_HELD_OUT {
         let labels: Vec<_> = training.iter().filter_map(|sample| sample.class).collect();
-        distances.extend(model.left_out_distances(&join(&training), &labels)?);
+        known.extend(model.left_out_novelty(&join(&training), &labels)?);
     }
-    distances.sort_by(f32::total_cmp);
-    // Without any row that tells how far known frames lie from their class, nothing is called unknown.
-    let novelty_scale = distances.get(distances.len() * 95 / 100).copied().unwrap_or(f32::MAX);
+    known.sort_by(f32::total_cmp);
+    let at = |percent: usize| known.get(known.len() * percent / 100).copied();
+    let novelty_scale = match (at(50), at(95)) {
+        (Some(middle), Some(most)) => [middle, (most - middle).max(1e-3 * most.abs()).max(f32::MIN_POSITIVE)],
+        // Without any row that tells how far known frames lie from their class, nothing is called unknown.
+        _ => [0.0, f32::MAX],
+    };
     let names = names.into_iter().filter(|(id, _)| answer.columns().contains(id)).collect();
     Ok(Predictor {
         kind,
@@ -192,6 +196,6 @@ pub(super) fn predictor(
         names,
         geometry: Arc::new(model.geometry),
         temperature,
-        novelty_scale: novelty_scale.max(f32::MIN_POSITIVE),
+        novelty_scale,
     })
 }

@@ -196,6 +196,12 @@ mod tests {
         let empty = folder.path().join("empty.jpg");
         std::fs::write(&empty, b"").unwrap();
         assert!(refusal(empty.to_str().unwrap()).contains("the file is empty"));
+    }
+
+    #[cfg(not(feature = "gstreamer"))]
+    #[test]
+    fn a_film_is_refused_with_the_command_that_makes_it_fit() {
+        let folder = tempfile::tempdir().unwrap();
         let clip = folder.path().join("clip.mp4");
         std::fs::write(&clip, b"\0\0\0\x20ftypisom....").unwrap();
         let text = refusal(&format!("file://{}", clip.display()));

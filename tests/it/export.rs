@@ -123,7 +123,7 @@ fn adapter_norms_and_hidden_layers_are_written_as_they_are_computed() {
                 scorer,
                 temperature: 1.7,
                 geometry: &geometry,
-                novelty_scale: 2.5,
+                novelty_scale: [-0.4, 2.5],
             };
             let mut inputs = map.apply(&h).unwrap();
             if transform != FeatureTransform::None {
@@ -132,7 +132,8 @@ fn adapter_norms_and_hidden_layers_are_written_as_they_are_computed() {
             let logits = inference::logits(&architecture, &parameters, &inputs).unwrap();
             let mut probabilities: Vec<_> = logits.iter().map(|value| value / 1.7).collect();
             softmax_rows(&mut probabilities, 3);
-            let novelty: Vec<_> = geometry.novelty(&h).unwrap().iter().map(|value| value / 2.5).collect();
+            let novelty = geometry.novelty(&h).unwrap().into_iter();
+            let novelty: Vec<_> = novelty.map(|value| ((value + 0.4) / 2.5).max(0.0)).collect();
             let file = tail_alone(&tail).unwrap();
             let mut runs = vec![run_in_tract(&file, &[count, width], &h).unwrap()];
             runs.extend(run_in_onnx_runtime(&file, &[count, width], &h, None).unwrap());

@@ -42,18 +42,7 @@ impl Setting {
     }
 
     pub(crate) fn serve(&self, more: &[&str]) -> Server {
-        let mut command = self.command(more);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let stderr = child.stderr.take();
-        let address = line.trim().trim_start_matches("http://").trim_end_matches('/').parse();
-        let Ok(address) = address else {
-            let mut text = String::new();
-            stderr.unwrap().read_to_string(&mut text).unwrap();
-            panic!("no address in {line:?}: {text}");
-        };
-        Server { child, stderr, address, lines: String::new() }
+        Server::start(&mut self.command(more))
     }
 
     /// Another command of the program on the same state; it must succeed.
@@ -78,6 +67,20 @@ impl Setting {
 }
 
 impl Server {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let stderr = child.stderr.take();
+        let address = line.trim().trim_start_matches("http://").trim_end_matches('/').parse();
+        let Ok(address) = address else {
+            let mut text = String::new();
+            stderr.unwrap().read_to_string(&mut text).unwrap();
+            panic!("no address in {line:?}: {text}");
+        };
+        Server { child, stderr, address, lines: String::new() }
+    }
+
     pub(crate) fn get(&self, path: &str) -> Answer {
         send(self.address, "GET", path, &self.lines, b"")
     }
@@ -525,4 +528,27 @@ fn a_recorded_stream_plays_again() {
         assert!(error < 3 * before.rgb.len() as u64, "{}: {error}", frame.name);
     }
     assert!(!record(&[]).status.success(), "a recording is not written over");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn systemd_is_told_ready_alive_and_stopping() {
+    let setting = Setting::quick("recording-objects");
+    let path = setting.folder.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let said = || {
+        let mut buffer = [0; 256];
+        let length = socket.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..length]).trim().to_owned()
+    };
+    let mut command = setting.command(&["--loop"]);
+    let server = Server::start(command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000"));
+    assert_eq!(said(), "READY=1");
+    let start = Instant::now();
+    assert_eq!([said(), said(), said()], ["WATCHDOG=1"; 3]);
+    assert!(start.elapsed() > Duration::from_millis(300), "one at once, then one each half period");
+    server.stop();
+    let rest = std::iter::from_fn(|| Some(said())).find(|said| said != "WATCHDOG=1");
+    assert_eq!(rest.unwrap(), "STOPPING=1");
 }

@@ -31,6 +31,12 @@ pub(super) struct Run {
     pub(super) memory_bytes: usize,
     /// `null` where the board does not report it.
     pub(super) energy_joules: Option<f64>,
+    /// Area under the ROC curve of novelty, classes of later tasks against those so far; `null` without novelty.
+    #[serde(default)]
+    pub(super) unknown_auroc: Option<f64>,
+    /// Share of those taken for known where 95 % of the known are accepted.
+    #[serde(default)]
+    pub(super) unknown_fpr95: Option<f64>,
     pub(super) note: Option<String>,
 }
 
@@ -51,6 +57,8 @@ impl Run {
             learning_secs: outcome.learning.as_secs_f64(),
             memory_bytes: outcome.memory_bytes,
             energy_joules: None,
+            unknown_auroc: outcome.unknowns.map(|unknowns| unknowns.auroc),
+            unknown_fpr95: outcome.unknowns.map(|unknowns| unknowns.fpr95),
             note: outcome.note,
         }
     }

@@ -13,6 +13,8 @@ mod reply;
 mod router;
 mod routes;
 mod stream;
+#[cfg(target_os = "linux")]
+mod supervisor;
 mod web;
 
 use std::net::{SocketAddr, TcpListener};
@@ -52,6 +54,8 @@ pub(super) fn serve(listener: TcpListener, web: &Arc<Web>, log: &Log) -> anyhow:
         let app = router::router(web).0;
         let encoder = tokio::spawn(encoder::run(web.clone()));
         let signal = stop_signal()?;
+        #[cfg(target_os = "linux")]
+        let watchdog = tokio::spawn(supervisor::ready(web.clone()));
         let stopping = web.clone();
         let (ended, end) = tokio::sync::oneshot::channel::<()>();
         let server = axum::serve(listener, app).with_graceful_shutdown(async move {
@@ -61,6 +65,8 @@ pub(super) fn serve(listener: TcpListener, web: &Arc<Web>, log: &Log) -> anyhow:
         });
         let server = tokio::spawn(async move { server.await });
         let _ = end.await;
+        #[cfg(target_os = "linux")]
+        supervisor::stopping(&watchdog);
         log.say(
             "stopping",
             "stopping: the change being made is finished, what waits is named",

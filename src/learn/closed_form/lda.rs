@@ -7,7 +7,7 @@ use faer::{Mat, MatRef, get_global_parallelism};
 
 use super::assignment::Assignment;
 use super::features::FeatureMap;
-use super::geometry::{Mahalanobis, row_minima};
+use super::geometry::{Mahalanobis, SHARED};
 use super::head::LinearHead;
 use super::moments::{Moments, Pooled};
 use crate::error::{Error, Result};
@@ -111,8 +111,6 @@ pub struct LdaModel {
     pub head: LinearHead,
     /// Rows of each class behind the head, `[C]`.
     pub counts: Vec<f64>,
-    /// Log prior of each class within the head's bias, [C]; zeros for equal priors.
-    log_priors: Vec<f32>,
     /// What the outer product of one centred row weighs in the shrunk Σ: (1 - s) / degrees of freedom.
     pub(super) outer_weight: f64,
     /// Distances to the class means under the shrunk Σ.
@@ -156,49 +154,41 @@ impl LdaModel {
             (0..classes).flat_map(|class| whitened.col(class).iter().map(|&value| narrow(value))).collect();
         let centre = pooled.centre.iter().map(|&value| narrow(value)).collect();
         let factor = Mat::from_fn(width, width, |i, j| narrow(factor.L()[(i, j)]));
-        let log_priors = priors.iter().map(|&value| narrow(value)).collect();
         let geometry = Mahalanobis::new(map.clone(), factor, centre, whitened);
-        Ok(Self { head, counts: pooled.counts, log_priors, outer_weight, geometry })
+        Ok(Self { head, counts: pooled.counts, outer_weight, geometry })
     }
 
-    /// Squared distances of labelled rows h [N, D] that were learned from to their own class, as if each had been left
-    /// out: with d = φ - μ_c, q = dᵀΣ⁻¹d and a the weight of one outer product in Σ, that is
-    /// (n/(n-1))² q / (1 - a n/(n-1) q) by the Sherman-Morrison formula (freedom and shrinkage target held). A class of
-    /// one row says nothing of its spread: its row is left out of the result.
+    /// Novelty, with the own class for the nearest one, of labelled rows h [N, D] that were learned from, as if each had
+    /// been left out. With d = φ - μ_c and e = φ - m, q = dᵀΣ⁻¹d, p = eᵀΣ⁻¹e, s = dᵀΣ⁻¹e, growths g = n/(n-1) of the class
+    /// and G = N/(N-1) of all rows, and a the weight of one outer product in Σ, the squared distances are by the
+    /// Sherman-Morrison formula g² q / (1 - a g q) and G² (p + a g s² / (1 - a g q)) (freedom and shrinkage target held).
+    /// A class of one row says nothing of its spread: its row is left out of the result.
     ///
     /// # Errors
     /// As [`FeatureMap::apply`].
-    pub fn left_out_distances(&self, h: &[f32], labels: &[ClassId]) -> Result<Vec<f32>> {
-        let own = self.left_out_of_mapped(&self.head.map.apply(h)?, labels);
-        Ok(own.into_iter().map(narrow).collect())
+    pub fn left_out_novelty(&self, h: &[f32], labels: &[ClassId]) -> Result<Vec<f32>> {
+        Ok(self.left_out_novelty_of_mapped(&self.head.map.apply(h)?, labels))
     }
 
-    pub(super) fn left_out_of_mapped(&self, mapped: &[f32], labels: &[ClassId]) -> Vec<f64> {
-        let distances = self.geometry.distances_of_mapped(mapped);
-        let rows = labels.iter().zip(distances.chunks_exact(self.head.classes.len()));
-        rows.filter_map(|(label, row)| {
+    pub(super) fn left_out_novelty_of_mapped(&self, mapped: &[f32], labels: &[ClassId]) -> Vec<f32> {
+        let (distances, to_centre) = self.geometry.distances_to_all(mapped);
+        let spread = self.geometry.spread();
+        let total: f64 = self.counts.iter().sum();
+        let all = total / (total - 1.0);
+        let rows = labels.iter().zip(distances.chunks_exact(self.head.classes.len())).zip(to_centre);
+        rows.filter_map(|((label, row), to_centre)| {
             let column = self.head.classes.binary_search(label).ok()?;
             let count = self.counts[column];
-            let (growth, distance) = (count / (count - 1.0), f64::from(row[column]));
-            let left = 1.0 - self.outer_weight * growth * distance;
-            (count > 1.5 && left > 0.0).then(|| growth * growth * distance / left)
+            let growth = count / (count - 1.0);
+            let (own, shared) = (f64::from(row[column]), f64::from(to_centre));
+            // d = e - (μ_c - m), so 2 dᵀΣ⁻¹e is the sum of both distances less that of the means.
+            let mixed = f64::midpoint(own, shared) - 0.5 * f64::from(spread[column]);
+            let left = 1.0 - self.outer_weight * growth * own;
+            let own = growth * growth * own / left;
+            let shared = all * all * (shared + self.outer_weight * growth * mixed * mixed / left);
+            (count > 1.5 && left > 0.0).then(|| narrow(own - f64::from(SHARED) * shared))
         })
         .collect()
-    }
-
-    /// Relative novelty of each row of h [N, D]: the squared Mahalanobis distance to the nearest class mean less
-    /// that to the mean over all rows, `[N]` (after Ren et al., 2021, with the one Σ for both). What all classes share
-    /// cancels, and it follows from the logits alone: -2 max_c (logit_c - log prior_c).
-    ///
-    /// # Errors
-    /// As [`FeatureMap::apply`].
-    pub fn relative_novelty(&self, h: &[f32]) -> Result<Vec<f32>> {
-        let columns = self.head.classes.len();
-        let mut logits = self.head.logits(h)?;
-        for row in logits.chunks_exact_mut(columns) {
-            row.iter_mut().zip(&self.log_priors).for_each(|(logit, prior)| *logit = 2.0 * (prior - *logit));
-        }
-        Ok(row_minima(&logits, columns))
     }
 }
 

@@ -20,7 +20,7 @@ pub use assignment::Assignment;
 pub use class_means::{ClassMeans, MeanDistance};
 pub use ensemble::{Ensemble, EnsembleHead, EnsembleModel, EnsembleSettings, Evidence, distinct};
 pub use features::{FeatureMap, FeatureTransform};
-pub use geometry::{Mahalanobis, MahalanobisState};
+pub use geometry::{Mahalanobis, MahalanobisState, SHARED};
 pub use head::{LinearHead, argmax_rows, softmax_rows};
 pub use lda::{LdaModel, LdaSettings, Priors, StreamingLda};
 pub use moments::{Moments, MomentsState};

@@ -3,7 +3,6 @@
 use super::assignment::Assignment;
 use super::class_sums::ClassSums;
 use super::features::FeatureMap;
-use super::geometry::row_minima;
 use super::head::softmax_rows;
 use super::lda::{LdaModel, LdaSettings, Priors};
 use super::moments::Moments;
@@ -134,23 +133,21 @@ impl SemiLda {
         shares
     }
 
-    /// Rows farther from every class than the quantile of the labelled rows' left-out distances to their own class
-    /// ([`LdaModel::left_out_distances`]). Without any class of two rows no row is a stranger.
+    /// Rows of higher novelty than the quantile of the labelled rows' own, each left out
+    /// ([`LdaModel::left_out_novelty`]). Without any class of two rows no row is a stranger.
     fn strangers(&self, model: &LdaModel, known: &[f32], labels: &[ClassId], open: &[f32]) -> Vec<bool> {
-        let columns = model.head.classes.len();
         let none = vec![false; open.len() / self.map.width()];
         let Some(quantile) = self.settings.stranger_quantile else {
             return none;
         };
-        let mut own = model.left_out_of_mapped(known, labels);
+        let mut own = model.left_out_novelty_of_mapped(known, labels);
         if own.is_empty() {
             return none;
         }
-        own.sort_by(f64::total_cmp);
+        own.sort_by(f32::total_cmp);
         let rank = quantile_rank(own.len(), quantile);
         let threshold = own[rank];
-        let nearest = row_minima(&model.geometry.distances_of_mapped(open), columns);
-        nearest.into_iter().map(|distance| f64::from(distance) > threshold).collect()
+        model.geometry.novelty_of_mapped(open).into_iter().map(|novelty| novelty > threshold).collect()
     }
 }
 
@@ -205,7 +202,7 @@ mod tests {
     fn strangers_get_no_share_and_the_others_keep_theirs() {
         let (h, labels) = clusters(22, 4, 60, DIM, 0.3);
         let (known, rest) = h.split_at(40 * DIM);
-        let far: Vec<f32> = clusters(99, 3, 10, DIM, 0.3).0;
+        let far: Vec<f32> = clusters(99, 3, 10, DIM, 0.3).0.into_iter().map(|value| value + 4.0).collect();
         let mixed = [rest, &far].concat();
         let settings = SemiSettings { stranger_quantile: Some(1.0), ..SemiSettings::default() };
         let outcome = semi(settings).assign(known, &labels[..40], &mixed).unwrap();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::ids::ClassId;
-use crate::learn::metrics::AccuracyMatrix;
+use crate::learn::metrics::{AccuracyMatrix, auroc, fpr_at_95_tpr};
 use crate::learn::scenario::{ReplayBudget, Scenario, Task};
 use crate::learn::step::real;
 use crate::rng::Rng;
@@ -50,8 +50,19 @@ pub struct Outcome {
     pub learning: Duration,
     /// Bytes kept between tasks: statistics, heads, teacher, exemplars.
     pub memory_bytes: usize,
+    /// How well test rows of classes to come are told from those of classes so far.
+    pub unknowns: Option<Detection>,
     /// What the method chose, for people.
     pub note: Option<String>,
+}
+
+/// Unknowns told from the known by novelty, mean over the tasks but the last.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Detection {
+    /// Area under the ROC curve, 0..=1.
+    pub auroc: f64,
+    /// Share of unknowns taken for known where 95 % of the known are accepted, 0..=1.
+    pub fpr95: f64,
 }
 
 impl Arena<'_> {
@@ -129,6 +140,35 @@ impl Arena<'_> {
             let right = named.iter().zip(truth).filter(|(named, truth)| Some(**named) == *truth).count();
             matrix.set(after, on, real(right) / real(task.test.len().max(1)))?;
         }
+        Ok(())
+    }
+}
+
+impl Arena<'_> {
+    /// Adds to `mean` how well `novelty` tells, after task `after`, test rows of later tasks from those of tasks so far.
+    /// Nothing where tasks share classes, and after the last one.
+    pub(super) fn detect(
+        &self,
+        mean: &mut Option<Detection>,
+        after: usize,
+        novelty: &mut dyn FnMut(&[f32]) -> Result<Vec<f32>>,
+    ) -> Result<()> {
+        let rounds = self.tasks().len() - 1;
+        if self.judges_ahead || after >= rounds {
+            return Ok(());
+        }
+        let width = self.features.width;
+        let mut scores = |tasks: &[Task]| -> Result<Vec<f32>> {
+            let rows = tasks.iter().flat_map(|task| &task.test);
+            let h: Vec<f32> =
+                rows.flat_map(|row| &self.features.test[row * width..(row + 1) * width]).copied().collect();
+            novelty(&h)
+        };
+        let (known, novel) = self.tasks().split_at(after + 1);
+        let (known, novel) = (scores(known)?, scores(novel)?);
+        let mean = mean.get_or_insert_default();
+        mean.auroc += auroc(&known, &novel)? / real(rounds);
+        mean.fpr95 += fpr_at_95_tpr(&known, &novel)? / real(rounds);
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 use super::arena::{Arena, Clock, Outcome};
 use super::closed::moments_bytes;
 use crate::Result;
-use crate::learn::closed_form::{Ensemble, EnsembleSettings, Evidence, FeatureTransform};
+use crate::learn::closed_form::{Ensemble, EnsembleModel, EnsembleSettings, Evidence, FeatureTransform};
 use crate::learn::metrics::AccuracyMatrix;
 use crate::learn::step::real;
 
@@ -33,17 +33,19 @@ pub(super) fn run(
 ) -> Result<Outcome> {
     let width = arena.features.width;
     let mut ensemble = Ensemble::new(settings, width, TRANSFORM, arena.seed)?;
+    let mut unknowns = None;
     let mut clock = Clock::default();
     let mut matrix = AccuracyMatrix::new(arena.tasks().len())?;
     for (number, task) in arena.tasks().iter().enumerate() {
-        let head = clock.time(|| {
+        let EnsembleModel { lda, head } = clock.time(|| {
             ensemble.add(&evidence(&settings, arena, &task.labelled, &task.unlabelled)?)?;
-            Ok(ensemble.fit()?.head)
+            ensemble.fit()
         })?;
         arena.judge(&mut matrix, number, &mut |h| head.predict(h))?;
+        arena.detect(&mut unknowns, number, &mut |h| lda.geometry.novelty(h))?;
         progress(real(number + 1) / real(arena.tasks().len()));
     }
     let classes = arena.scenario.order.len();
     let memory_bytes = moments_bytes(classes, width) + moments_bytes(classes, settings.random_features);
-    Ok(Outcome { matrix, learning: clock.total(), memory_bytes, note: None })
+    Ok(Outcome { matrix, learning: clock.total(), memory_bytes, unknowns, note: None })
 }

@@ -6,7 +6,7 @@ mod ensemble;
 mod joint;
 mod trained;
 
-pub use arena::{Arena, Features, Outcome};
+pub use arena::{Arena, Detection, Features, Outcome};
 
 use crate::learn::closed_form::EnsembleSettings;
 use crate::learn::engine::Engine;

@@ -88,7 +88,10 @@ fn closed_forms_and_joint_equal_the_independent_figures() {
 #[test]
 fn the_default_remembers_what_fine_tuning_forgets() {
     let features = slice();
-    let kaizen = run(Method::Kaizen, &features, 1.0, 1).matrix;
+    let outcome = run(Method::Kaizen, &features, 1.0, 1);
+    let unknowns = outcome.unknowns.unwrap();
+    assert!(unknowns.auroc > 0.75 && unknowns.fpr95 < 0.8, "{unknowns:?}");
+    let kaizen = outcome.matrix;
     let naive = run(Method::Naive, &features, 1.0, 1).matrix;
     assert!(kaizen.final_accuracy() > naive.final_accuracy() + 0.3, "{kaizen:?} {naive:?}");
     assert!(kaizen.forgetting() < naive.forgetting());
