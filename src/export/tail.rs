@@ -87,7 +87,7 @@ impl Tail<'_> {
         nodes.op("Div", &[&rows, &norm])
     }
 
-    /// max(0, (min_c ‖z - L⁻¹ (μ_c - m)‖² - 0.9 ‖z‖² - offset) / scale) for z = L⁻¹ (φ - m).
+    /// max(0, (min_c ‖z - L⁻¹ (μ_c - m)‖² - 0.8 ‖z‖² - offset) / scale) for z = L⁻¹ (φ - m).
     fn novelty(&self, nodes: &mut Nodes, mapped: &str) {
         let state = self.geometry.state();
         let (width, classes) = (self.features, state.whitened.len() / self.features);

@@ -17,10 +17,15 @@ pub(crate) fn faults(tree: &Tree) -> Vec<String> {
         Some(Ok(manifest)) => manifest,
         other => return vec![format!("Cargo.toml cannot be read: {other:?}")],
     };
-    let sections =
-        ["dependencies", "dev-dependencies"].map(|name| manifest.get(name).and_then(toml::Value::as_table));
-    let names: BTreeSet<&str> =
-        sections.iter().flatten().flat_map(|table| table.keys().map(String::as_str)).collect();
+    let targets = manifest.get("target").and_then(toml::Value::as_table);
+    let tables = targets.into_iter().flat_map(|targets| targets.values()).filter_map(toml::Value::as_table);
+    let names: BTreeSet<&str> = std::iter::once(&manifest)
+        .chain(tables)
+        .flat_map(|table| ["dependencies", "dev-dependencies"].map(|name| table.get(name)))
+        .flatten()
+        .filter_map(toml::Value::as_table)
+        .flat_map(|table| table.keys().map(String::as_str))
+        .collect();
     let sources: Vec<String> = ["src/", "tests/", "examples/", "benches/"]
         .iter()
         .flat_map(|f| tree.under(f, ".rs"))
@@ -57,7 +62,7 @@ fn names_crate(code: &str, name: &str) -> bool {
 
 #[test]
 fn every_gap_is_found() {
-    let manifest = "[dependencies]\nused-one = \"1\"\nidle = \"1\"\n";
+    let manifest = "[dependencies]\nused-one = \"1\"\n[target.'cfg(unix)'.dependencies]\nidle = \"1\"\n";
     let found = |record: &str, word: &str| {
         let tree = Tree::of(&[
             ("Cargo.toml", manifest),

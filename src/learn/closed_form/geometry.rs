@@ -7,8 +7,9 @@ use super::features::FeatureMap;
 use crate::error::{Error, Result};
 
 /// Share of the distance to the mean over all rows that novelty leaves out. On CIFAR-100 with 2, 5, 20 and 60 known
-/// classes the AUROC is 0.96, 0.92, 0.84, 0.70 with 0.9; with 0 it is 0.96, 0.88, 0.73, 0.59.
-pub const SHARED: f32 = 0.9;
+/// classes the AUROC is 0.97, 0.92, 0.83, 0.70 with 0.8; with 0 it is 0.96, 0.88, 0.73, 0.59; with 1 it is lower again, and
+/// rows far from everything would pass for known if they lie in the direction of a class.
+pub const SHARED: f32 = 0.8;
 
 /// Distances (φ - μ_c)ᵀ Σ⁻¹ (φ - μ_c) to class means under one shared covariance Σ = L Lᵀ.
 #[derive(Clone, Debug)]
