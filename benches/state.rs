@@ -220,9 +220,9 @@ fn soak(frames: usize) {
             learner.consolidate(&mut Discard).unwrap();
             let now = resident();
             if frame < frames / 4 {
-                warm = warm.max(now)
+                warm = warm.max(now);
             } else {
-                most = most.max(now)
+                most = most.max(now);
             }
             let bytes = learner.memory().bytes().unwrap();
             assert!(bytes <= QUOTA_BYTES, "{bytes} bytes");

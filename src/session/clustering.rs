@@ -170,7 +170,7 @@ mod tests {
     fn merged_products_are_those_of_the_merged_sums() {
         let rows = rows(4, 40, 0.8, 3);
         for group in cluster(&rows, WIDTH, Thresholds { join: 0.99, merge: 0.3 }) {
-            let mut sum = vec![0.0; WIDTH];
+            let mut sum = [0.0; WIDTH];
             for &row in &group.rows {
                 sum.iter_mut().zip(&rows[row * WIDTH..]).for_each(|(sum, value)| *sum += value);
             }

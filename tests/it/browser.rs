@@ -9,7 +9,7 @@ use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 
-use crate::serve::{Setting, excerpt};
+use crate::serve::{Server, Setting, excerpt};
 use crate::support;
 
 /// The driver's process.
@@ -119,13 +119,11 @@ impl fantoccini::wd::WebDriverCompatibleCommand for Chrome {
     }
 }
 
-#[tokio::test]
-async fn a_person_names_an_unknown_cluster_and_sees_it_learned_rolled_back_and_kept() {
-    let Some((driver, browser)) = driver() else { return };
+/// Three classes are known; the tree that comes into view has never been seen. Also gives the folder of what is shown.
+fn taught() -> (Setting, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let source = excerpt(folder.path(), "recording-objects", &["box", "tree"], 30);
     let setting = Setting::real(source);
-    // The camera knows three things; the tree it has never seen.
     for class in ["box", "cup", "pedestrians"] {
         let folder = setting.folder.path().join(class);
         std::fs::create_dir(&folder).unwrap();
@@ -133,6 +131,65 @@ async fn a_person_names_an_unknown_cluster_and_sees_it_learned_rolled_back_and_k
         setting.command_line(&["teach", class, folder.to_str().unwrap()]);
     }
     setting.command_line(&["learn", "--steps", "0"]);
+    (setting, folder)
+}
+
+/// What is unlike everything known gathers, gets a name by one form, and is predicted within ten seconds.
+async fn name_the_cluster(page: &Client, server: &Server) {
+    let pictures = "document.querySelectorAll('#unknowns .cluster:first-child img').length";
+    wait(page, "a cluster", 60, &format!("{pictures} >= 3")).await;
+    shoot(page, "2-unknown-cluster").await;
+    page.execute("document.querySelector('#unknowns input').focus()", vec![]).await.unwrap();
+    page.active_element().await.unwrap().send_keys("thing").await.unwrap();
+    // A moment before it comes into view again.
+    server.wait("a frame of the box", |status| {
+        let name = status["prediction"]["name"].as_str().unwrap_or_default();
+        name.trim_end_matches(".jpg").parse().is_ok_and(|number: u32| (12..20).contains(&number))
+    });
+    page.active_element().await.unwrap().send_keys("\u{E007}").await.unwrap();
+    let named = Instant::now();
+    let answer = "document.getElementById('class').textContent === 'thing'";
+    let took = wait(page, "the new class", 30, answer).await;
+    println!("named and predicted within {:.1} s", took.as_secs_f64());
+    assert!(named.elapsed() < Duration::from_secs(10), "the new class took {took:?}");
+    wait(page, "its figures", 10, &format!("{VERSION}.includes('version 2')")).await;
+}
+
+/// Pictures of the page in both schemes and on a phone, where nothing is wider than the screen.
+async fn look_around(page: &Client) {
+    shoot(page, "3-learned-light").await;
+    look(page, "dark", [1280, 1400]).await;
+    shoot(page, "4-learned-dark").await;
+    look(page, "light", [390, 2400]).await;
+    let overflow = page.execute("return document.documentElement.scrollWidth", vec![]).await.unwrap();
+    assert!(overflow.as_u64() <= Some(390), "the page is wider than the phone: {overflow}");
+    shoot(page, "5-phone-light").await;
+    look(page, "dark", [390, 844]).await;
+    shoot(page, "6-phone-dark").await;
+    look(page, "light", [1280, 1400]).await;
+}
+
+/// Back to the version before, by the button; then everything is still there in a page that is loaded anew.
+async fn roll_back_and_reload(page: &Client) {
+    page.execute("document.getElementById('roll-back').click()", vec![]).await.unwrap();
+    let rolled_back = format!("{VERSION}.includes('rolled back')");
+    wait(page, "the roll-back", 20, &rolled_back).await;
+    page.refresh().await.unwrap();
+    wait(page, "the same after reloading", 20, &rolled_back).await;
+    wait(page, "both classes", 20, "document.querySelectorAll('#classes button').length === 4").await;
+    wait(page, "both lessons", 20, "document.querySelectorAll('#lessons button').length >= 2").await;
+    let answer = "document.getElementById('answer').dataset.kind !== 'none'";
+    wait(page, "an answer of the version before", 20, answer).await;
+    shoot(page, "7-rolled-back").await;
+}
+
+const VERSION: &str = "document.getElementById('version-status').textContent";
+
+#[tokio::test]
+async fn a_person_names_an_unknown_cluster_and_sees_it_learned_rolled_back_and_kept() {
+    let Some((driver, browser)) = driver() else { return };
+    // The folder is what the camera shows.
+    let (setting, _folder) = taught();
     let server = setting.serve(&["--loop", "--power", "full", "--steps", "0", "--quota-mib", "64"]);
     let address = format!("http://{}/", server.address);
     let page = window(&driver, &browser, &setting.folder.path().join("profile")).await;
@@ -141,77 +198,9 @@ async fn a_person_names_an_unknown_cluster_and_sees_it_learned_rolled_back_and_k
     wait(&page, "the live picture", 20, "document.getElementById('live').naturalWidth === 224").await;
     wait(&page, "frames at hand", 20, "document.getElementById('strip').children.length > 8").await;
     shoot(&page, "1-three-classes").await;
-
-    let in_view = |first: u32, last: u32| {
-        server.wait("a frame of the box", |status| {
-            let name = status["prediction"]["name"].as_str().unwrap_or_default();
-            name.trim_end_matches(".jpg").parse().is_ok_and(|number: u32| (first..last).contains(&number))
-        })
-    };
-    // What is unlike it gathers, and gets a name by one form.
-    wait(
-        &page,
-        "a cluster",
-        60,
-        "document.querySelectorAll('#unknowns .cluster:first-child img').length >= 3",
-    )
-    .await;
-    shoot(&page, "2-unknown-cluster").await;
-    page.execute("document.querySelector('#unknowns input').focus()", vec![]).await.unwrap();
-    page.active_element().await.unwrap().send_keys("thing").await.unwrap();
-    // A moment before it comes into view again.
-    in_view(12, 20);
-    page.active_element().await.unwrap().send_keys("\u{E007}").await.unwrap();
-    let named = Instant::now();
-    let took =
-        wait(&page, "the new class", 30, "document.getElementById('class').textContent === 'thing'").await;
-    println!("named and predicted within {:.1} s", took.as_secs_f64());
-    assert!(named.elapsed() < Duration::from_secs(10), "the new class took {took:?}");
-    wait(
-        &page,
-        "its figures",
-        10,
-        "document.getElementById('version-status').textContent.includes('version 2')",
-    )
-    .await;
-    shoot(&page, "3-learned-light").await;
-    look(&page, "dark", [1280, 1400]).await;
-    shoot(&page, "4-learned-dark").await;
-    look(&page, "light", [390, 2400]).await;
-    let overflow = page.execute("return document.documentElement.scrollWidth", vec![]).await.unwrap();
-    assert!(overflow.as_u64() <= Some(390), "the page is wider than the phone: {overflow}");
-    shoot(&page, "5-phone-light").await;
-    look(&page, "dark", [390, 844]).await;
-    shoot(&page, "6-phone-dark").await;
-    look(&page, "light", [1280, 1400]).await;
-
-    // Back to the version before, by the button; then everything is still there in a page that is loaded anew.
-    page.execute("document.getElementById('roll-back').click()", vec![]).await.unwrap();
-    wait(
-        &page,
-        "the roll-back",
-        20,
-        "document.getElementById('version-status').textContent.includes('rolled back')",
-    )
-    .await;
-    page.refresh().await.unwrap();
-    wait(
-        &page,
-        "the same after reloading",
-        20,
-        "document.getElementById('version-status').textContent.includes('rolled back')",
-    )
-    .await;
-    wait(&page, "both classes", 20, "document.querySelectorAll('#classes button').length === 4").await;
-    wait(&page, "both lessons", 20, "document.querySelectorAll('#lessons button').length >= 2").await;
-    wait(
-        &page,
-        "an answer of the version before",
-        20,
-        "document.getElementById('answer').dataset.kind !== 'none'",
-    )
-    .await;
-    shoot(&page, "7-rolled-back").await;
+    name_the_cluster(&page, &server).await;
+    look_around(&page).await;
+    roll_back_and_reload(&page).await;
     // A server that starts again has it all.
     let (status, text) = server.stop();
     assert!(status.success(), "{text}");

@@ -162,7 +162,7 @@ fn full_disk_is_said_and_nothing_is_half_written() {
         match output.status.code() {
             Some(0) => break room,
             code => {
-                assert!(code == Some(1) && text.contains("the disk or the quota is full"), "{code:?} {text}")
+                assert!(code == Some(1) && text.contains("the disk or the quota is full"), "{code:?} {text}");
             }
         }
         holds(&desk, &labels, &format!("{room} bytes of room"));

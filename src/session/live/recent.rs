@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::inference::Seen;
 
-/// The last so many frames are at hand to be taught, fewer if their pixels take more than [`MOST_BYTES`].
+/// The last so many frames are at hand to be taught, fewer if their pixels take more than `MOST_BYTES`.
 pub const MOST_RECENT: usize = 120;
 /// 69 frames of 640x480.
 const MOST_BYTES: usize = 64 << 20;

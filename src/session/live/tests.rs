@@ -65,7 +65,8 @@ impl FrameSource for Shades {
         std::thread::sleep(Duration::from_millis(2));
         self.1 += 1;
         let wobble = (self.1 % 7) as u8;
-        let rgb = (0..64 * 3).map(|i| self.0 + wobble + (i % 5) as u8 * (wobble + 1)).collect();
+        let rgb =
+            (0..64 * 3).map(|i| self.0 + wobble + u8::try_from(i % 5).unwrap() * (wobble + 1)).collect();
         Frame::new(8, 8, rgb, format!("frame {}", self.1)).map(Some)
     }
     fn frames_hint(&self) -> Option<usize> {
