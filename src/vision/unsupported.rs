@@ -40,7 +40,7 @@ pub(super) fn scheme(uri: &str, options: &SourceOptions) -> Error {
 }
 
 /// The refusal of a file that is neither picture nor motion-JPEG AVI.
-#[cfg(not(feature = "gstreamer"))]
+#[cfg(any(not(feature = "gstreamer"), test))]
 pub(super) fn file(uri: &str, path: &Path, options: &SourceOptions) -> Error {
     file_because(
         "this kind of file is not read by this build (with `--features gstreamer` it is)",
