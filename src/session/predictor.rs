@@ -147,9 +147,18 @@ impl Predictor {
     /// # Errors
     /// [`crate::Error::Shape`] for rows of another width, [`crate::Error::Config`] for values that are not finite.
     pub fn predict(&self, h: &[f32]) -> Result<Vec<Prediction>> {
+        Ok(self.answers(h)?.0)
+    }
+
+    /// Answers for rows h `[N, D]`, and the probabilities behind them, `[N, C]` as [`Predictor::probabilities`] has them.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict`].
+    pub fn answers(&self, h: &[f32]) -> Result<(Vec<Prediction>, Vec<f32>)> {
         let columns = self.answer.columns();
         let (probabilities, novelty) = (self.probabilities(h)?, self.geometry.novelty(h)?);
-        let answers = probabilities.chunks(columns.len().max(1)).zip(novelty).map(|(row, distance)| {
+        let rows = probabilities.chunks(columns.len().max(1));
+        let answers = rows.zip(novelty).map(|(row, distance)| {
             let (best, probability) = best_of(row);
             let name = self.names.iter().find(|(id, _)| *id == columns[best]);
             Prediction {
@@ -159,7 +168,8 @@ impl Predictor {
                 novelty: ((distance - self.novelty_scale[0]) / self.novelty_scale[1]).max(0.0),
             }
         });
-        Ok(answers.collect())
+        let answers = answers.collect();
+        Ok((answers, probabilities))
     }
 
     /// Calibrated probabilities `[N, C]` of rows h `[N, D]`, columns in the order of [`Predictor::columns`].

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::clustering::dot;
 use super::predictor::Predictor;
 use crate::Result;
 use crate::ids::SampleId;
@@ -63,8 +64,8 @@ fn score<'a>(
     batch: &'a [StoredSample],
 ) -> Result<Vec<(f32, &'a StoredSample, Suggestion)>> {
     let h = super::learned::join(batch);
-    let (names, answers) = (predictor.column_names(), predictor.predict(&h)?);
-    let probabilities = predictor.probabilities(&h)?;
+    let names = predictor.column_names();
+    let (answers, probabilities) = predictor.answers(&h)?;
     let rows = probabilities.chunks(names.len().max(1));
     let scored = batch.iter().zip(answers).zip(rows).map(|((sample, answer), row)| {
         let others = row.iter().zip(&names).filter(|(_, name)| **name != answer.name);
@@ -84,6 +85,5 @@ fn score<'a>(
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f32 {
-    let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f32>();
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(f32::MIN_POSITIVE)
 }

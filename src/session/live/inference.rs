@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ndarray::ArrayView4;
-
+use super::eye::Eye;
 use super::{LiveEvent, Shared, locked};
+use crate::Result;
 use crate::backbone::Backbone;
 use crate::event::Event;
 use crate::session::predictor::{Prediction, Predictor};
-use crate::vision::{Frame, Preprocess};
-use crate::{Error, Result};
+use crate::vision::Frame;
 
 /// An unknown frame, or one between two classes, is stored for a person to look at, but not more often than this.
 const KEEP_EVERY: Duration = Duration::from_millis(400);
@@ -48,20 +47,14 @@ pub struct Seen {
 }
 
 pub(super) struct Inference {
-    backbone: Box<dyn Backbone>,
-    preprocess: Preprocess,
-    image: Vec<f32>,
-    side: usize,
+    eye: Eye,
     shared: Arc<Shared>,
     kept: Option<Instant>,
 }
 
 impl Inference {
     pub(super) fn new(backbone: Box<dyn Backbone>, shared: Arc<Shared>) -> Result<Self> {
-        let spec = backbone.spec();
-        let side = spec.input_size;
-        let preprocess = Preprocess::new(u32::try_from(side).unwrap_or(u32::MAX), spec.mean, spec.std)?;
-        Ok(Self { backbone, preprocess, image: vec![0.0; 3 * side * side], side, shared, kept: None })
+        Ok(Self { eye: Eye::new(backbone)?, shared, kept: None })
     }
 
     pub(super) fn run(mut self) {
@@ -87,11 +80,7 @@ impl Inference {
     }
 
     fn answer(&mut self, frame: Frame, arrived: Instant) -> Result<Arc<Seen>> {
-        self.preprocess.run(&frame, &mut self.image)?;
-        let shape = (1, 3, self.side, self.side);
-        let images = ArrayView4::from_shape(shape, &self.image)
-            .map_err(|e| Error::shape("image", shape, e.to_string()))?;
-        let features = self.backbone.embed(images)?.into_raw_vec_and_offset().0;
+        let features = self.eye.embed(&frame)?;
         let predictor = locked(&self.shared.predictor).clone();
         let answer = predictor.map(|predictor| answer(&predictor, &features)).transpose()?.flatten();
         let latency = arrived.elapsed();
@@ -114,8 +103,8 @@ impl Inference {
 
 /// The answer for one row of features.
 pub(super) fn answer(predictor: &Predictor, features: &[f32]) -> Result<Option<Answer>> {
-    let Some(best) = predictor.predict(features)?.pop() else { return Ok(None) };
-    let probabilities = predictor.probabilities(features)?;
+    let (mut answers, probabilities) = predictor.answers(features)?;
+    let Some(best) = answers.pop() else { return Ok(None) };
     let names = predictor.column_names();
     let mut ranking: Vec<_> = names.iter().map(|name| (*name).to_owned()).zip(probabilities).collect();
     ranking.sort_by(|a, b| b.1.total_cmp(&a.1));

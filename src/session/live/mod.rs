@@ -4,6 +4,7 @@
 //! nor for training; what does not fit is dropped and counted.
 
 mod capture;
+mod eye;
 mod inference;
 mod power;
 mod recent;

@@ -5,8 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ndarray::ArrayView4;
-
+use super::eye::Eye;
 use super::inference::Seen;
 use super::power::{DutyCycle, Power, yield_to_others};
 use super::status::Progress;
@@ -17,7 +16,7 @@ use crate::ids::SampleId;
 use crate::memory::{LabelId, VersionId};
 use crate::rng::Rng;
 use crate::session::learner::{Consolidation, Learner, Observation};
-use crate::vision::{Augmentation, Frame, Preprocess, thumbnail_jpeg};
+use crate::vision::{Augmentation, Frame, thumbnail_jpeg};
 use crate::{Error, Result};
 
 /// Augmented views stored with each sample.
@@ -42,9 +41,7 @@ pub struct Taught {
 /// Owns the learner on the learning thread; jobs get it to work with.
 pub struct Tutor {
     learner: Learner,
-    backbone: Box<dyn Backbone>,
-    preprocess: Preprocess,
-    side: usize,
+    eye: Eye,
     number: u64,
     power: Power,
     workers: rayon::ThreadPool,
@@ -80,9 +77,7 @@ impl Tutor {
         power: Power,
         shared: Arc<Shared>,
     ) -> Result<Self> {
-        let spec = backbone.spec();
-        let side = spec.input_size;
-        let preprocess = Preprocess::new(u32::try_from(side).unwrap_or(u32::MAX), spec.mean, spec.std)?;
+        let eye = Eye::new(backbone)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = rayon::ThreadPoolBuilder::new()
             .num_threads(power.threads(cores))
@@ -90,7 +85,7 @@ impl Tutor {
             .start_handler(|_| yield_to_others(NICE))
             .build()
             .map_err(|error| Error::io("threads kaizen-learn")(std::io::Error::other(error)))?;
-        Ok(Self { learner, backbone, preprocess, side, number: 0, power, workers, shared })
+        Ok(Self { learner, eye, number: 0, power, workers, shared })
     }
 
     /// The learner, to be read.
@@ -232,7 +227,7 @@ impl Tutor {
     fn observation(&mut self, frame: &Frame, features: Vec<f32>, label: Option<&str>) -> Result<Observation> {
         self.number += 1;
         let mut rng = Rng::named(SEED, &format!("augment live {} {}", frame.name, self.number));
-        let side = u32::try_from(self.side).unwrap_or(u32::MAX);
+        let side = self.eye.side();
         let mut views = Vec::with_capacity(VIEWS);
         for _ in 0..VIEWS {
             views.push(self.embed(&Augmentation::gentle().view(frame, side, &mut rng)?)?);
@@ -249,12 +244,7 @@ impl Tutor {
 
     /// Features `[D]` of one picture.
     fn embed(&mut self, frame: &Frame) -> Result<Vec<f32>> {
-        let mut image = vec![0.0; 3 * self.side * self.side];
-        self.preprocess.run(frame, &mut image)?;
-        let shape = (1, 3, self.side, self.side);
-        let images =
-            ArrayView4::from_shape(shape, &image).map_err(|e| Error::shape("image", shape, e.to_string()))?;
-        let backbone = &mut self.backbone;
-        Ok(self.workers.install(|| backbone.embed(images))?.into_raw_vec_and_offset().0)
+        let eye = &mut self.eye;
+        self.workers.install(|| eye.embed(frame))
     }
 }
