@@ -37,6 +37,20 @@ pub struct Observation {
     pub label: Option<String>,
 }
 
+impl Observation {
+    /// The same to the memory.
+    pub(super) fn sample(&self) -> NewSample<'_> {
+        NewSample {
+            features: &self.features,
+            views: &self.views,
+            thumbnail: self.thumbnail.as_deref(),
+            name: &self.name,
+            timestamp_millis: self.timestamp_millis,
+            label: self.label.as_deref(),
+        }
+    }
+}
+
 /// What a consolidation did.
 #[derive(Clone, Debug)]
 pub struct Consolidation {
@@ -122,14 +136,7 @@ impl Learner {
     /// # Errors
     /// [`Error::State`] if the quota or the disk is full, [`Error::Frame`] for features that are not finite.
     pub fn observe(&mut self, observation: &Observation) -> Result<Stored> {
-        self.memory.add_sample(NewSample {
-            features: &observation.features,
-            views: &observation.views,
-            thumbnail: observation.thumbnail.as_deref(),
-            name: &observation.name,
-            timestamp_millis: observation.timestamp_millis,
-            label: observation.label.as_deref(),
-        })
+        self.memory.add_sample(observation.sample())
     }
 
     /// Learns what came since the last time: trains the heads on new samples and replay, fits the closed forms, and
@@ -152,14 +159,14 @@ impl Learner {
         // A sample with the held-out mark, labelled later, is to judge heads that never saw it.
         let shared = self.learned.shared();
         let open: Vec<_> =
-            unlabelled.into_iter().filter(|s| !s.held_out && !shared.contains(&s.id)).collect();
+            unlabelled.iter().filter(|s| !s.held_out && !shared.contains(&s.id)).cloned().collect();
         // Closed forms learn nothing from unlabelled samples alone.
         if fresh.is_empty() && (open.is_empty() || self.settings.recipe.steps == 0) {
             return self.nothing_new(events);
         }
         self.announce(&fresh, open.len(), events)?;
         let replay = self.replay(&training)?;
-        let mut statistics = self.statistics()?;
+        let mut statistics = self.statistics(&training, &unlabelled)?;
         statistics.learn(&mut self.learned, &fresh, &open)?;
         let (mut candidates, model) = closed_forms(&statistics)?;
         self.statistics = Some(statistics);
@@ -171,19 +178,21 @@ impl Learner {
             );
         }
         let trial = Trial { held_out: &held_out, training: &training, model, start, guarded: true };
-        self.publish_best(candidates, &trial, events)
+        self.publish_best(candidates, trial, events)
     }
 
     /// Takes the statistics out, gathered anew from the stored samples unless they are at hand.
-    pub(super) fn statistics(&mut self) -> Result<Statistics> {
+    pub(super) fn statistics(
+        &mut self,
+        training: &[StoredSample],
+        unlabelled: &[StoredSample],
+    ) -> Result<Statistics> {
         if let Some(statistics) = self.statistics.take() {
             return Ok(statistics);
         }
         let settings = self.settings.ensemble(self.inputs.0.features());
         let mut statistics = Statistics::new(&self.inputs, settings, self.settings.seed)?;
-        let training = self.memory.samples(Rows::Training)?;
-        let unlabelled = self.memory.samples(Rows::Unlabelled)?;
-        statistics.relearn(&mut self.learned, &training, &unlabelled)?;
+        statistics.relearn(&mut self.learned, training, unlabelled)?;
         Ok(statistics)
     }
 

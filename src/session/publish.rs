@@ -42,7 +42,7 @@ impl Learner {
     pub(super) fn publish_best(
         &mut self,
         candidates: Vec<Candidate>,
-        trial: &Trial<'_>,
+        trial: Trial<'_>,
         events: &mut dyn EventSink,
     ) -> Result<Consolidation> {
         // Without held-out samples (very few labels) the training rows must do.
@@ -66,6 +66,7 @@ impl Learner {
             None => Score { classes: BTreeMap::new() },
         };
         let verdict = self.judge(scored, &old, trial.guarded);
+        let start = trial.start;
         let (published, head, reason) = self.settle(verdict, &old, &figures, judges, trial)?;
         events.emit(&Event::Consolidated {
             task: self.learned.tasks,
@@ -74,7 +75,7 @@ impl Learner {
             candidates: figures.iter().map(|(kind, value)| (kind.name(), *value)).collect(),
             held_out: judges.len(),
             reason,
-            learning_secs: trial.start.elapsed().as_secs_f64(),
+            learning_secs: start.elapsed().as_secs_f64(),
         });
         self.learned.tasks += 1;
         self.store_training()?;
@@ -101,7 +102,7 @@ impl Learner {
         old: &Score,
         candidates: &[(HeadKind, f64)],
         judges: &[StoredSample],
-        trial: &Trial<'_>,
+        trial: Trial<'_>,
     ) -> Result<(bool, HeadKind, String)> {
         let Some(Verdict { chosen: Candidate { kind, answer }, score, fall }) = verdict else {
             return Ok((false, HeadKind::Slda, "no head could be fitted".to_owned()));
@@ -145,9 +146,8 @@ impl Learner {
             self.memory.record_rolled_back(NewVersion { heads: &[], head_kind, figures: &figures })?;
             return Ok((false, kind, reason));
         }
-        let model = trial.model.clone();
         let samples = [trial.held_out, trial.training];
-        let published = predictor(kind, answer, &self.inputs, model, names, samples)?;
+        let published = predictor(kind, answer, &self.inputs, trial.model, names, samples)?;
         let heads = published.to_bytes()?;
         self.memory.publish(NewVersion { heads: &heads, head_kind, figures: &figures })?;
         self.memory.keep_heads(KEPT_HEADS)?;

@@ -7,7 +7,7 @@ use super::predictor::Predictor;
 use super::unknowns;
 use crate::event::EventSink;
 use crate::ids::SampleId;
-use crate::memory::{LabelId, NewSample, Stored, VersionId};
+use crate::memory::{LabelId, Stored, VersionId};
 use crate::{Error, Result};
 
 impl Learner {
@@ -16,17 +16,7 @@ impl Learner {
     /// # Errors
     /// As [`Learner::observe`].
     pub fn observe_all(&mut self, observations: &[Observation]) -> Result<Vec<Stored>> {
-        let samples: Vec<_> = observations
-            .iter()
-            .map(|observation| NewSample {
-                features: &observation.features,
-                views: &observation.views,
-                thumbnail: observation.thumbnail.as_deref(),
-                name: &observation.name,
-                timestamp_millis: observation.timestamp_millis,
-                label: observation.label.as_deref(),
-            })
-            .collect();
+        let samples: Vec<_> = observations.iter().map(Observation::sample).collect();
         self.memory.add_samples(&samples)
     }
 

@@ -54,7 +54,7 @@ impl Learner {
         let training = self.memory.samples(Rows::Training)?;
         let unlabelled = self.memory.samples(Rows::Unlabelled)?;
         self.statistics = None;
-        let kept: Vec<_> = training.into_iter().filter(|sample| self.learned.has(sample)).collect();
+        let kept: Vec<_> = training.iter().filter(|sample| self.learned.has(sample)).cloned().collect();
         let was_trained = self.trained.take().is_some();
         self.columns.clear();
         if kept.is_empty() {
@@ -69,7 +69,7 @@ impl Learner {
                 candidates: Vec::new(),
             }));
         }
-        let statistics = self.statistics()?;
+        let statistics = self.statistics(&training, &unlabelled)?;
         let (mut candidates, model) = closed_forms(&statistics)?;
         self.statistics = Some(statistics);
         if was_trained {
@@ -83,6 +83,6 @@ impl Learner {
         }
         let held_out = self.memory.samples(Rows::HeldOut)?;
         let trial = Trial { held_out: &held_out, training: &kept, model, start, guarded: false };
-        self.publish_best(candidates, &trial, events).map(Some)
+        self.publish_best(candidates, trial, events).map(Some)
     }
 }
