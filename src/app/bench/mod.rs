@@ -146,7 +146,7 @@ fn one(
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a thousand")]
     let mut progress = |share: f64| bar.set_position((1000.0 * share) as u64);
     let outcome = job.method.run(&arena, engine, &mut progress).with_context(|| format!("{job} failed"))?;
-    Ok(Run::new(job, outcome))
+    Ok(Run::new(job, &outcome))
 }
 
 fn scenario(arguments: &Arguments, dataset: &Dataset, labels: f64, seed: u64) -> crate::Result<Scenario> {

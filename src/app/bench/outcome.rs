@@ -37,11 +37,10 @@ pub(super) struct Run {
     /// Share of those taken for known where 95 % of the known are accepted.
     #[serde(default)]
     pub(super) unknown_fpr95: Option<f64>,
-    pub(super) note: Option<String>,
 }
 
 impl Run {
-    pub(super) fn new(job: &Job, outcome: Outcome) -> Self {
+    pub(super) fn new(job: &Job, outcome: &Outcome) -> Self {
         let matrix = &outcome.matrix;
         Self {
             method: job.method.name().to_owned(),
@@ -59,7 +58,6 @@ impl Run {
             energy_joules: None,
             unknown_auroc: outcome.unknowns.map(|unknowns| unknowns.auroc),
             unknown_fpr95: outcome.unknowns.map(|unknowns| unknowns.fpr95),
-            note: outcome.note,
         }
     }
 

@@ -11,6 +11,7 @@ use super::ridge::RidgeHead;
 use super::semi::{SemiLda, SemiSettings};
 use crate::error::{Error, Result};
 use crate::ids::ClassId;
+use crate::learn::step::real;
 
 /// Settings of the ensemble.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -255,9 +256,4 @@ fn log_probabilities(mut logits: Vec<f32>, columns: usize, scale: f32) -> Vec<f3
 #[allow(clippy::cast_possible_truncation, reason = "shares are kept in f32")]
 fn single(value: f64) -> f32 {
     value as f32
-}
-
-#[allow(clippy::cast_precision_loss, reason = "counts of rows and classes")]
-fn real(count: usize) -> f64 {
-    count as f64
 }

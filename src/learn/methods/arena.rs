@@ -52,8 +52,6 @@ pub struct Outcome {
     pub memory_bytes: usize,
     /// How well test rows of classes to come are told from those of classes so far.
     pub unknowns: Option<Detection>,
-    /// What the method chose, for people.
-    pub note: Option<String>,
 }
 
 /// Unknowns told from the known by novelty, mean over the tasks but the last.
@@ -80,6 +78,13 @@ impl Arena<'_> {
     /// Classes of training rows that belong to a task.
     pub(super) fn ids(&self, rows: &[usize]) -> Vec<ClassId> {
         rows.iter().filter_map(|&row| self.scenario.id(self.features.train_classes[row])).collect()
+    }
+
+    /// Test features `[N, D]` of tasks.
+    fn test_rows(&self, tasks: &[Task]) -> Vec<f32> {
+        let width = self.features.width;
+        let rows = tasks.iter().flat_map(|task| &task.test);
+        rows.flat_map(|row| &self.features.test[row * width..(row + 1) * width]).copied().collect()
     }
 
     /// The tasks in order.
@@ -127,24 +132,15 @@ impl Arena<'_> {
         predict: &mut dyn FnMut(&[f32]) -> Result<Vec<ClassId>>,
     ) -> Result<()> {
         let last = if self.judges_ahead { self.tasks().len() - 1 } else { after };
-        let width = self.features.width;
         for (on, task) in self.tasks()[..=last].iter().enumerate() {
-            let h: Vec<f32> = task
-                .test
-                .iter()
-                .flat_map(|row| &self.features.test[row * width..(row + 1) * width])
-                .copied()
-                .collect();
-            let named = predict(&h)?;
+            let named = predict(&self.test_rows(std::slice::from_ref(task)))?;
             let truth = task.test.iter().map(|&row| self.scenario.id(self.features.test_classes[row]));
             let right = named.iter().zip(truth).filter(|(named, truth)| Some(**named) == *truth).count();
             matrix.set(after, on, real(right) / real(task.test.len().max(1)))?;
         }
         Ok(())
     }
-}
 
-impl Arena<'_> {
     /// Adds to `mean` how well `novelty` tells, after task `after`, test rows of later tasks from those of tasks so far.
     /// Nothing where tasks share classes, and after the last one.
     pub(super) fn detect(
@@ -157,15 +153,8 @@ impl Arena<'_> {
         if self.judges_ahead || after >= rounds {
             return Ok(());
         }
-        let width = self.features.width;
-        let mut scores = |tasks: &[Task]| -> Result<Vec<f32>> {
-            let rows = tasks.iter().flat_map(|task| &task.test);
-            let h: Vec<f32> =
-                rows.flat_map(|row| &self.features.test[row * width..(row + 1) * width]).copied().collect();
-            novelty(&h)
-        };
         let (known, novel) = self.tasks().split_at(after + 1);
-        let (known, novel) = (scores(known)?, scores(novel)?);
+        let (known, novel) = (novelty(&self.test_rows(known))?, novelty(&self.test_rows(novel))?);
         let mean = mean.get_or_insert_default();
         mean.auroc += auroc(&known, &novel)? / real(rounds);
         mean.fpr95 += fpr_at_95_tpr(&known, &novel)? / real(rounds);

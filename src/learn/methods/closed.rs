@@ -89,5 +89,5 @@ pub(super) fn run(method: Method, arena: &Arena<'_>, progress: &mut dyn FnMut(f6
         progress(real(number + 1) / real(arena.tasks().len()));
     }
     let memory_bytes = head.bytes(arena.scenario.order.len(), arena.features.width);
-    Ok(Outcome { matrix, learning: clock.total(), memory_bytes, unknowns: None, note: None })
+    Ok(Outcome { matrix, learning: clock.total(), memory_bytes, unknowns: None })
 }

@@ -47,5 +47,5 @@ pub(super) fn run(
     }
     let classes = arena.scenario.order.len();
     let memory_bytes = moments_bytes(classes, width) + moments_bytes(classes, settings.random_features);
-    Ok(Outcome { matrix, learning: clock.total(), memory_bytes, unknowns, note: None })
+    Ok(Outcome { matrix, learning: clock.total(), memory_bytes, unknowns })
 }

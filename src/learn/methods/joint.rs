@@ -183,5 +183,5 @@ pub(super) fn run(arena: &Arena<'_>, progress: &mut dyn FnMut(f64)) -> Result<Ou
         progress(real(number + 1) / real(arena.tasks().len()));
     }
     let memory_bytes = ids.len() * arena.sample_bytes() + 4 * arena.scenario.order.len() * (width + 1);
-    Ok(Outcome { matrix, learning: clock.total(), memory_bytes, unknowns: None, note: None })
+    Ok(Outcome { matrix, learning: clock.total(), memory_bytes, unknowns: None })
 }

@@ -216,5 +216,5 @@ pub(super) fn run(
     });
     let kept = if plan.replays { arena.exemplars(arena.tasks().len() - 1).len() } else { 0 };
     let memory_bytes = state_bytes + kept * arena.features.views * arena.sample_bytes();
-    Ok(Outcome { matrix, learning: clock.total(), memory_bytes, unknowns: None, note: None })
+    Ok(Outcome { matrix, learning: clock.total(), memory_bytes, unknowns: None })
 }
