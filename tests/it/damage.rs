@@ -1,73 +1,17 @@
 //! A state file cut or with bytes flipped anywhere: what it then answers is what it answered before, or a refusal.
 
 use std::fs;
-use std::path::Path;
 
-use kaizen_edge::event::Discard;
-use kaizen_edge::learn::engine::{self, EngineChoice};
-use kaizen_edge::memory::{FeatureIdentity, Memory};
 use kaizen_edge::rng::Rng;
-use kaizen_edge::session::{Learner, LearnerSettings, Observation, Prediction, Predictor};
 
-const WIDTH: usize = 12;
-
-fn identity() -> FeatureIdentity {
-    FeatureIdentity {
-        backbone_name: "tiny".to_owned(),
-        backbone_sha256: "ab".repeat(32),
-        feature_width: WIDTH,
-        feature_class: "fp32".to_owned(),
-        preprocessing: "none".to_owned(),
-    }
-}
-
-/// Rows about the middle of a class, `[WIDTH]` each.
-fn row(class: u64, rng: &mut Rng) -> Vec<f32> {
-    let mut middle = Rng::new(class, 7);
-    (0..WIDTH).map(|_| (3.0 + middle.normal() + 0.4 * rng.normal()).max(0.0)).collect()
-}
-
-/// A state that learned twice: three classes, then a fourth.
-fn learned(path: &Path) {
-    let mut settings = LearnerSettings::default();
-    (settings.recipe.steps, settings.recipe.warmup_steps) = (0, 0);
-    let (engine, _) = engine::open(EngineChoice::Cpu).unwrap();
-    let mut learner = Learner::new(settings, Memory::open(Some(path), &identity()).unwrap(), engine).unwrap();
-    let mut rng = Rng::new(3, 0);
-    for classes in [0..3, 3..4] {
-        for number in 0..12 {
-            for class in classes.clone() {
-                let observation = Observation {
-                    features: row(class, &mut rng),
-                    views: vec![row(class, &mut rng)],
-                    thumbnail: Some(vec![9; 60]),
-                    name: format!("{class}-{number}.jpg"),
-                    timestamp_millis: 0,
-                    label: Some(format!("class {class}")),
-                };
-                learner.observe(&observation).unwrap();
-            }
-        }
-        assert!(learner.consolidate(&mut Discard).unwrap().published);
-    }
-}
-
-/// What a program that opens the file to predict gets.
-fn answers(path: &Path, probes: &[f32]) -> kaizen_edge::Result<Option<Vec<Prediction>>> {
-    let memory = Memory::open_read_only(path)?;
-    memory.require(&identity())?;
-    Predictor::restore(&memory, &LearnerSettings::default())?
-        .map(|predictor| predictor.predict(probes))
-        .transpose()
-}
+use crate::learned_state::{answers, learned, probes};
 
 #[test]
 fn damaged_files_answer_as_before_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let (path, damaged) = (folder.path().join("state.db"), folder.path().join("damaged.db"));
     learned(&path);
-    let mut rng = Rng::new(5, 0);
-    let probes: Vec<f32> = (0..4).flat_map(|class| row(class, &mut rng)).collect();
+    let (probes, mut rng) = (probes(), Rng::new(6, 0));
     let before = answers(&path, &probes).unwrap().unwrap();
     let sound = fs::read(&path).unwrap();
     let (mut same, mut refused) = (0, 0);

@@ -20,6 +20,7 @@ mod export;
 mod golden;
 #[cfg(feature = "serve")]
 mod http_client;
+mod learned_state;
 #[cfg(feature = "serve")]
 mod load;
 #[cfg(feature = "gstreamer")]
