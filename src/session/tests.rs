@@ -38,8 +38,8 @@ fn frame(class: usize, number: usize, label: bool) -> Observation {
 #[test]
 fn unlabelled_samples_with_the_held_out_mark_are_not_learned() {
     let mut learner = learner();
-    // None is a stranger, so that the mark alone decides.
-    learner.settings.ensemble.stranger_quantile = 1.0;
+    // The mark alone decides.
+    learner.settings.ensemble.stranger_quantile = None;
     for number in 0..20 {
         for class in 0..2 {
             learner.observe(&frame(class, number, true)).unwrap();

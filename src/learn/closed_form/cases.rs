@@ -150,27 +150,46 @@ fn novelty_is_the_distance_less_most_of_that_to_the_mean_of_all_rows() {
 fn a_left_out_row_is_as_novel_as_if_it_had_not_been_learned() {
     // So many rows that freedom and shrinkage target, which are held, hardly change with one of them; so many features
     // that the row's own share in the covariance counts.
-    let dim = 24;
-    let (h, labels) = clusters(32, 3, 40, dim, 0.6);
-    let settings = LdaSettings::default();
-    let whole = lda_of(&h, &labels, plain(dim));
-    let model = whole.fit(settings).unwrap();
+    let (dim, classes, each) = (24, 3, 40);
+    let (h, labels) = clusters(32, classes, each, dim, 0.6);
+    let model = lda_of(&h, &labels, plain(dim)).fit(LdaSettings::default()).unwrap();
     let kept = model.left_out_novelty(&h, &labels).unwrap();
     let learned = model.geometry.novelty(&h).unwrap();
     let mut closer = 0;
     for row in (0..labels.len()).step_by(3) {
-        let (h, label) = (&h[row * dim..(row + 1) * dim], labels[row]);
-        let mut rest = whole.clone();
-        rest.remove(h, Assignment::Labels(&[label])).unwrap();
-        let rest = rest.fit(settings).unwrap();
-        if rest.head.predict(h).unwrap() == [label] {
-            let wanted = rest.geometry.novelty(h).unwrap()[0];
-            assert!((kept[row] - wanted).abs() < 0.03 * wanted.abs().max(1.0), "{} for {wanted}", kept[row]);
-            closer += u32::from((kept[row] - wanted).abs() < (learned[row] - wanted).abs());
-        }
+        let own = &h[row * dim..(row + 1) * dim];
+        let rest = [&h[..row * dim], &h[(row + 1) * dim..]].concat();
+        let names = [&labels[..row], &labels[row + 1..]].concat();
+        let (means, precision) = naive_lda(&rest, &names, classes as usize, dim, 0.3);
+        // The mean of all rows with the classes' proportions held.
+        let centre: Vec<f64> =
+            (0..dim).map(|j| means.iter().skip(j).step_by(dim).sum::<f64>() / f64::from(classes)).collect();
+        let mean = &means[labels[row].0 as usize * dim..][..dim];
+        let shared = naive_distance(own, &centre, &precision);
+        let wanted = naive_distance(own, mean, &precision) - f64::from(SHARED) * shared;
+        let off = |got: f32| (f64::from(got) - wanted).abs();
+        assert!(off(kept[row]) < 0.02 * wanted.abs().max(1.0), "{} for {wanted}", kept[row]);
+        closer += u32::from(off(kept[row]) < off(learned[row]));
     }
     // The control: what the learned row itself says is farther off.
     assert!(closer > 35, "{closer}");
+}
+
+#[test]
+fn left_out_rows_of_a_small_lesson_are_as_novel_as_new_rows_of_their_classes() {
+    // Lessons of 16 rows of each of two classes, each with as many new ones.
+    let (dim, lesson) = (12, 32);
+    let (h, labels) = clusters(7, 2, 16 * 80, dim, 0.3);
+    let (mut kept, mut new) = (Vec::new(), Vec::new());
+    for (h, labels) in h.chunks_exact(2 * lesson * dim).zip(labels.chunks_exact(2 * lesson)) {
+        let ((known, rest), names) = (h.split_at(lesson * dim), &labels[..lesson]);
+        let model = lda_of(known, names, plain(dim)).fit(LdaSettings::default()).unwrap();
+        kept.extend(model.left_out_novelty(known, names).unwrap());
+        new.extend(model.geometry.novelty(rest).unwrap());
+    }
+    let mean = |values: &[f32]| values.iter().sum::<f32>() / values.len() as f32;
+    let (kept, new) = (mean(&kept), mean(&new));
+    assert!((kept - new).abs() < 0.03 * new.abs(), "{kept} left out, {new} new");
 }
 
 #[test]

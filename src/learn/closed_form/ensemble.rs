@@ -20,7 +20,8 @@ pub struct EnsembleSettings {
     pub unlabelled_weight: f64,
     /// An unlabelled row farther from every class of the task than this quantile (0..=1) of the labelled rows from their
     /// own, each left out, is a stranger and counts nowhere: with one class taught, everything else is not that class.
-    pub stranger_quantile: f64,
+    /// `None` shares every row out.
+    pub stranger_quantile: Option<f64>,
     /// Labelled rows a class from which on they are many.
     pub many_rows: f64,
     /// Shrinkage of the covariance, 0..=1, with many and with few labelled rows a class.
@@ -41,7 +42,7 @@ impl Default for EnsembleSettings {
     fn default() -> Self {
         Self {
             unlabelled_weight: 0.3,
-            stranger_quantile: 0.95,
+            stranger_quantile: Some(0.95),
             many_rows: 100.0,
             shrinkage: [0.1, 0.3],
             random_features: 5000,
@@ -127,7 +128,7 @@ impl EnsembleSettings {
         [known, open]: [&[f32]; 2],
         labels: &[ClassId],
     ) -> Result<Vec<f32>> {
-        let stranger_quantile = Some(self.stranger_quantile);
+        let stranger_quantile = self.stranger_quantile;
         let semi = SemiSettings { proportions: 0.0, stranger_quantile, ..SemiSettings::default() };
         let outcome = SemiLda::new(FeatureMap::new(width, transform)?, semi)?.assign(known, labels, open)?;
         let weight = single(self.unlabelled_weight);

@@ -159,9 +159,11 @@ impl LdaModel {
     }
 
     /// Novelty, with the own class for the nearest one, of labelled rows h [N, D] that were learned from, as if each had
-    /// been left out. With d = φ - μ_c and e = φ - m, q = dᵀΣ⁻¹d, p = eᵀΣ⁻¹e, s = dᵀΣ⁻¹e, growths g = n/(n-1) of the class
-    /// and G = N/(N-1) of all rows, and a the weight of one outer product in Σ, the squared distances are by the
-    /// Sherman-Morrison formula g² q / (1 - a g q) and G² (p + a g s² / (1 - a g q)) (freedom and shrinkage target held).
+    /// been left out. With d = φ - μ_c and e = φ - m, q = dᵀΣ⁻¹d, p = eᵀΣ⁻¹e, s = dᵀΣ⁻¹e, the growth g = n/(n-1) of the
+    /// class, and a the weight of one outer product in Σ, d becomes g d, and e becomes e + w d with w = n/(N (n-1)), since m
+    /// is the mean of the class means in proportions that are held: a lone row that leaves must not move it away from its
+    /// class. By the Sherman-Morrison formula (freedom and shrinkage target held too) the squared distances are
+    /// g² q / (1 - a g q) and p + 2 w s + w² q + a g (s + w q)² / (1 - a g q).
     /// A class of one row says nothing of its spread: its row is left out of the result.
     ///
     /// # Errors
@@ -174,18 +176,19 @@ impl LdaModel {
         let (distances, to_centre) = self.geometry.distances_to_all(mapped);
         let spread = self.geometry.spread();
         let total: f64 = self.counts.iter().sum();
-        let all = total / (total - 1.0);
         let rows = labels.iter().zip(distances.chunks_exact(self.head.classes.len())).zip(to_centre);
         rows.filter_map(|((label, row), to_centre)| {
             let column = self.head.classes.binary_search(label).ok()?;
             let count = self.counts[column];
             let growth = count / (count - 1.0);
-            let (own, shared) = (f64::from(row[column]), f64::from(to_centre));
+            let (q, p) = (f64::from(row[column]), f64::from(to_centre));
             // d = e - (μ_c - m), so 2 dᵀΣ⁻¹e is the sum of both distances less that of the means.
-            let mixed = f64::midpoint(own, shared) - 0.5 * f64::from(spread[column]);
-            let left = 1.0 - self.outer_weight * growth * own;
-            let own = growth * growth * own / left;
-            let shared = all * all * (shared + self.outer_weight * growth * mixed * mixed / left);
+            let s = f64::midpoint(q, p) - 0.5 * f64::from(spread[column]);
+            let share = self.outer_weight * growth;
+            let left = 1.0 - share * q;
+            let w = growth / total;
+            let own = growth * growth * q / left;
+            let shared = p + 2.0 * w * s + w * w * q + share * (s + w * q).powi(2) / left;
             (count > 1.5 && left > 0.0).then(|| narrow(own - f64::from(SHARED) * shared))
         })
         .collect()
