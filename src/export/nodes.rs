@@ -100,6 +100,22 @@ impl Nodes {
         output
     }
 
+    /// Some columns of the last axis.
+    pub(super) fn columns(&mut self, input: &str, columns: &[usize]) -> String {
+        let columns: Vec<_> = columns.iter().map(|&at| i64::try_from(at).unwrap_or(i64::MAX)).collect();
+        let columns = self.integers(&columns);
+        let output = format!("{}value_{}", self.prefix, self.nodes.len());
+        self.node("Gather", &[input, &columns], &output, &[("axis", -1)]);
+        output
+    }
+
+    /// Side by side along the last axis.
+    pub(super) fn concatenated(&mut self, inputs: &[&str]) -> String {
+        let output = format!("{}value_{}", self.prefix, self.nodes.len());
+        self.node("Concat", inputs, &output, &[("axis", -1)]);
+        output
+    }
+
     /// A new axis at `axis`.
     pub(super) fn unsqueeze(&mut self, input: &str, axis: i64) -> String {
         let axes = self.integers(&[axis]);

@@ -3,7 +3,7 @@
 use super::OUTPUTS;
 use super::nodes::Nodes;
 use crate::heads::{Architecture, Layer, Parameters};
-use crate::learn::closed_form::{EnsembleHead, FeatureTransform, LinearHead, Mahalanobis, SHARED};
+use crate::learn::closed_form::{Curvature, EnsembleHead, FeatureTransform, LinearHead, Mahalanobis, SHARED};
 use crate::learn::inference::{BATCH_NORM_EPS, LAYER_NORM_EPS};
 use crate::{Error, Result};
 
@@ -127,10 +127,28 @@ fn linear(nodes: &mut Nodes, head: &LinearHead, mapped: &str) -> String {
     nodes.linear(&inputs, &head.weight, &head.bias, head.map.width())
 }
 
+/// Logits from components u = V φ - V m and the products u_i u_j, j ≤ i.
+fn quadratic(nodes: &mut Nodes, curvature: &Curvature, mapped: &str) -> String {
+    let components = curvature.components.as_ref();
+    let (count, width) = (components.count(), components.directions.len() / components.count());
+    let offset: Vec<f32> = components.offset.iter().map(|value| -value).collect();
+    let u = nodes.linear(mapped, &components.directions, &offset, width);
+    let (left, right): (Vec<_>, Vec<_>) = (0..count).flat_map(|i| (0..=i).map(move |j| (i, j))).unzip();
+    let [left, right] = [left, right].map(|columns| nodes.columns(&u, &columns));
+    let products = nodes.op("Mul", &[&left, &right]);
+    let terms = nodes.concatenated(&[&u, &products]);
+    nodes.linear(&terms, &curvature.weight, &curvature.bias, components.terms())
+}
+
 /// log softmax(a f) + log softmax(b g)
 fn ensemble(nodes: &mut Nodes, head: &EnsembleHead, mapped: &str) -> String {
-    let [lda, ridge] = [(&head.lda, head.scales[0]), (&head.ridge, head.scales[1])].map(|(part, scale)| {
-        let logits = linear(nodes, part, mapped);
+    let mut lda = linear(nodes, &head.lda, mapped);
+    if let Some(curvature) = &head.curvature {
+        let more = quadratic(nodes, curvature, mapped);
+        lda = nodes.op("Add", &[&lda, &more]);
+    }
+    let ridge = linear(nodes, &head.ridge, mapped);
+    let [lda, ridge] = [(lda, head.scales[0]), (ridge, head.scales[1])].map(|(logits, scale)| {
         let scale = nodes.scalar(scale);
         let scaled = nodes.op("Mul", &[&logits, &scale]);
         nodes.log_softmax(&scaled)

@@ -10,11 +10,15 @@ use super::settings::LearnerSettings;
 use crate::heads::{Architecture, Parameters, Tensor};
 use crate::ids::ClassId;
 use crate::learn::closed_form::{
-    Assignment, EnsembleHead, FeatureMap, LdaSettings, LinearHead, Mahalanobis, MahalanobisState,
-    StreamingLda,
+    Assignment, Components, Curvature, EnsembleHead, FeatureMap, LdaSettings, LinearHead, Mahalanobis,
+    MahalanobisState, StreamingLda,
 };
 use crate::memory::{Memory, Rows};
 use crate::{Error, Result};
+
+/// Tensors of the classes' covariances.
+const CURVATURE: [&str; 4] =
+    ["curvature.directions", "curvature.offset", "curvature.weight", "curvature.bias"];
 
 impl Predictor {
     /// The predictor that `memory` serves: the published version as it was, or, before the first consolidation, a
@@ -57,6 +61,9 @@ impl Predictor {
             Answer::Ensemble(head) => {
                 insert(&mut parameters, "lda", &head.lda)?;
                 insert(&mut parameters, "ridge", &head.ridge)?;
+                if let Some(curvature) = &head.curvature {
+                    insert_curvature(&mut parameters, curvature)?;
+                }
                 (random, scales) = (projection(&head.ridge.map), Some(head.scales));
                 None
             }
@@ -93,6 +100,15 @@ fn insert(parameters: &mut Parameters, name: &str, head: &LinearHead) -> Result<
     Ok(())
 }
 
+fn insert_curvature(parameters: &mut Parameters, curvature: &Curvature) -> Result<()> {
+    let Components { directions, offset } = curvature.components.as_ref();
+    let parts = [directions, offset, &curvature.weight, &curvature.bias];
+    for (name, values) in CURVATURE.iter().zip(parts) {
+        parameters.insert((*name).to_owned(), Tensor::new(&[values.len()], values.clone())?);
+    }
+    Ok(())
+}
+
 /// Width and seed of random features: they are drawn again, not stored.
 fn projection(map: &FeatureMap) -> Option<(usize, u64)> {
     map.seed().map(|seed| (map.width(), seed))
@@ -106,6 +122,7 @@ fn from_bytes(bytes: &[u8]) -> Result<Predictor> {
     let map = FeatureMap::new(features, field(&metadata, "transform")?)?;
     let columns: Vec<ClassId> = field(&metadata, "columns")?;
     let architecture: Option<Architecture> = field(&metadata, "architecture")?;
+    let has_curvature = parameters.contains(CURVATURE[0]);
     let mut take = |name: &str| -> Result<Vec<f32>> {
         let found = parameters.remove(name).map(|tensor| tensor.data);
         found.ok_or_else(|| Error::config("version", name, "a version of this program: run `kaizen check`"))
@@ -132,7 +149,8 @@ fn from_bytes(bytes: &[u8]) -> Result<Predictor> {
             match field::<Option<[f32; 2]>>(&metadata, "scales")? {
                 Some(scales) => {
                     let (lda, ridge) = (linear("lda", &map)?, linear("ridge", &random)?);
-                    Answer::Ensemble(EnsembleHead { lda, ridge, scales })
+                    let curvature = has_curvature.then(|| curvature(&mut take, features, columns.len()));
+                    Answer::Ensemble(EnsembleHead { lda, curvature: curvature.transpose()?, ridge, scales })
                 }
                 None => Answer::Linear(linear("head", &random)?),
             }
@@ -157,6 +175,19 @@ fn from_bytes(bytes: &[u8]) -> Result<Predictor> {
         temperature: field(&metadata, "temperature")?,
         novelty_scale: field(&metadata, "novelty_scale")?,
     })
+}
+
+fn curvature(
+    take: &mut dyn FnMut(&str) -> Result<Vec<f32>>,
+    width: usize,
+    classes: usize,
+) -> Result<Curvature> {
+    let [directions, offset, weight, bias] = CURVATURE.map(take);
+    let (components, bias) = (Components { directions: directions?, offset: offset? }, bias?);
+    if bias.len() != classes {
+        return Err(Error::shape("covariances of the published head", classes, bias.len()));
+    }
+    Curvature::new(width, components, weight?, bias)
 }
 
 fn field<T: serde::de::DeserializeOwned>(metadata: &BTreeMap<String, String>, name: &str) -> Result<T> {

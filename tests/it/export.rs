@@ -8,7 +8,8 @@ use kaizen_edge::export::{Scorer, Tail, tail_alone};
 use kaizen_edge::heads::{Adapter, Architecture, Mlp, Norm, Parameters, Tensor};
 use kaizen_edge::ids::ClassId;
 use kaizen_edge::learn::closed_form::{
-    Assignment, FeatureMap, FeatureTransform, LdaSettings, StreamingLda, softmax_rows,
+    Assignment, Ensemble, EnsembleHead, EnsembleModel, EnsembleSettings, Evidence, FeatureMap,
+    FeatureTransform, LdaSettings, StreamingLda, softmax_rows,
 };
 use kaizen_edge::learn::inference;
 use kaizen_edge::rng::Rng;
@@ -92,6 +93,54 @@ fn rows(count: usize, width: usize, seed: u64) -> (Vec<f32>, Vec<ClassId>) {
     (h.map(|(class, column)| value(class, column, rng.normal())).collect(), classes)
 }
 
+/// What both runtimes make of the tail alone, on rows h, is this: probabilities, logits and novelty.
+fn same_in_both(tail: &Tail<'_>, h: &[f32], wanted: [&[f32]; 3]) {
+    let (file, shape) = (tail_alone(tail).unwrap(), [h.len() / tail.features, tail.features]);
+    let mut runs = vec![run_in_tract(&file, &shape, h).unwrap()];
+    runs.extend(run_in_onnx_runtime(&file, &shape, h, None).unwrap());
+    assert!(runs.len() == 2 || !support::required("ort"), "KAIZEN_REQUIRE names ort");
+    for outputs in runs {
+        for (got, expected) in outputs.iter().zip(wanted) {
+            assert_eq!(got.len(), expected.len());
+            for (a, b) in got.iter().zip(expected) {
+                assert!((a - b).abs() <= 2e-4 * b.abs().max(1.0), "{:?}: {a} for {b}", tail.scorer);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_ensemble_with_a_covariance_a_class_is_written_as_it_is_computed() {
+    let (width, transform) = (12, FeatureTransform::SqrtL2);
+    let (h, classes) = rows(90, width, 8);
+    let settings = EnsembleSettings {
+        components: 5,
+        prior_rows: 10.0,
+        random_features: 40,
+        ..EnsembleSettings::default()
+    };
+    let mut ensemble = Ensemble::new(settings, width, transform, 1).unwrap();
+    ensemble.add(&Evidence::new(&h, &classes, &[], &[]).unwrap()).unwrap();
+    let EnsembleModel { lda, head } = ensemble.fit().unwrap();
+    let (fresh, _) = rows(30, width, 9);
+    let scores = head.scores(&fresh).unwrap();
+    let mut probabilities = scores.clone();
+    softmax_rows(&mut probabilities, 3);
+    let novelty: Vec<_> = lda.geometry.novelty(&fresh).unwrap().into_iter().map(|n| n.max(0.0)).collect();
+    let tail = Tail {
+        features: width,
+        transform,
+        scorer: Scorer::Ensemble(&head),
+        temperature: 1.0,
+        geometry: &lda.geometry,
+        novelty_scale: [0.0, 1.0],
+    };
+    same_in_both(&tail, &fresh, [&probabilities, &scores, &novelty]);
+    // The control: the covariances change the answers.
+    let flat = EnsembleHead { curvature: None, ..head.clone() }.scores(&fresh).unwrap();
+    assert!(flat.iter().zip(&scores).any(|(a, b)| (a - b).abs() > 0.01));
+}
+
 #[test]
 fn adapter_norms_and_hidden_layers_are_written_as_they_are_computed() {
     let (width, count) = (12, 30);
@@ -134,21 +183,7 @@ fn adapter_norms_and_hidden_layers_are_written_as_they_are_computed() {
             softmax_rows(&mut probabilities, 3);
             let novelty = geometry.novelty(&h).unwrap().into_iter();
             let novelty: Vec<_> = novelty.map(|value| ((value + 0.4) / 2.5).max(0.0)).collect();
-            let file = tail_alone(&tail).unwrap();
-            let mut runs = vec![run_in_tract(&file, &[count, width], &h).unwrap()];
-            runs.extend(run_in_onnx_runtime(&file, &[count, width], &h, None).unwrap());
-            assert!(runs.len() == 2 || !support::required("ort"), "KAIZEN_REQUIRE names ort");
-            for outputs in runs {
-                for (got, expected) in outputs.iter().zip([&probabilities, &logits, &novelty]) {
-                    assert_eq!(got.len(), expected.len());
-                    for (a, b) in got.iter().zip(expected) {
-                        assert!(
-                            (a - b).abs() <= 2e-4 * b.abs().max(1.0),
-                            "{transform:?} {norm:?}: {a} for {b}"
-                        );
-                    }
-                }
-            }
+            same_in_both(&tail, &h, [&probabilities, &logits, &novelty]);
             // The control: another temperature is another answer.
             let other = tail_alone(&Tail { temperature: 0.5, ..tail }).unwrap();
             let outputs = run_in_tract(&other, &[count, width], &h).unwrap();

@@ -1,5 +1,7 @@
 //! Which class a row belongs to, surely or in part.
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
 use crate::ids::ClassId;
 
@@ -36,6 +38,17 @@ impl Assignment<'_> {
                     Some(bad) => Err(Error::config("class shares", bad, "finite numbers of 0 or more")),
                     None => Ok(()),
                 }
+            }
+        }
+    }
+
+    /// The assignment of some of the rows.
+    pub(super) fn rows(&self, rows: Range<usize>) -> Self {
+        match *self {
+            Self::Labels(labels) => Self::Labels(&labels[rows]),
+            Self::Soft { classes, shares } => {
+                let columns = classes.len();
+                Self::Soft { classes, shares: &shares[rows.start * columns..rows.end * columns] }
             }
         }
     }

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::assignment::Assignment;
+use super::curvature::{ClassCovariances, Curvature};
 use super::features::{FeatureMap, FeatureTransform};
 use super::head::{LinearHead, argmax_rows};
 use super::lda::{LdaModel, LdaSettings, StreamingLda};
@@ -26,12 +27,17 @@ pub struct EnsembleSettings {
     pub many_rows: f64,
     /// Shrinkage of the covariance, 0..=1, with many and with few labelled rows a class.
     pub shrinkage: [f64; 2],
+    /// Principal components in which each class has a covariance of its own; 0 for one covariance in all of them.
+    pub components: usize,
+    /// Rows that the shared covariance stands for beside a class's own: n rows weigh n / (n + this), at most a half.
+    pub prior_rows: f64,
     /// Width of the random ReLU features.
     pub random_features: usize,
     /// Ridge λ on the random features.
     pub lambda: f64,
-    /// Factor of the discriminant's logits: a mixture of Gaussians with one covariance is far too sure of itself.
-    pub discriminant_scale: f32,
+    /// Factor of the discriminant's logits, with many and with few labelled rows a class: Gaussians are far too sure of
+    /// themselves.
+    pub discriminant_scale: [f32; 2],
     /// Factor of the ridge's logits, which lie around 0..=1, with many and with few labelled rows a class.
     pub ridge_scale: [f32; 2],
     /// Most that a rare class's rows count in the ridge, in times of a row of an average class.
@@ -45,9 +51,11 @@ impl Default for EnsembleSettings {
             stranger_quantile: Some(0.95),
             many_rows: 100.0,
             shrinkage: [0.1, 0.3],
+            components: 128,
+            prior_rows: 300.0,
             random_features: 5000,
             lambda: 100.0,
-            discriminant_scale: 0.05,
+            discriminant_scale: [0.12, 0.05],
             ridge_scale: [15.0, 20.0],
             largest_weight: 10.0,
         }
@@ -141,6 +149,7 @@ impl EnsembleSettings {
 pub struct Ensemble {
     settings: EnsembleSettings,
     lda: StreamingLda,
+    covariances: ClassCovariances,
     ridge: RidgeHead,
     /// Labelled rows so far.
     labelled: usize,
@@ -155,11 +164,13 @@ pub struct EnsembleModel {
     pub head: EnsembleHead,
 }
 
-/// Two linear heads over the same classes in the same order, whose log-probabilities are added.
+/// Two heads over the same classes in the same order, whose log-probabilities are added.
 #[derive(Clone, Debug)]
 pub struct EnsembleHead {
     /// The discriminant.
     pub lda: LinearHead,
+    /// What a covariance a class adds to its logits.
+    pub curvature: Option<Curvature>,
     /// The ridge.
     pub ridge: LinearHead,
     /// Factors of the logits of discriminant and ridge.
@@ -179,7 +190,8 @@ impl Ensemble {
     ) -> Result<Self> {
         let lda = StreamingLda::new(FeatureMap::new(width, transform)?);
         let random = FeatureMap::random_relu(width, transform, settings.random_features, seed)?;
-        Ok(Self { settings, lda, ridge: RidgeHead::new(random), labelled: 0 })
+        let covariances = ClassCovariances::new(settings.components);
+        Ok(Self { settings, lda, covariances, ridge: RidgeHead::new(random), labelled: 0 })
     }
 
     /// Adds a task's rows; classes not seen before are new from here on.
@@ -187,7 +199,9 @@ impl Ensemble {
     /// # Errors
     /// As [`StreamingLda::add`].
     pub fn add(&mut self, evidence: &Evidence) -> Result<()> {
-        self.lda.add(&evidence.h, evidence.assignment())?;
+        let mapped = self.lda.map().apply(&evidence.h)?;
+        self.lda.add_mapped(&mapped, evidence.assignment())?;
+        self.covariances.add(self.lda.moments(), &mapped, evidence.assignment())?;
         let shares = evidence.balanced(self.settings.largest_weight);
         self.ridge.add(&evidence.h, Assignment::Soft { classes: &evidence.classes, shares: &shares })?;
         self.labelled += evidence.labelled;
@@ -206,8 +220,9 @@ impl Ensemble {
         let model = self.lda.fit(lda)?;
         let head = EnsembleHead {
             lda: model.head.clone(),
+            curvature: self.covariances.fit(&self.lda.moments().pooled()?, settings.prior_rows),
             ridge: self.ridge.fit(settings.lambda)?,
-            scales: [settings.discriminant_scale, settings.ridge_scale[few]],
+            scales: [settings.discriminant_scale[few], settings.ridge_scale[few]],
         };
         Ok(EnsembleModel { lda: model, head })
     }
@@ -227,7 +242,12 @@ impl EnsembleHead {
     /// As [`FeatureMap::apply`].
     pub fn scores(&self, h: &[f32]) -> Result<Vec<f32>> {
         let columns = self.lda.classes.len();
-        let mut scores = log_probabilities(self.lda.logits(h)?, columns, self.scales[0]);
+        let mapped = self.lda.map.apply(h)?;
+        let mut lda = self.lda.logits_of_mapped(&mapped);
+        if let Some(curvature) = &self.curvature {
+            curvature.add_to(&mut lda, &mapped);
+        }
+        let mut scores = log_probabilities(lda, columns, self.scales[0]);
         let ridge = log_probabilities(self.ridge.logits(h)?, columns, self.scales[1]);
         scores.iter_mut().zip(ridge).for_each(|(score, more)| *score += more);
         Ok(scores)

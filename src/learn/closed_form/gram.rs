@@ -1,7 +1,7 @@
 //! Weighted second moments G = Σ w φ φᵀ, accumulated in f64.
 
 use faer::linalg::matmul::triangular::{self, BlockStructure};
-use faer::linalg::solvers::Llt;
+use faer::linalg::solvers::{Llt, SelfAdjointEigen};
 use faer::{Accum, Mat, MatRef, Side, get_global_parallelism};
 
 use crate::error::{Error, Result};
@@ -69,6 +69,16 @@ impl Gram {
             matrix[(i, i)] += ridge;
         }
         Llt::new(matrix.as_ref(), Side::Lower).ok()
+    }
+
+    /// Both triangles.
+    pub(super) fn symmetric(&self) -> Mat<f64> {
+        Mat::from_fn(self.width(), self.width(), |i, j| self.0[(i.max(j), i.min(j))])
+    }
+
+    /// Eigenvectors, their values ascending; `None` when there are none to find.
+    pub(super) fn eigen(&self) -> Option<SelfAdjointEigen<f64>> {
+        SelfAdjointEigen::new(self.0.as_ref(), Side::Lower).ok()
     }
 
     /// The lower triangle, packed row by row: width (width + 1) / 2 values.

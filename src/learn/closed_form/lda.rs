@@ -82,7 +82,11 @@ impl StreamingLda {
     /// # Errors
     /// As [`FeatureMap::apply`] and [`Moments::add`]; nothing is changed then.
     pub fn add(&mut self, h: &[f32], assignment: Assignment<'_>) -> Result<()> {
-        self.moments.add(&self.map.apply(h)?, assignment)
+        self.add_mapped(&self.map.apply(h)?, assignment)
+    }
+
+    pub(super) fn add_mapped(&mut self, mapped: &[f32], assignment: Assignment<'_>) -> Result<()> {
+        self.moments.add(mapped, assignment)
     }
 
     /// Takes back rows h [N, D] that were added with the same assignment.

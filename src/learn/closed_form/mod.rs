@@ -6,6 +6,7 @@
 mod assignment;
 mod class_means;
 mod class_sums;
+mod curvature;
 mod ensemble;
 mod features;
 mod geometry;
@@ -18,6 +19,7 @@ mod semi;
 
 pub use assignment::Assignment;
 pub use class_means::{ClassMeans, MeanDistance};
+pub use curvature::{Components, Curvature};
 pub use ensemble::{Ensemble, EnsembleHead, EnsembleModel, EnsembleSettings, Evidence, distinct};
 pub use features::{FeatureMap, FeatureTransform};
 pub use geometry::{Mahalanobis, MahalanobisState, SHARED};

@@ -46,6 +46,8 @@ pub(super) fn run(
         progress(real(number + 1) / real(arena.tasks().len()));
     }
     let classes = arena.scenario.order.len();
-    let memory_bytes = moments_bytes(classes, width) + moments_bytes(classes, settings.random_features);
+    let covariances = 8 * classes * settings.components * (settings.components + 3) / 2;
+    let memory_bytes =
+        moments_bytes(classes, width) + moments_bytes(classes, settings.random_features) + covariances;
     Ok(Outcome { matrix, learning: clock.total(), memory_bytes, unknowns })
 }
