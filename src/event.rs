@@ -51,6 +51,13 @@ pub enum Event {
         /// Mean per-dimension deviation of unit projections (collapse watch).
         deviation: f64,
     },
+    /// Training ended early because something else waited for the learner.
+    CutShort {
+        /// Steps taken.
+        step: usize,
+        /// Steps that were meant.
+        of: usize,
+    },
     /// Training of a candidate head failed; the others stand.
     CandidateFailed {
         /// Which head.

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::candidates::Candidate;
 use super::learned::{Learned, Statistics};
+use super::meanwhile::Meanwhile;
 use super::predictor::{Answer, HeadKind, Inputs, Predictor};
 use super::publish::Trial;
 use super::settings::LearnerSettings;
@@ -76,6 +77,7 @@ pub struct Learner {
     pub(super) published: Option<Arc<Predictor>>,
     /// What answers was fitted to the labels on opening and never stood before the guard.
     pub(super) is_provisional: bool,
+    pub(super) meanwhile: Option<Arc<dyn Meanwhile>>,
 }
 
 impl std::fmt::Debug for Learner {
@@ -106,6 +108,7 @@ impl Learner {
             trained: None,
             published: None,
             is_provisional: false,
+            meanwhile: None,
         };
         learner.restore_training()?;
         learner.is_provisional = learner.memory.published()?.is_none();
@@ -170,14 +173,15 @@ impl Learner {
         statistics.learn(&mut self.learned, &fresh, &open)?;
         let (mut candidates, model) = closed_forms(&statistics)?;
         self.statistics = Some(statistics);
+        let trial = Trial { held_out: &held_out, training: &training, model, start, guarded: true };
         if self.settings.recipe.steps > 0 {
+            self.answer_meanwhile(&candidates, &trial)?;
             let trained = self.train(&fresh, &open, &replay, events);
             candidates.extend(
                 Self::unless_not_finite(trained, events)?
                     .map(|answer| Candidate { kind: HeadKind::Kaizen, answer }),
             );
         }
-        let trial = Trial { held_out: &held_out, training: &training, model, start, guarded: true };
         self.publish_best(candidates, trial, events)
     }
 

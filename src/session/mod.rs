@@ -7,6 +7,7 @@ mod frames;
 mod learned;
 mod learner;
 pub mod live;
+mod meanwhile;
 mod predictor;
 mod publish;
 mod rebase;

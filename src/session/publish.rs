@@ -30,6 +30,13 @@ pub(super) struct Trial<'a> {
     pub(super) guarded: bool,
 }
 
+impl<'a> Trial<'a> {
+    /// The samples that decide: without held-out ones (very few labels) the training rows must do.
+    pub(super) fn judges(&self) -> &'a [StoredSample] {
+        if self.held_out.is_empty() { self.training } else { self.held_out }
+    }
+}
+
 /// What is to happen with the best candidate.
 struct Verdict {
     chosen: Candidate,
@@ -45,8 +52,7 @@ impl Learner {
         trial: Trial<'_>,
         events: &mut dyn EventSink,
     ) -> Result<Consolidation> {
-        // Without held-out samples (very few labels) the training rows must do.
-        let judges = if trial.held_out.is_empty() { trial.training } else { trial.held_out };
+        let judges = trial.judges();
         let mut scored = Vec::new();
         for candidate in candidates {
             let score = Score::of(&candidate.answer, &self.inputs, judges)?;
@@ -55,16 +61,7 @@ impl Learner {
         let figures: Vec<_> = scored.iter().map(|(score, c)| (c.kind, score.balanced())).collect();
         // The sort is stable and closed forms come first: a trained head must be better, not equal.
         scored.sort_by(|(a, _), (b, _)| b.balanced().total_cmp(&a.balanced()));
-        let old = match self.published.as_ref().filter(|_| !self.is_provisional) {
-            Some(published) => {
-                let known: Vec<_> = (judges.iter())
-                    .filter(|s| s.class.is_some_and(|c| published.answer.columns().contains(&c)))
-                    .cloned()
-                    .collect();
-                Score::of(&published.answer, &self.inputs, &known)?
-            }
-            None => Score { classes: BTreeMap::new() },
-        };
+        let old = self.published_score(judges)?;
         let verdict = self.judge(scored, &old, trial.guarded);
         let start = trial.start;
         let (published, head, reason) = self.settle(verdict, &old, &figures, judges, trial)?;
@@ -80,6 +77,16 @@ impl Learner {
         self.learned.tasks += 1;
         self.store_training()?;
         Ok(Consolidation { published, head, candidates: figures })
+    }
+
+    /// How the published head does on the samples of the classes that it knows; no class without one.
+    pub(super) fn published_score(&self, judges: &[StoredSample]) -> Result<Score> {
+        let Some(published) = self.published.as_ref().filter(|_| !self.is_provisional) else {
+            return Ok(Score { classes: BTreeMap::new() });
+        };
+        let is_known = |s: &&StoredSample| s.class.is_some_and(|c| published.answer.columns().contains(&c));
+        let known: Vec<_> = judges.iter().filter(is_known).cloned().collect();
+        Score::of(&published.answer, &self.inputs, &known)
     }
 
     /// The best candidate that the guard lets pass, or else the best one with the fall that it would bring.

@@ -66,15 +66,19 @@ impl Learner {
         events: &mut dyn EventSink,
     ) -> Result<Parameters> {
         let recipe = &self.settings.recipe;
-        let engine = self.engine.as_mut();
+        let (engine, meanwhile) = (self.engine.as_mut(), &self.meanwhile);
         let mut trainer = Trainer::load(engine, architecture, recipe, state, samples, seed)?;
-        let stride = recipe.steps_per_submit.max(1) * 2;
+        let stride = recipe.steps_per_submit.max(1);
         for from in (0..recipe.steps).step_by(stride) {
             let to = (from + stride).min(recipe.steps);
             let terms = trainer.run(engine, from, to)?;
             if let Some(last) = terms.last() {
                 let total = last.total(&recipe.objective);
                 events.emit(&Event::Trained { step: to, total, deviation: last.deviation });
+            }
+            if to < recipe.steps && meanwhile.as_ref().is_some_and(|meanwhile| meanwhile.is_awaited()) {
+                events.emit(&Event::CutShort { step: to, of: recipe.steps });
+                break;
             }
         }
         let state = engine.snapshot()?;

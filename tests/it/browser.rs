@@ -190,7 +190,7 @@ async fn a_person_names_an_unknown_cluster_and_sees_it_learned_rolled_back_and_k
     let Some((driver, browser)) = driver() else { return };
     // The folder is what the camera shows.
     let (setting, _folder) = taught();
-    let server = setting.serve(&["--loop", "--power", "full", "--steps", "0", "--quota-mib", "64"]);
+    let server = setting.serve(&["--loop", "--power", "full", "--quota-mib", "64"]);
     let address = format!("http://{}/", server.address);
     let page = window(&driver, &browser, &setting.folder.path().join("profile")).await;
     look(&page, "light", [1280, 1400]).await;

@@ -86,6 +86,9 @@ fn sentence(event: &Event) -> Option<String> {
                 "task {task}: {news}; {labelled} labelled and {unlabelled} unlabelled frames, {steps} steps"
             ))
         }
+        Event::CutShort { step, of } => {
+            Some(format!("training ended after {step} of {of} steps: other work waits"))
+        }
         Event::CandidateFailed { head, reason } => Some(format!("{head} is out: {reason}")),
         Event::Consolidated { published, head, candidates, reason, learning_secs, .. } => {
             let figures: Vec<_> =

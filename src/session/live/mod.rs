@@ -26,6 +26,7 @@ pub use status::{LiveStatus, Progress, SourceState};
 pub use tutor::{Taught, Tutor};
 
 use super::learner::Learner;
+use super::meanwhile::Meanwhile;
 use super::predictor::Predictor;
 use crate::backbone::Backbone;
 use crate::event::Event;
@@ -239,6 +240,17 @@ impl Shared {
             kept.pop_front();
             locked(&self.meter).not_kept += 1;
         }
+    }
+}
+
+impl Meanwhile for Shared {
+    /// One job is the one that asks.
+    fn is_awaited(&self) -> bool {
+        self.is_stopping() || self.waiting.load(Ordering::Relaxed) > 1
+    }
+
+    fn answer_with(&self, predictor: Predictor) {
+        *locked(&self.predictor) = Some(Arc::new(predictor));
     }
 }
 

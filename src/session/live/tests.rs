@@ -4,6 +4,7 @@ use ndarray::{Array2, ArrayView4};
 
 use super::*;
 use crate::backbone::{BackboneSpec, Precision, Provider, ProviderReport};
+use crate::event::Event;
 use crate::learn::engine::{self, EngineChoice};
 use crate::memory::Memory;
 use crate::session::{LearnerSettings, identity};
@@ -81,11 +82,15 @@ impl FrameSource for Shades {
 }
 
 fn start(takes: Duration) -> (Live, Receiver<LiveEvent>, tempfile::TempDir) {
+    start_training(takes, 0)
+}
+
+fn start_training(takes: Duration, steps: usize) -> (Live, Receiver<LiveEvent>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let eyes = Quarters::boxed(takes);
     let memory = Memory::open(Some(&folder.path().join("s.db")), &identity(eyes.as_ref())).unwrap();
     let mut settings = LearnerSettings::default();
-    (settings.recipe.steps, settings.recipe.warmup_steps) = (0, 0);
+    (settings.recipe.steps, settings.recipe.warmup_steps) = (steps, 0);
     let learner = Learner::new(settings, memory, engine::open(EngineChoice::Cpu).unwrap().0).unwrap();
     let (sender, events) = channel_of_events();
     let live = Live::start(LiveParts {
@@ -169,6 +174,29 @@ fn what_is_taught_answers_after_it_is_learned_and_goes_when_it_is_rolled_back() 
     .unwrap();
     assert_eq!(done.recv().unwrap(), None);
     wait("no answer any more", || live.recent(1)[0].answer.is_none());
+}
+
+#[test]
+fn a_class_answers_before_its_training_ends_and_other_work_ends_the_training() {
+    // So many steps that the test would not live to see the last.
+    let (live, events, _folder) = start_training(Duration::from_millis(1), 1_000_000);
+    wait("frames", || live.status().recent >= 20);
+    let frames = live.recent(20);
+    let (sender, done) = sync_channel(1);
+    live.submit("lesson", move |tutor| {
+        tutor.teach("grey", &frames).unwrap();
+        sender.send(tutor.learn().unwrap()).unwrap();
+    })
+    .unwrap();
+    wait("a step of training", || live.status().learning.is_some_and(|progress| progress.step > 0));
+    wait("an answer", || live.recent(1)[0].answer.is_some());
+    assert!(done.try_recv().is_err(), "it is still in training");
+    let (sender, other) = sync_channel(1);
+    live.submit("another lesson", move |_| sender.send(()).unwrap()).unwrap();
+    other.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert!(done.recv().unwrap().published);
+    let cut = events.try_iter().any(|event| matches!(event, LiveEvent::Told(Event::CutShort { .. })));
+    assert!(cut && live.recent(1)[0].answer.is_some());
 }
 
 #[test]

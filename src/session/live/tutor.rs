@@ -73,11 +73,12 @@ pub(super) fn run(mut tutor: Tutor, jobs: &Receiver<(&'static str, Job)>, left: 
 impl Tutor {
     pub(super) fn new(
         backbone: Box<dyn Backbone>,
-        learner: Learner,
+        mut learner: Learner,
         power: Power,
         shared: Arc<Shared>,
     ) -> Result<Self> {
         let eye = Eye::new(backbone)?;
+        learner.meanwhile = Some(shared.clone());
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = rayon::ThreadPoolBuilder::new()
             .num_threads(power.threads(cores))

@@ -1,0 +1,40 @@
+//! What goes on around a consolidation in a program that serves: frames to answer, and jobs that wait for the learner.
+
+use super::candidates::{Candidate, Score, guard};
+use super::learner::Learner;
+use super::predictor::Predictor;
+use super::publish::{Trial, predictor};
+use crate::Result;
+
+/// Set by a thread that serves; a learner by itself has none.
+pub(super) trait Meanwhile: Send + Sync {
+    /// Whether something else waits for the learner: training ends with the steps taken so far.
+    fn is_awaited(&self) -> bool;
+
+    /// Takes a head to answer with until the consolidation is decided.
+    fn answer_with(&self, predictor: Predictor);
+}
+
+impl Learner {
+    /// Lets the best closed form answer while a trained head is in the making, if the guard lets it pass: it is ready
+    /// seconds earlier. Nothing is written; the decision stands or falls with all candidates.
+    pub(super) fn answer_meanwhile(&self, candidates: &[Candidate], trial: &Trial<'_>) -> Result<()> {
+        let Some(meanwhile) = &self.meanwhile else { return Ok(()) };
+        let judges = trial.judges();
+        let old = self.published_score(judges)?;
+        let mut best: Option<(f64, &Candidate)> = None;
+        for candidate in candidates {
+            let score = Score::of(&candidate.answer, &self.inputs, judges)?;
+            let passes = guard(&old, &score, self.settings.guard_margin).is_ok();
+            if passes && best.is_none_or(|(balanced, _)| score.balanced() > balanced) {
+                best = Some((score.balanced(), candidate));
+            }
+        }
+        if let Some((_, Candidate { kind, answer })) = best {
+            let (names, samples) = (self.memory.classes()?, [trial.held_out, trial.training]);
+            let model = trial.model.clone();
+            meanwhile.answer_with(predictor(*kind, answer.clone(), &self.inputs, model, names, samples)?);
+        }
+        Ok(())
+    }
+}
