@@ -10,7 +10,7 @@ use super::export;
 use super::serve;
 use super::{
     bench, bench_step, check, doctor, export_data, history, import, learn, manual, options, predict, rebase,
-    record, teach, unknowns,
+    record, teach, unknowns, warmup,
 };
 
 #[derive(Parser)]
@@ -63,6 +63,8 @@ enum Command {
     Export(export::Arguments),
     /// What will really run here: adapters, engine, ONNX Runtime, providers, models
     Doctor(doctor::Arguments),
+    /// Does now what the first start would wait for, above all TensorRT's engine
+    Warmup(warmup::Arguments),
     /// The bake-off: every method on the same features, with a report
     Bench(Box<bench::Arguments>),
     /// Times whole training steps at the shapes of tools/peer_torch_step.py
@@ -128,6 +130,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         #[cfg(feature = "tract")]
         Command::Export(arguments) => export::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Warmup(arguments) => warmup::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::BenchStep(arguments) => bench_step::run(&arguments),
     }

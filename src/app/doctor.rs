@@ -1,13 +1,19 @@
 //! `kaizen doctor`: what will really run on this machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
+use ndarray::Array4;
 use serde::Serialize;
 
-use crate::backbone::{self, BackboneOptions, Manifest, Provider};
+use super::board::Board;
+use crate::backbone::{self, Backbone, BackboneOptions, Manifest, Provider};
 use crate::gpu::device::{AdapterDescription, adapters};
 use crate::learn::engine::{self, EngineChoice};
+
+/// Cosine similarity with tract's features below which a provider computes something else. Int8 and fp16 stay above.
+const LEAST_COSINE: f32 = 0.98;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -37,9 +43,10 @@ struct Findings {
     adapters: Vec<AdapterDescription>,
     engine: Outcome,
     onnx_runtime: Outcome,
-    providers: Vec<Outcome>,
+    providers: Vec<Trial>,
     models: Vec<Model>,
     power_mode: Option<String>,
+    board: Board,
     sound: bool,
 }
 
@@ -50,6 +57,17 @@ struct Outcome {
     works: bool,
     got: Option<String>,
     why_not: Option<String>,
+}
+
+/// A provider with what it computed of a fixed picture.
+#[derive(Serialize)]
+struct Trial {
+    #[serde(flatten)]
+    outcome: Outcome,
+    /// Time of one inference, the second one.
+    millis: Option<f64>,
+    /// Cosine similarity of its features with tract's.
+    cosine: Option<f32>,
 }
 
 #[derive(Serialize)]
@@ -89,16 +107,17 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         engine::open(arguments.engine),
         |(_, line)| line,
     );
+    let plain = backbone::load(&options(Provider::Tract)).and_then(|mut tract| inference(tract.as_mut()));
+    let plain = plain.ok().map(|(features, _)| features);
     let providers: Vec<_> = (Provider::ALL.into_iter())
-        .map(|provider| {
-            Outcome::of(provider.name(), backbone::load(&options(provider)), |b| b.provider().runtime.clone())
-        })
+        .map(|provider| Trial::of(provider, &options(provider), plain.as_deref()))
         .collect();
-    let asked_provider =
-        providers.iter().find(|p| p.asked == arguments.provider.name()).is_some_and(|p| p.works);
+    let asked = |trial: &&Trial| trial.outcome.asked == arguments.provider.name();
+    let asked_provider = providers.iter().find(asked).is_some_and(|trial| trial.outcome.works);
     let models = models(arguments.models_dir.as_deref());
     let sound = engine.works && asked_provider && !models.is_empty() && models.iter().all(|m| m.sound);
     let library = backbone::find_onnx_runtime(arguments.ort_lib.as_deref());
+    let board = Board::read(Path::new("/"));
     let findings = Findings {
         version: env!("CARGO_PKG_VERSION"),
         adapters: adapters(),
@@ -106,7 +125,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         onnx_runtime: Outcome::of("ONNX Runtime", library, |path| path),
         providers,
         models,
-        power_mode: power_mode(),
+        power_mode: board.power_mode.clone(),
+        board,
         sound,
     };
     if arguments.json {
@@ -134,16 +154,73 @@ fn models(folder: Option<&std::path::Path>) -> Vec<Model> {
     manifest.models.iter().map(model).collect()
 }
 
-/// The active Jetson power mode, where there is one.
-fn power_mode() -> Option<String> {
-    std::fs::read_to_string("/var/lib/nvpmodel/status").ok().map(|text| text.trim().to_owned())
+impl Trial {
+    fn of(provider: Provider, options: &BackboneOptions, plain: Option<&[f32]>) -> Self {
+        let run = backbone::load(options).and_then(|mut backbone| {
+            let (features, millis) = inference(backbone.as_mut())?;
+            Ok((backbone.provider().runtime.clone(), features, millis))
+        });
+        match run {
+            Ok((runtime, features, millis)) => {
+                let cosine = plain.map(|plain| cosine(plain, &features));
+                let mut outcome = Outcome {
+                    asked: provider.name().to_owned(),
+                    works: true,
+                    got: Some(runtime),
+                    why_not: None,
+                };
+                if let Some(wrong) = cosine.filter(|cosine| cosine.is_nan() || *cosine < LEAST_COSINE) {
+                    outcome.works = false;
+                    outcome.why_not = Some(format!(
+                        "computes other features than tract (cosine {wrong:.3}, at least {LEAST_COSINE}): take another \
+                         ONNX Runtime, or another provider by --provider"
+                    ));
+                }
+                Self { outcome, millis: Some(millis), cosine }
+            }
+            Err(error) => {
+                let outcome = Outcome::of(provider.name(), Err::<String, _>(error), |got| got);
+                Self { outcome, millis: None, cosine: None }
+            }
+        }
+    }
+
+    fn line(&self) -> String {
+        let figures = self.millis.map(|millis| format!("{millis:.1} ms"));
+        let cosine = self.cosine.map(|cosine| format!("cosine with tract {cosine:.4}"));
+        let figures: Vec<_> = figures.into_iter().chain(cosine).collect();
+        let line = line(&self.outcome);
+        if figures.is_empty() { line } else { format!("{line} ({})", figures.join(", ")) }
+    }
+}
+
+/// Features of a fixed picture, and the milliseconds of the second inference: the first one may allocate.
+pub(super) fn inference(backbone: &mut dyn Backbone) -> crate::Result<(Vec<f32>, f64)> {
+    let side = backbone.spec().input_size;
+    #[expect(clippy::cast_precision_loss, reason = "the side of a picture")]
+    let picture = Array4::from_shape_fn((1, 3, side, side), |(_, channel, y, x)| {
+        let (channel, y, x) = (channel as f32, y as f32 / side as f32, x as f32 / side as f32);
+        (9.0 * x + channel).sin() * (7.0 * y - channel).cos()
+    });
+    backbone.embed(picture.view())?;
+    let start = Instant::now();
+    let features = backbone.embed(picture.view())?;
+    Ok((features.into_raw_vec_and_offset().0, 1e3 * start.elapsed().as_secs_f64()))
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+fn line(outcome: &Outcome) -> String {
+    match (&outcome.got, &outcome.why_not) {
+        (Some(got), None) => format!("  ok   {:10} {got}", outcome.asked),
+        (_, why) => format!("  no   {:10} {}", outcome.asked, why.as_deref().unwrap_or("")),
+    }
 }
 
 fn text(findings: &Findings) -> String {
-    let line = |outcome: &Outcome| match (&outcome.got, &outcome.why_not) {
-        (Some(got), _) => format!("  ok   {:10} {got}", outcome.asked),
-        (None, why) => format!("  no   {:10} {}", outcome.asked, why.as_deref().unwrap_or("")),
-    };
     let mut lines = vec![format!("kaizen {}", findings.version), "adapters:".to_owned()];
     lines.extend(findings.adapters.iter().map(|adapter| format!("  {adapter}")));
     lines.extend(findings.adapters.is_empty().then(|| "  none".to_owned()));
@@ -153,14 +230,14 @@ fn text(findings: &Findings) -> String {
         "ONNX Runtime:".to_owned(),
         line(&findings.onnx_runtime),
     ]);
-    lines.push("providers (one real inference each):".to_owned());
-    lines.extend(findings.providers.iter().map(line));
+    lines.push("providers (each computed the same picture):".to_owned());
+    lines.extend(findings.providers.iter().map(Trial::line));
     lines.push("models:".to_owned());
     lines.extend(findings.models.iter().map(|model| match &model.why_not {
         None => format!("  ok   {} ({}…)", model.name, &model.sha256[..12.min(model.sha256.len())]),
         Some(why) => format!("  no   {}: {why}", model.name),
     }));
-    lines.extend(findings.power_mode.iter().map(|mode| format!("power mode: {mode}")));
+    lines.extend(findings.board.lines());
     lines.push(
         if findings.sound { "all that was asked for works" } else { "something asked for is missing" }
             .to_owned(),

@@ -3,6 +3,7 @@
 mod account;
 mod bench;
 mod bench_step;
+mod board;
 mod check;
 mod cli;
 mod configuration;
@@ -25,5 +26,6 @@ mod record;
 mod serve;
 mod teach;
 mod unknowns;
+mod warmup;
 
 pub use cli::run;

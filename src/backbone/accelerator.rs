@@ -1,5 +1,6 @@
 //! ONNX Runtime's CUDA and TensorRT providers: whether they can be there, and how they are registered.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use ort::ep::ExecutionProviderDispatch;
@@ -16,7 +17,40 @@ pub(super) struct Registration {
     /// Appended to the runtime's own message.
     pub(super) hints: String,
     /// Where TensorRT keeps its engines.
-    pub(super) engine_cache: Option<PathBuf>,
+    pub(super) engines: Option<EngineFolder>,
+}
+
+/// File whose presence says that everything in the folder was written to its end.
+const WHOLE: &str = "whole";
+
+/// The folder of TensorRT's engines, this process's own until it is dropped: TensorRT writes in place, so an engine that
+/// was being written when the power went must not be taken for a whole one, and two processes must not write at once.
+pub(super) struct EngineFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl EngineFolder {
+    /// Waits for another process that builds there; empties the folder unless the last build came to its end.
+    fn open(path: &Path) -> std::io::Result<Self> {
+        std::fs::create_dir_all(path)?;
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".lock");
+        let lock = File::create(beside)?;
+        lock.lock()?;
+        if !path.join(WHOLE).exists() {
+            std::fs::remove_dir_all(path)?;
+            std::fs::create_dir_all(path)?;
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Says that the engines are whole: one of them answered. An error without an engine that is kept.
+    pub(super) fn finish(&self) -> Result<(), String> {
+        super::onnxruntime::require_engine(&self.path)?;
+        let mark = self.path.join(WHOLE);
+        File::create(&mark).and_then(|file| file.sync_all()).map_err(|e| format!("{e}: {}", mark.display()))
+    }
 }
 
 /// Whether `provider` is compiled in and its part of the library is there; cheap, loads nothing.
@@ -52,14 +86,14 @@ pub(super) fn register(
     let hints = preload(&source.runtime.path);
     let cuda = cuda(source.runtime)?;
     if provider == Provider::Cuda {
-        return Ok(Registration { providers: vec![cuda], hints, engine_cache: None });
+        return Ok(Registration { providers: vec![cuda], hints, engines: None });
     }
     let key = format!("{}-ort{}-trt", source.spec.sha256, source.runtime.version);
     let cache = places.tensorrt_cache(&key).ok_or("no folder for its engines: set HOME or XDG_CACHE_HOME")?;
-    std::fs::create_dir_all(&cache)
+    let engines = EngineFolder::open(&cache)
         .map_err(|e| format!("no folder for its engines: {e}: {}", cache.display()))?;
     let tensorrt = tensorrt(source, input, &cache)?;
-    Ok(Registration { providers: vec![tensorrt, cuda], hints, engine_cache: Some(cache) })
+    Ok(Registration { providers: vec![tensorrt, cuda], hints, engines: Some(engines) })
 }
 
 #[cfg(feature = "cuda")]
@@ -148,6 +182,29 @@ fn wheel_libraries(library: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_engine_that_was_not_written_to_its_end_is_not_taken() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("0123-ort1.31.1-trt");
+        let engine = path.join("main_graph_0_0_sm87.engine");
+        let folder = EngineFolder::open(&path).unwrap();
+        assert!(folder.finish().is_err(), "there is no engine to keep");
+        std::fs::write(&engine, "half of it").unwrap();
+        drop(folder);
+        let folder = EngineFolder::open(&path).unwrap();
+        assert!(!engine.exists(), "the process ended before it said that it was whole");
+        std::fs::write(&engine, "all of it").unwrap();
+        folder.finish().unwrap();
+        // Another process waits until this one is done.
+        let lock = File::open(root.path().join("0123-ort1.31.1-trt.lock")).unwrap();
+        assert!(lock.try_lock().is_err());
+        drop(folder);
+        lock.try_lock().unwrap();
+        drop(lock);
+        drop(EngineFolder::open(&path).unwrap());
+        assert_eq!(std::fs::read_to_string(&engine).unwrap(), "all of it");
+    }
 
     #[test]
     fn libraries_of_the_wheels_come_in_order_and_only_for_a_wheel() {

@@ -87,8 +87,8 @@ impl OrtBackbone {
                 )));
             }
         }
-        if let Some(cache) = registration.engine_cache {
-            require_engine(&cache).map_err(failed)?;
+        if let Some(engines) = registration.engines {
+            engines.finish().map_err(failed)?;
         }
         Ok(this)
     }
@@ -150,7 +150,7 @@ fn declared(outlet: &Outlet, spec: &BackboneSpec) -> Result<Vec<Option<usize>>> 
 }
 
 /// TensorRT leaves what it cannot do to CUDA without a word; an engine on disk shows that it took the graph.
-fn require_engine(cache: &Path) -> Result<(), String> {
+pub(super) fn require_engine(cache: &Path) -> Result<(), String> {
     let entries = std::fs::read_dir(cache).map_err(|e| format!("{e}: {}", cache.display()))?;
     let mut files = entries.flatten().map(|entry| entry.path());
     if files.any(|file| file.extension().is_some_and(|e| e == "engine")) {

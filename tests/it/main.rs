@@ -16,7 +16,10 @@ mod camera_stream;
 mod crash;
 mod damage;
 mod data_sets;
+mod doctor;
 mod export;
+#[cfg(target_os = "linux")]
+mod footprint;
 mod golden;
 #[cfg(feature = "serve")]
 mod http_client;
