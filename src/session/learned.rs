@@ -162,17 +162,18 @@ impl Statistics {
         open: &[StoredSample],
     ) -> Result<()> {
         let classes: Vec<_> = labelled.iter().filter_map(|sample| sample.class).collect();
-        let (known, rows) = (join(labelled), join(open));
         if classes.is_empty() {
             return Ok(());
         }
+        let rows: Vec<f32> = labelled.iter().chain(open).flat_map(|s| s.features.iter().copied()).collect();
+        let (known, others) = rows.split_at(rows.len() / (labelled.len() + open.len()) * labelled.len());
         if task.shares.len() != open.len() * distinct(&classes).len() {
             let map = &self.inputs.0;
             task.shares =
-                self.settings.share_out(map.features(), map.transform(), [&known, &rows], &classes)?;
+                self.settings.share_out(map.features(), map.transform(), [known, others], &classes)?;
         }
-        self.ensemble.add(&Evidence::new(&known, &classes, &rows, &task.shares)?)?;
-        self.means.add(&known, Assignment::Labels(&classes))
+        self.means.add(known, Assignment::Labels(&classes))?;
+        self.ensemble.add(&Evidence::new(rows, &classes, &task.shares)?)
     }
 }
 

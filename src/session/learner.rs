@@ -161,16 +161,21 @@ impl Learner {
         let fresh: Vec<_> = training.iter().filter(|s| !self.learned.has(s)).cloned().collect();
         // A sample with the held-out mark, labelled later, is to judge heads that never saw it.
         let shared = self.learned.shared();
-        let open: Vec<_> =
-            unlabelled.iter().filter(|s| !s.held_out && !shared.contains(&s.id)).cloned().collect();
+        let is_open = |s: &StoredSample| !s.held_out && !shared.contains(&s.id);
         // Closed forms learn nothing from unlabelled samples alone.
-        if fresh.is_empty() && (open.is_empty() || self.settings.recipe.steps == 0) {
+        if fresh.is_empty() && (self.settings.recipe.steps == 0 || !unlabelled.iter().any(is_open)) {
             return self.nothing_new(events);
         }
+        let mut statistics = self.statistics(&training, &unlabelled)?;
+        let mut open = unlabelled;
+        open.retain(is_open);
         self.announce(&fresh, open.len(), events)?;
         let replay = self.replay(&training)?;
-        let mut statistics = self.statistics(&training, &unlabelled)?;
         statistics.learn(&mut self.learned, &fresh, &open)?;
+        if self.settings.recipe.steps == 0 {
+            // The solutions need the room.
+            open = Vec::new();
+        }
         let (mut candidates, model) = closed_forms(&statistics)?;
         self.statistics = Some(statistics);
         let trial = Trial { held_out: &held_out, training: &training, model, start, guarded: true };

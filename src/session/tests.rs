@@ -55,6 +55,47 @@ fn unlabelled_samples_with_the_held_out_mark_are_not_learned() {
     assert!(marked.iter().all(|id| !shared.contains(id)), "{marked:?}");
 }
 
+/// A learner with trained heads of two classes, and the label of one of its samples.
+fn trained() -> (Learner, crate::memory::LabelId) {
+    let mut learner = learner();
+    (learner.settings.recipe.steps, learner.settings.recipe.warmup_steps) = (4, 1);
+    let mut label = None;
+    for number in 0..20 {
+        for class in 0..2 {
+            let sample = Observation {
+                views: vec![frame(class, 200 + number, true).features],
+                ..frame(class, number, true)
+            };
+            label = learner.observe(&sample).unwrap().label.or(label);
+        }
+    }
+    learner.consolidate(&mut Discard).unwrap();
+    assert!(learner.trained.is_some());
+    (learner, label.unwrap())
+}
+
+#[test]
+fn a_label_taken_back_trains_the_heads_anew_without_it() {
+    let (mut learner, label) = trained();
+    let parameters = |learner: &Learner| learner.trained.as_ref().unwrap().1.clone();
+    let before = parameters(&learner);
+    let (_, consolidation) = learner.undo(label, &mut Discard).unwrap();
+    let candidates = consolidation.unwrap().candidates;
+    assert!(candidates.iter().any(|(kind, _)| *kind == HeadKind::Kaizen), "{candidates:?}");
+    assert_ne!(parameters(&learner), before);
+}
+
+/// Found by the crash test: there were no samples to train on for no steps.
+#[test]
+fn a_label_taken_back_without_training_leaves_only_closed_forms() {
+    let (mut learner, label) = trained();
+    learner.settings.recipe.steps = 0;
+    let (_, consolidation) = learner.undo(label, &mut Discard).unwrap();
+    let candidates = consolidation.unwrap().candidates;
+    assert!(!candidates.iter().any(|(kind, _)| *kind == HeadKind::Kaizen), "{candidates:?}");
+    assert!(learner.trained.is_none() && learner.predictor_now().is_some());
+}
+
 #[test]
 fn statistics_gathered_anew_give_the_same_head_bit_for_bit() {
     let mut learner = learner();

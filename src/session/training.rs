@@ -10,6 +10,7 @@ use crate::heads::{Architecture, Parameters};
 use crate::ids::ClassId;
 use crate::learn::trainer::{Samples, Trainer, take_teacher};
 use crate::memory::StoredSample;
+use crate::rng::Rng;
 use crate::{Error, Result};
 
 impl Learner {
@@ -27,7 +28,7 @@ impl Learner {
             }
         }
         let mut current = Samples::default();
-        for sample in fresh.iter().chain(open) {
+        for sample in self.drawn(fresh, open) {
             let column = sample.class.and_then(|class| self.columns.iter().position(|c| *c == class));
             self.push(&mut current, sample, column.and_then(|c| i32::try_from(c).ok()).unwrap_or(-1))?;
         }
@@ -55,6 +56,18 @@ impl Learner {
         let parameters = Arc::new(state.copied(&["adapter.", "classifier."], ""));
         self.trained = Some((architecture.clone(), state));
         Ok(Answer::Trained(Trained { architecture, parameters, columns: self.columns.clone() }))
+    }
+
+    /// The samples that training can come to: of more than it has places for, so many drawn by seed.
+    fn drawn<'a>(&self, fresh: &'a [StoredSample], open: &'a [StoredSample]) -> Vec<&'a StoredSample> {
+        let mut samples: Vec<_> = fresh.iter().chain(open).collect();
+        let places = self.settings.recipe.steps * self.settings.recipe.current_rows;
+        if samples.len() > places {
+            let purpose = format!("samples of task {}", self.learned.tasks);
+            Rng::named(self.settings.seed, &purpose).shuffle(&mut samples);
+            samples.truncate(places);
+        }
+        samples
     }
 
     fn train_from(

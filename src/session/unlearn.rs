@@ -72,7 +72,7 @@ impl Learner {
         let statistics = self.statistics(&training, &unlabelled)?;
         let (mut candidates, model) = closed_forms(&statistics)?;
         self.statistics = Some(statistics);
-        if was_trained {
+        if was_trained && self.settings.recipe.steps > 0 {
             let shared = self.learned.shared();
             let open: Vec<_> = unlabelled.into_iter().filter(|s| shared.contains(&s.id)).collect();
             let trained = self.train(&kept, &open, &Samples::default(), events);

@@ -120,7 +120,7 @@ fn an_ensemble_with_a_covariance_a_class_is_written_as_it_is_computed() {
         ..EnsembleSettings::default()
     };
     let mut ensemble = Ensemble::new(settings, width, transform, 1).unwrap();
-    ensemble.add(&Evidence::new(&h, &classes, &[], &[]).unwrap()).unwrap();
+    ensemble.add(&Evidence::new(h.clone(), &classes, &[]).unwrap()).unwrap();
     let EnsembleModel { lda, head } = ensemble.fit().unwrap();
     let (fresh, _) = rows(30, width, 9);
     let scores = head.scores(&fresh).unwrap();

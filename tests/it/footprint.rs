@@ -1,5 +1,6 @@
 //! How much memory the program takes on a small board, as docs/jetson.md states it.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -7,13 +8,18 @@ use kaizen_edge::backbone::{self, BackboneOptions, Provider};
 use kaizen_edge::memory::{Memory, NewSample};
 use kaizen_edge::rng::Rng;
 use kaizen_edge::session::identity;
+use serde_json::json;
 
+use crate::serve::{Server, Setting};
 use crate::support;
 
 const MODEL: &str = "efficientnet-lite0-features-224";
 const CLASSES: usize = 100;
 const SAMPLES: usize = 5000;
-const CEILING_MB: f64 = 250.0;
+/// As packaging/kaizen.service has it: by default glibc keeps large blocks that were freed.
+const MALLOC: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "131072");
+/// With closed forms alone, with training, and serving while it trains: two backbones and the pictures are in it.
+const CEILINGS_MB: [f64; 3] = [250.0, 300.0, 370.0];
 
 /// A row about the middle of its class, none negative, as pooled activations are.
 fn row(class: usize, width: usize, rng: &mut Rng) -> Vec<f32> {
@@ -30,7 +36,7 @@ fn fill(memory: &mut Memory, width: usize) {
                 let (class, name) = (number % CLASSES, format!("{number}.jpg"));
                 let views: Vec<_> = (0..2).map(|_| row(class, width, &mut rng)).collect();
                 // One in five has a label.
-                let label = (number / CLASSES % 5 == 0).then(|| format!("class {class}"));
+                let label = (number / CLASSES).is_multiple_of(5).then(|| format!("class {class}"));
                 (row(class, width, &mut rng), views, label, name)
             })
             .collect();
@@ -49,50 +55,62 @@ fn fill(memory: &mut Memory, width: usize) {
     }
 }
 
-/// Most resident memory of a run of the program, in megabytes.
-fn peak_mb(arguments: &[&str], state: &str) -> f64 {
+/// Most resident memory of a process so far, in megabytes; `None` when it is gone.
+fn peak_mb(process: u32) -> Option<f64> {
+    let about = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let high = about.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(high.split_whitespace().next()?.parse::<f64>().ok()? * 1024.0 / 1e6)
+}
+
+/// Most resident memory of a run of the program.
+fn peak_of(arguments: &[&str], state: &Path) -> f64 {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kaizen"));
-    command.args(arguments).args(["--state", state, "--provider", "tract", "--engine", "cpu", "--quiet"]);
-    let mut child =
-        command.current_dir(support::repository()).stdout(Stdio::null()).spawn().unwrap();
+    command.args(arguments).arg("--state").arg(state);
+    command.args(["--provider", "tract", "--engine", "cpu", "--quiet"]).env(MALLOC.0, MALLOC.1);
+    let mut child = command.current_dir(support::repository()).stdout(Stdio::null()).spawn().unwrap();
     let mut peak = 0.0;
     let status = loop {
-        let about = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let high = about.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        if let Some(kib) = high.and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok()) {
-            peak = kib * 1024.0 / 1e6;
-        }
+        peak = peak_mb(child.id()).unwrap_or(peak);
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    assert!(status.success(), "{arguments:?}: {status}");
-    assert!(peak > 10.0, "no figure for {arguments:?}");
+    assert!(status.success() && peak > 10.0, "{arguments:?}: {status}, {peak} MB");
     println!("{arguments:?}: {peak:.0} MB");
     peak
 }
 
 #[test]
-fn a_hundred_classes_and_five_thousand_samples_fit_into_250_megabytes() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("state.kaizen");
-    let options =
-        BackboneOptions { model: Some(MODEL.to_owned()), provider: Provider::Tract, ..BackboneOptions::default() };
-    let options = BackboneOptions { models_dir: Some(support::repository().join("models")), ..options };
+fn a_hundred_classes_and_five_thousand_samples_fit_into_a_small_board() {
+    let setting = Setting::real(format!("recording://{}", support::data("recording-fashion").display()));
+    let state = setting.folder.path().join("state.db");
+    let options = BackboneOptions {
+        model: Some(MODEL.to_owned()),
+        models_dir: Some(setting.models.clone()),
+        provider: Provider::Tract,
+        ..BackboneOptions::default()
+    };
     let backbone = backbone::load(&options).unwrap();
     let width = backbone.spec().feature_width;
-    let mut memory = Memory::open(Some(&path), &identity(backbone.as_ref())).unwrap();
+    let mut memory = Memory::open(Some(&state), &identity(backbone.as_ref())).unwrap();
     fill(&mut memory, width);
     drop((memory, backbone));
-    let state = path.to_str().unwrap();
     let picture = support::data("recording-fashion").join("000000.png");
     let picture = picture.to_str().unwrap();
-    let peaks = [
-        peak_mb(&["learn", "--steps", "0"], state),
-        peak_mb(&["predict", picture, "--json"], state),
-        peak_mb(&["teach", "class 1", picture], state),
-        peak_mb(&["learn", "--steps", "16"], state),
-    ];
-    assert!(peaks.iter().all(|&peak| peak < CEILING_MB), "{peaks:?} MB");
+    for arguments in
+        [&["learn", "--steps", "0"][..], &["predict", picture, "--json"], &["teach", "class 1", picture]]
+    {
+        let peak = peak_of(arguments, &state);
+        assert!(peak < CEILINGS_MB[0], "{arguments:?}: {peak} MB");
+    }
+    let peak = peak_of(&["learn", "--steps", "16"], &state);
+    assert!(peak < CEILINGS_MB[1], "with training: {peak} MB");
+    let server = Server::start(setting.command(&["--loop", "--steps", "16"]).env(MALLOC.0, MALLOC.1));
+    server.wait("frames", |status| status["live"]["recent"].as_u64() >= Some(5));
+    assert_eq!(server.post("/api/v1/teach", &json!({ "name": "class 2", "frames": 5 })).status, 200);
+    server.learn();
+    let peak = peak_mb(server.process()).unwrap();
+    println!("serve: {peak:.0} MB");
+    assert!(peak < CEILINGS_MB[2], "serving: {peak} MB");
 }

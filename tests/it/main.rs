@@ -18,7 +18,7 @@ mod damage;
 mod data_sets;
 mod doctor;
 mod export;
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "serve", target_os = "linux"))]
 mod footprint;
 mod golden;
 #[cfg(feature = "serve")]

@@ -6,23 +6,87 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use gstreamer::{self as gst, prelude::*};
 use kaizen_edge::vision::{self, FrameSource, SourceOptions};
 
 const WIDTH: usize = 64;
 const HEIGHT: usize = 48;
-/// RFC 4175: uncompressed video, here 8-bit RGB.
-const DESCRIPTION: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=test\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n\
-    c=IN IP4 127.0.0.1\r\na=rtpmap:96 raw/90000\r\n\
-    a=fmtp:96 sampling=RGB; width=64; height=48; depth=8; colorimetry=SMPTE240M\r\na=control:video\r\n";
+const GREY: u8 = 200;
 
-/// A server that hangs up after so many frames of each connection.
+/// What the server sends: RTP packets, frame by frame, and what they hold, in the words of SDP.
+struct Video {
+    format: &'static str,
+    frames: Vec<Vec<Vec<u8>>>,
+}
+
+impl Video {
+    /// RFC 4175: uncompressed video, here 8-bit RGB. Each frame in one packet for every eight rows.
+    fn raw(frames: usize) -> Self {
+        let packet = |frame: usize, first: usize| {
+            let mut packet = vec![0x80, if first + 8 == HEIGHT { 0x80 | 96 } else { 96 }];
+            packet.extend(((frame * HEIGHT + first) as u16 / 8).to_be_bytes());
+            packet.extend((frame as u32 * 3600).to_be_bytes());
+            packet.extend(7_u32.to_be_bytes());
+            packet.extend([0, 0]);
+            for row in first..first + 8 {
+                packet.extend((WIDTH as u16 * 3).to_be_bytes());
+                packet.extend((row as u16).to_be_bytes());
+                packet.extend(if row + 1 == first + 8 { 0_u16 } else { 0x8000 }.to_be_bytes());
+            }
+            packet.extend(std::iter::repeat_n(GREY, 8 * WIDTH * 3));
+            packet
+        };
+        let frame = |frame| (0..HEIGHT).step_by(8).map(|first| packet(frame, first)).collect();
+        let format =
+            "raw/90000\r\na=fmtp:96 sampling=RGB; width=64; height=48; depth=8; colorimetry=SMPTE240M";
+        Self { format, frames: (0..frames).map(frame).collect() }
+    }
+
+    /// RFC 6184: H.264, as cameras send it, with the parameter sets in the stream.
+    fn h264(frames: usize) -> Self {
+        let pipeline = format!(
+            "videotestsrc num-buffers={frames} pattern=solid-color foreground-color=0xff{GREY:02x}{GREY:02x}{GREY:02x} ! \
+             video/x-raw,format=I420,width={WIDTH},height={HEIGHT},framerate=25/1 ! openh264enc gop-size=10 ! \
+             h264parse config-interval=-1 ! rtph264pay mtu=1400 ! appsink name=packets sync=false"
+        );
+        gst::init().unwrap();
+        let pipeline = gst::parse::launch(&pipeline).unwrap().downcast::<gst::Pipeline>().unwrap();
+        let sink = pipeline.by_name("packets").unwrap().downcast::<gstreamer_app::AppSink>().unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let mut video =
+            Self { format: "H264/90000\r\na=fmtp:96 packetization-mode=1", frames: vec![Vec::new()] };
+        while let Ok(sample) = sink.pull_sample() {
+            let packet = sample.buffer().unwrap().map_readable().unwrap().to_vec();
+            // The marker ends a frame.
+            let is_last = packet[1] & 0x80 != 0;
+            video.frames.last_mut().unwrap().push(packet);
+            if is_last {
+                video.frames.push(Vec::new());
+            }
+        }
+        pipeline.set_state(gst::State::Null).unwrap();
+        video.frames.pop();
+        assert_eq!(video.frames.len(), frames);
+        video
+    }
+
+    fn description(&self) -> String {
+        format!(
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=test\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n\
+             c=IN IP4 127.0.0.1\r\na=rtpmap:96 {}\r\na=control:video\r\n",
+            self.format
+        )
+    }
+}
+
+/// A server that sends a video to each connection and hangs up.
 struct Server {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
 }
 
 impl Server {
-    fn start(frames_each: usize) -> Self {
+    fn start(video: Video) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
@@ -31,7 +95,7 @@ impl Server {
             for stream in listener.incoming().flatten() {
                 counted.fetch_add(1, Ordering::SeqCst);
                 // A client that hangs up first is no fault of the server.
-                let _ = answer(&stream, frames_each);
+                let _ = answer(&stream, &video);
             }
         };
         std::thread::Builder::new().name("rtsp-server".to_owned()).spawn(serve).unwrap();
@@ -43,7 +107,7 @@ impl Server {
     }
 }
 
-fn answer(stream: &TcpStream, frames: usize) -> std::io::Result<()> {
+fn answer(stream: &TcpStream, video: &Video) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut reader = BufReader::new(stream);
     loop {
@@ -61,7 +125,7 @@ fn answer(stream: &TcpStream, frames: usize) -> std::io::Result<()> {
                 break;
             }
         }
-        let (method, body) = (request.split(' ').next().unwrap_or_default(), DESCRIPTION);
+        let (method, body) = (request.split(' ').next().unwrap_or_default(), video.description());
         let base = request.split(' ').nth(1).unwrap_or_default();
         let more = match method {
             "OPTIONS" => "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n\r\n".to_owned(),
@@ -75,7 +139,7 @@ fn answer(stream: &TcpStream, frames: usize) -> std::io::Result<()> {
         };
         write!(&*stream, "RTSP/1.0 200 OK\r\nCSeq: {sequence}\r\n{more}")?;
         if method == "PLAY" {
-            return play(stream, frames);
+            return play(stream, video);
         }
         if method == "TEARDOWN" {
             return Ok(());
@@ -83,27 +147,14 @@ fn answer(stream: &TcpStream, frames: usize) -> std::io::Result<()> {
     }
 }
 
-/// Each frame in one packet for every eight rows, over the same socket.
-fn play(mut stream: &TcpStream, frames: usize) -> std::io::Result<()> {
-    let mut packet_number = 0_u16;
-    for frame in 0..frames {
-        for first in (0..HEIGHT).step_by(8) {
-            let mut packet = vec![0x80, if first + 8 == HEIGHT { 0x80 | 96 } else { 96 }];
-            packet.extend(packet_number.to_be_bytes());
-            packet.extend((frame as u32 * 3600).to_be_bytes());
-            packet.extend(7_u32.to_be_bytes());
-            packet.extend([0, 0]);
-            for row in first..first + 8 {
-                packet.extend((WIDTH as u16 * 3).to_be_bytes());
-                packet.extend((row as u16).to_be_bytes());
-                packet.extend(if row + 1 == first + 8 { 0_u16 } else { 0x8000 }.to_be_bytes());
-            }
-            packet.extend(std::iter::repeat_n(200, 8 * WIDTH * 3));
+/// The packets over the same socket.
+fn play(mut stream: &TcpStream, video: &Video) -> std::io::Result<()> {
+    for packets in &video.frames {
+        for packet in packets {
             let mut interleaved = vec![b'$', 0];
             interleaved.extend((packet.len() as u16).to_be_bytes());
             interleaved.extend(packet);
             stream.write_all(&interleaved)?;
-            packet_number = packet_number.wrapping_add(1);
         }
         std::thread::sleep(Duration::from_millis(15));
     }
@@ -130,7 +181,7 @@ fn watch(server: &Server, source: &mut dyn FrameSource, connections: usize) -> (
             Ok(Some(frame)) => {
                 assert_eq!((frame.width as usize, frame.height as usize), (WIDTH, HEIGHT));
                 // The last of a connection may be cut.
-                frames += usize::from(frame.rgb.iter().all(|value| value.abs_diff(200) < 4));
+                frames += usize::from(frame.rgb.iter().all(|value| value.abs_diff(GREY) < 6));
             }
             Ok(None) => panic!("a camera has no end"),
             Err(error) => {
@@ -146,7 +197,7 @@ fn watch(server: &Server, source: &mut dyn FrameSource, connections: usize) -> (
 #[test]
 fn a_lost_camera_is_found_again_without_growth() {
     let reconnects = std::env::var("KAIZEN_TORTURE_RECONNECTS").map_or(6, |text| text.parse().unwrap());
-    let server = Server::start(8);
+    let server = Server::start(Video::raw(8));
     let mut source = vision::open(&server.uri(), &SourceOptions::default()).unwrap();
     let (frames, losses) = watch(&server, source.as_mut(), 4);
     assert!(frames > 4 && losses >= 3, "{frames} frames, {losses} losses");
@@ -162,4 +213,12 @@ fn a_lost_camera_is_found_again_without_growth() {
     assert!(frames >= reconnects, "{frames} frames in {reconnects} connections");
     assert!(files_after <= files + 12, "{files} files open, then {files_after}");
     assert!(memory_after <= memory + 64, "{memory} MiB, then {memory_after}");
+}
+
+#[test]
+fn a_camera_that_sends_h264_is_watched_and_found_again() {
+    let server = Server::start(Video::h264(30));
+    let mut source = vision::open(&server.uri(), &SourceOptions::default()).unwrap();
+    let (frames, losses) = watch(&server, source.as_mut(), 3);
+    assert!(frames > 20 && losses >= 2, "{frames} frames, {losses} losses");
 }

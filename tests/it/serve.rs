@@ -67,7 +67,7 @@ impl Setting {
 }
 
 impl Server {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -111,7 +111,7 @@ impl Server {
     }
 
     #[track_caller]
-    fn learn(&self) {
+    pub(crate) fn learn(&self) {
         assert_eq!(self.post("/api/v1/learn", &Value::Null).status, 202);
         self.wait("the end of learning", |status| status["live"]["pending"] == 0);
     }
@@ -125,6 +125,10 @@ impl Server {
     pub(crate) fn resident_mib(&self) -> usize {
         let text = fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap();
         text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4 / 1024
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal, by name.

@@ -14,6 +14,9 @@ use crate::error::{Error, Result};
 use crate::ids::ClassId;
 use crate::learn::step::real;
 
+/// Rows that go through the feature maps at a time.
+const BLOCK: usize = 512;
+
 /// Settings of the ensemble.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EnsembleSettings {
@@ -75,24 +78,25 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Labelled rows h [M, D], `labels` `[M]`, and unlabelled ones h [N, D] with `shares` [N, K] in the labels' classes
-    /// in ascending order.
+    /// Labelled rows, then unlabelled ones, h [M + N, D]; `labels` `[M]` of the former, and `shares` [N, K] of the latter
+    /// in the labels' classes in ascending order.
     ///
     /// # Errors
     /// [`Error::Shape`] when the parts do not fit one another.
-    pub fn new(known: &[f32], labels: &[ClassId], open: &[f32], shares: &[f32]) -> Result<Self> {
+    pub fn new(h: Vec<f32>, labels: &[ClassId], shares: &[f32]) -> Result<Self> {
         let classes = distinct(labels);
-        let width = if labels.is_empty() { 1 } else { known.len() / labels.len() };
-        let wanted = (labels.len() * width, open.len() / width.max(1) * classes.len());
-        if (known.len(), shares.len()) != wanted {
-            return Err(Error::shape("rows and shares of a task", wanted, (known.len(), shares.len())));
+        let open = shares.len() / classes.len().max(1);
+        let rows = labels.len() + open;
+        if shares.len() != open * classes.len() || !h.len().is_multiple_of(rows.max(1)) {
+            let wanted = format!("a multiple of {rows} values, {open} rows of {} shares", classes.len());
+            return Err(Error::shape("rows and shares of a task", wanted, (h.len(), shares.len())));
         }
         let mut all = vec![0.0; labels.len() * classes.len()];
         for (row, label) in all.chunks_exact_mut(classes.len().max(1)).zip(labels) {
             row[classes.partition_point(|class| class < label)] = 1.0;
         }
         all.extend_from_slice(shares);
-        Ok(Self { h: [known, open].concat(), classes, shares: all, labelled: labels.len() })
+        Ok(Self { h, classes, shares: all, labelled: labels.len() })
     }
 
     fn assignment(&self) -> Assignment<'_> {
@@ -199,11 +203,22 @@ impl Ensemble {
     /// # Errors
     /// As [`StreamingLda::add`].
     pub fn add(&mut self, evidence: &Evidence) -> Result<()> {
-        let mapped = self.lda.map().apply(&evidence.h)?;
-        self.lda.add_mapped(&mapped, evidence.assignment())?;
-        self.covariances.add(self.lda.moments(), &mapped, evidence.assignment())?;
+        let rows = self.lda.map().check(&evidence.h)?;
+        let width = self.lda.map().features();
+        evidence.assignment().check(rows)?;
         let shares = evidence.balanced(self.settings.largest_weight);
-        self.ridge.add(&evidence.h, Assignment::Soft { classes: &evidence.classes, shares: &shares })?;
+        let balanced = Assignment::Soft { classes: &evidence.classes, shares: &shares };
+        // Block by block: the random features are many times as wide as the rows.
+        let blocks = (0..rows).step_by(BLOCK).map(|from| from..rows.min(from + BLOCK));
+        for rows in blocks.clone() {
+            let h = &evidence.h[rows.start * width..rows.end * width];
+            self.lda.add(h, evidence.assignment().rows(rows.clone()))?;
+            self.ridge.add(h, balanced.rows(rows))?;
+        }
+        for rows in blocks {
+            let mapped = self.lda.map().apply(&evidence.h[rows.start * width..rows.end * width])?;
+            self.covariances.add(self.lda.moments(), &mapped, evidence.assignment().rows(rows))?;
+        }
         self.labelled += evidence.labelled;
         Ok(())
     }

@@ -131,21 +131,29 @@ impl FeatureMap {
         }
     }
 
+    /// Number of rows in h [N, D], all of which [`FeatureMap::apply`] takes.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn check(&self, h: &[f32]) -> Result<usize> {
+        let rows = self.count_rows(h)?;
+        let is_bad = |row: &[f32]| row.iter().any(|value| !value.is_finite());
+        if let Some(index) = h.chunks_exact(self.features).position(is_bad) {
+            let reason = "a feature is not finite; embed the frame again or leave it out".to_owned();
+            return Err(Error::Frame { name: format!("feature row {index}"), reason });
+        }
+        Ok(rows)
+    }
+
     /// φ [N, width] of h [N, D].
     ///
     /// # Errors
     /// [`Error::Shape`] when the length is no multiple of D, [`Error::Frame`] naming the first row with a value
     /// that is not finite.
     pub fn apply(&self, h: &[f32]) -> Result<Vec<f32>> {
-        let rows = self.count_rows(h)?;
+        let rows = self.check(h)?;
         let mut mapped = h.to_vec();
-        for (index, row) in mapped.chunks_exact_mut(self.features).enumerate() {
-            if row.iter().any(|value| !value.is_finite()) {
-                let reason = "a feature is not finite; embed the frame again or leave it out".to_owned();
-                return Err(Error::Frame { name: format!("feature row {index}"), reason });
-            }
-            self.transform.apply_row(row);
-        }
+        mapped.chunks_exact_mut(self.features).for_each(|row| self.transform.apply_row(row));
         let Some(projection) = &self.projection else {
             return Ok(mapped);
         };

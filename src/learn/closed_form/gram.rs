@@ -1,8 +1,11 @@
 //! Weighted second moments G = Σ w φ φᵀ, accumulated in f64.
 
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::cholesky::llt::factor::{LltRegularization, cholesky_in_place, cholesky_in_place_scratch};
 use faer::linalg::matmul::triangular::{self, BlockStructure};
-use faer::linalg::solvers::{Llt, SelfAdjointEigen};
-use faer::{Accum, Mat, MatRef, Side, get_global_parallelism};
+use faer::linalg::solvers::SelfAdjointEigen;
+use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_upper_triangular_in_place};
+use faer::{Accum, Mat, MatRef, Side, Spec, get_global_parallelism};
 
 use crate::error::{Error, Result};
 
@@ -63,12 +66,19 @@ impl Gram {
     }
 
     /// Cholesky factor of `scale` G + `ridge` I; `None` when that is not positive definite.
-    pub(super) fn factor(&self, scale: f64, ridge: f64) -> Option<Llt<f64>> {
+    pub(super) fn factor(&self, scale: f64, ridge: f64) -> Option<Factor> {
+        let width = self.width();
         let mut matrix = &self.0 * faer::Scale(scale);
-        for i in 0..self.width() {
+        for i in 0..width {
             matrix[(i, i)] += ridge;
         }
-        Llt::new(matrix.as_ref(), Side::Lower).ok()
+        // In place: these are the largest matrices of the program.
+        let parallelism = get_global_parallelism();
+        let scratch = cholesky_in_place_scratch::<f64>(width, parallelism, Spec::default());
+        let (mut buffer, none) = (MemBuffer::new(scratch), LltRegularization::default());
+        let stack = MemStack::new(&mut buffer);
+        cholesky_in_place(matrix.as_mut(), none, parallelism, stack, Spec::default()).ok()?;
+        Some(Factor(matrix))
     }
 
     /// Both triangles.
@@ -92,6 +102,26 @@ impl Gram {
         }
         let at = |i: usize, j: usize| if i >= j { packed[i * (i + 1) / 2 + j] } else { 0.0 };
         Ok(Self(Mat::from_fn(width, width, at)))
+    }
+}
+
+/// L of A = L Lᵀ.
+#[derive(Clone, Debug)]
+pub(super) struct Factor(Mat<f64>);
+
+impl Factor {
+    /// L [width, width]; what lies above its diagonal means nothing.
+    pub(super) fn lower(&self) -> MatRef<'_, f64> {
+        self.0.as_ref()
+    }
+
+    /// A⁻¹ B for B [width, K].
+    pub(super) fn solve(&self, right: MatRef<'_, f64>) -> Mat<f64> {
+        let mut solution = right.to_owned();
+        let parallelism = get_global_parallelism();
+        solve_lower_triangular_in_place(self.lower(), solution.as_mut(), parallelism);
+        solve_upper_triangular_in_place(self.lower().transpose(), solution.as_mut(), parallelism);
+        solution
     }
 }
 

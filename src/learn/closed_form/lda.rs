@@ -1,13 +1,12 @@
 //! Streaming linear discriminant analysis.
 
-use faer::linalg::solvers::Llt;
 use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
-use faer::prelude::Solve;
 use faer::{Mat, MatRef, get_global_parallelism};
 
 use super::assignment::Assignment;
 use super::features::FeatureMap;
 use super::geometry::{Mahalanobis, SHARED};
+use super::gram::Factor;
 use super::head::LinearHead;
 use super::moments::{Moments, Pooled};
 use crate::error::{Error, Result};
@@ -82,11 +81,7 @@ impl StreamingLda {
     /// # Errors
     /// As [`FeatureMap::apply`] and [`Moments::add`]; nothing is changed then.
     pub fn add(&mut self, h: &[f32], assignment: Assignment<'_>) -> Result<()> {
-        self.add_mapped(&self.map.apply(h)?, assignment)
-    }
-
-    pub(super) fn add_mapped(&mut self, mapped: &[f32], assignment: Assignment<'_>) -> Result<()> {
-        self.moments.add(mapped, assignment)
+        self.moments.add(&self.map.apply(h)?, assignment)
     }
 
     /// Takes back rows h [N, D] that were added with the same assignment.
@@ -153,11 +148,12 @@ impl LdaModel {
         let rows: Vec<f64> = (0..classes).flat_map(|class| weight.col(class).iter().copied()).collect();
         let head = LinearHead::from_f64(map, &rows, &bias, pooled.classes)?;
         let mut whitened = offsets.to_owned();
-        solve_lower_triangular_in_place(factor.L(), whitened.as_mut(), get_global_parallelism());
+        solve_lower_triangular_in_place(factor.lower(), whitened.as_mut(), get_global_parallelism());
         let whitened: Vec<f32> =
             (0..classes).flat_map(|class| whitened.col(class).iter().map(|&value| narrow(value))).collect();
         let centre = pooled.centre.iter().map(|&value| narrow(value)).collect();
-        let factor = Mat::from_fn(width, width, |i, j| narrow(factor.L()[(i, j)]));
+        let factor =
+            Mat::from_fn(width, width, |i, j| if j <= i { narrow(factor.lower()[(i, j)]) } else { 0.0 });
         let geometry = Mahalanobis::new(map.clone(), factor, centre, whitened);
         Ok(Self { head, counts: pooled.counts, outer_weight, geometry })
     }
@@ -209,7 +205,7 @@ fn narrow(value: f64) -> f32 {
 /// spread of all rows, or 1 without any, stands for its trace and every direction counts the same.
 ///
 /// Also returns the weight (1 - s) / (degrees of freedom) of one outer product in it, 0 in the last case.
-fn covariance_factor(pooled: &Pooled, shrinkage: f64) -> Result<(Llt<f64>, f64)> {
+fn covariance_factor(pooled: &Pooled, shrinkage: f64) -> Result<(Factor, f64)> {
     #[allow(clippy::cast_precision_loss, reason = "class and feature counts are far below 2^52")]
     let (classes, width) = (pooled.classes.len() as f64, pooled.within.width() as f64);
     let total: f64 = pooled.counts.iter().sum();

@@ -1,7 +1,6 @@
 //! Ridge regression to one-hot targets.
 
 use faer::MatRef;
-use faer::prelude::Solve;
 
 use super::assignment::Assignment;
 use super::features::FeatureMap;

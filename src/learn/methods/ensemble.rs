@@ -17,13 +17,14 @@ fn evidence(
     labelled: &[usize],
     open: &[usize],
 ) -> Result<Evidence> {
-    let (known, ids) = (arena.plain(labelled), arena.ids(labelled));
+    let (mut rows, ids) = (arena.plain(labelled), arena.ids(labelled));
     if open.is_empty() || settings.unlabelled_weight <= 0.0 {
-        return Evidence::new(&known, &ids, &[], &[]);
+        return Evidence::new(rows, &ids, &[]);
     }
-    let rows = arena.plain(open);
-    let shares = settings.share_out(arena.features.width, TRANSFORM, [&known, &rows], &ids)?;
-    Evidence::new(&known, &ids, &rows, &shares)
+    rows.extend(arena.plain(open));
+    let parts = rows.split_at(labelled.len() * arena.features.width);
+    let shares = settings.share_out(arena.features.width, TRANSFORM, parts.into(), &ids)?;
+    Evidence::new(rows, &ids, &shares)
 }
 
 pub(super) fn run(
