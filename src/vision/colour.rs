@@ -4,7 +4,8 @@
 /// `x` as a pixel value.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=255 first")]
 fn byte(x: f32) -> u8 {
-    x.clamp(0.0, 255.0).round() as u8
+    // Adding a half and cutting off is rounding, and needs no call into the maths library.
+    (x.clamp(0.0, 255.0) + 0.5) as u8
 }
 
 /// Luma of ITU-R BT.601: `0.299 R + 0.587 G + 0.114 B`, rounded.
@@ -23,9 +24,18 @@ fn blend(value: u8, other: f32, factor: f32) -> u8 {
     byte(factor * f32::from(value) + (1.0 - factor) * other)
 }
 
+/// Blends every value with the same other one: there are only 256 results.
+fn blend_all(rgb: &mut [u8], other: f32, factor: f32) {
+    let mut table = [0; 256];
+    for (result, value) in table.iter_mut().zip(0_u8..=255) {
+        *result = blend(value, other, factor);
+    }
+    rgb.iter_mut().for_each(|value| *value = table[usize::from(*value)]);
+}
+
 /// Blends with black: 0 is black, 1 changes nothing.
 pub(super) fn brightness(rgb: &mut [u8], factor: f32) {
-    each(rgb, |pixel| pixel.map(|value| blend(value, 0.0, factor)));
+    blend_all(rgb, 0.0, factor);
 }
 
 /// Blends with the mean luma of the picture: 0 is flat grey, 1 changes nothing.
@@ -34,7 +44,7 @@ pub(super) fn contrast(rgb: &mut [u8], factor: f32) {
     let pixels = rgb.as_chunks::<3>().0;
     let sum: u64 = pixels.iter().map(|pixel| u64::from(luma(*pixel))).sum();
     let mean = (sum as f64 / pixels.len().max(1) as f64) as f32;
-    each(rgb, |pixel| pixel.map(|value| blend(value, mean, factor)));
+    blend_all(rgb, mean, factor);
 }
 
 /// Blends each pixel with its luma: 0 is grey, 1 changes nothing.
@@ -62,10 +72,13 @@ pub(super) fn hue(rgb: &mut [u8], shift: f32) {
         } else {
             4.0 + (r - g) / chroma
         };
-        let turned = sixths + 6.0 * shift;
+        // Within -1..11, so every place is within 0..16.
+        let turned = sixths + 6.0 * (shift - shift.floor());
         // Red, green and blue fall off from their peaks at 0, 2 and 4 sixths alike.
         [5.0_f32, 3.0, 1.0].map(|offset| {
-            let place = (offset + turned).rem_euclid(6.0);
+            let place = offset + turned;
+            let place = if place >= 12.0 { place - 12.0 } else { place };
+            let place = if place >= 6.0 { place - 6.0 } else { place };
             byte(value - chroma * place.min(4.0 - place).clamp(0.0, 1.0))
         })
     });

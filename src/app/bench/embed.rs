@@ -26,8 +26,7 @@ pub(super) fn side(
     let count = if split == Split::Train { dataset.train.len() } else { dataset.test.len() };
 
     let pixels = 3 * side * side;
-    let mut features = Vec::with_capacity(count * views * spec.feature_width);
-    for from in (0..count).step_by(BATCH) {
+    let prepared = |from: usize| {
         let rows = BATCH.min(count - from);
         let mut images = vec![0.0_f32; rows * views * pixels];
         images.par_chunks_exact_mut(views * pixels).enumerate().try_for_each(|(at, of_picture)| {
@@ -43,10 +42,21 @@ pub(super) fn side(
             }
             Ok::<(), Error>(())
         })?;
-        let images = Array4::from_shape_vec((rows * views, 3, side, side), images)
-            .map_err(|e| Error::shape(format!("images ({e})"), rows * views, rows))?;
-        features.extend(backbone.embed(images.view())?);
-        bar.inc((rows * views) as u64);
+        Array4::from_shape_vec((rows * views, 3, side, side), images)
+            .map_err(|e| Error::shape(format!("images ({e})"), rows * views, rows))
+    };
+    let mut features = Vec::with_capacity(count * views * spec.feature_width);
+    let mut next = if count > 0 { Some(prepared(0)?) } else { None };
+    while let Some(images) = next.take() {
+        // The pictures after these are made ready where the runtime leaves a core idle.
+        let from = features.len() / (views * spec.feature_width) + images.dim().0 / views;
+        let (embedded, more) = rayon::join(
+            || backbone.embed(images.view()),
+            || if from < count { prepared(from).map(Some) } else { Ok(None) },
+        );
+        features.extend(embedded?);
+        next = more?;
+        bar.inc(images.dim().0 as u64);
     }
     Ok(features)
 }
