@@ -377,6 +377,12 @@ fn every_route_is_documented_and_the_page_calls_no_other() {
             // Nothing is documented that is not served: another method is refused, not the path.
             let filled = path.replace(['{', '}'], "");
             assert_eq!(send(server.address, "PATCH", &filled, "", b"").status, 405, "{at}");
+            // A body that is no JSON is refused with a code that is documented.
+            if operation["requestBody"]["content"]["application/json"].is_object() && filled == *path {
+                let json = "Content-Type: application/json\r\n";
+                let refused = send(server.address, &method.to_uppercase(), path, json, b"\0").status;
+                assert!(operation["responses"][refused.to_string()].is_object(), "{at}: {refused}");
+            }
         }
     }
     let mut references = Vec::new();

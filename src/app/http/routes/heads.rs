@@ -69,7 +69,8 @@ pub(in super::super) async fn history(State(web): State<Arc<Web>>) -> Result<Jso
 /// Takes labels back, exactly; what was learned from them is learned anew without them.
 #[utoipa::path(post, path = "/api/v1/undo", tag = "heads", request_body = Labels, responses(
     (status = 200, body = TakenBack),
-    (status = 415, description = "no JSON", body = Failure),
+    (status = 400, description = "a body that is no JSON", body = Failure),
+    (status = 415, description = "another content type than JSON", body = Failure),
     (status = 404, description = "a label that does not count", body = Failure),
     (status = 422, description = "no label, or too many", body = Failure),
     (status = 429, description = "too much waits", body = Failure)

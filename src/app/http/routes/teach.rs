@@ -25,7 +25,8 @@ const MOST_BYTES: usize = 8 << 20;
 #[utoipa::path(post, path = "/api/v1/teach", tag = "teaching", request_body = Lesson, responses(
     (status = 200, body = Acknowledged),
     (status = 409, description = "no frame was seen yet", body = Failure),
-    (status = 415, description = "no JSON", body = Failure),
+    (status = 400, description = "a body that is no JSON", body = Failure),
+    (status = 415, description = "another content type than JSON", body = Failure),
     (status = 422, description = "a name or number out of range", body = Failure),
     (status = 429, description = "too much waits", body = Failure)
 ))]
@@ -94,7 +95,8 @@ impl<S: Send + Sync> axum::extract::FromRequest<S> for Picture {
 ), request_body = Name, responses(
     (status = 200, body = Acknowledged),
     (status = 400, description = "no number", body = Failure),
-    (status = 415, description = "no JSON", body = Failure),
+    (status = 400, description = "a body that is no JSON", body = Failure),
+    (status = 415, description = "another content type than JSON", body = Failure),
     (status = 404, description = "no such sample", body = Failure),
     (status = 422, description = "a name out of range", body = Failure),
     (status = 429, description = "too much waits", body = Failure)
