@@ -11,6 +11,7 @@ mod doctor;
 #[cfg(feature = "tract")]
 mod export;
 mod export_data;
+mod failure;
 mod history;
 #[cfg(feature = "serve")]
 mod http;
@@ -29,3 +30,4 @@ mod unknowns;
 mod warmup;
 
 pub use cli::run;
+pub use failure::sentence;

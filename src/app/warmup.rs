@@ -1,6 +1,5 @@
 //! `kaizen warmup`: does now what the first start would wait for, above all TensorRT's engine.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -56,9 +55,6 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut backbone = loop {
         match loaded.recv_timeout(BEAT) {
             Ok(backbone) => break backbone?,
-            Err(RecvTimeoutError::Timeout) if std::io::stderr().is_terminal() => {
-                eprint!("\rstill at it, {:.0} s ", start.elapsed().as_secs_f64());
-            }
             Err(RecvTimeoutError::Timeout) => {
                 eprintln!("still at it, {:.0} s", start.elapsed().as_secs_f64());
             }
@@ -71,14 +67,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if arguments.json {
         let figures = json!({
             "provider": report.got.name(), "runtime": report.runtime, "model": backbone.spec().name,
-            "seconds": seconds, "millis": millis,
+            "attempts": report.attempts, "seconds": seconds, "millis": millis,
         });
         println!("{figures}");
     } else {
-        let (name, got, runtime) = (&backbone.spec().name, report.got.name(), &report.runtime);
-        println!(
-            "{name} is ready on {got} ({runtime}) after {seconds:.1} s; one picture takes {millis:.1} ms"
-        );
+        let (name, provider) = (&backbone.spec().name, report.line());
+        println!("{name} is ready after {seconds:.1} s, {provider}; one picture takes {millis:.1} ms");
     }
     Ok(ExitCode::SUCCESS)
 }

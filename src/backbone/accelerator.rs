@@ -1,6 +1,7 @@
 //! ONNX Runtime's CUDA and TensorRT providers: whether they can be there, and how they are registered.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use ort::ep::ExecutionProviderDispatch;
@@ -20,7 +21,7 @@ pub(super) struct Registration {
     pub(super) engines: Option<EngineFolder>,
 }
 
-/// File whose presence says that everything in the folder was written to its end.
+/// File that lists the engines of the folder with their sizes, once they are on disk.
 const WHOLE: &str = "whole";
 
 /// The folder of TensorRT's engines, this process's own until it is dropped: TensorRT writes in place, so an engine that
@@ -31,25 +32,67 @@ pub(super) struct EngineFolder {
 }
 
 impl EngineFolder {
-    /// Waits for another process that builds there; empties the folder unless the last build came to its end.
+    /// Waits for another process that builds there; empties the folder unless its engines are those that were whole.
     fn open(path: &Path) -> std::io::Result<Self> {
         std::fs::create_dir_all(path)?;
         let mut beside = path.as_os_str().to_owned();
         beside.push(".lock");
         let lock = File::create(beside)?;
         lock.lock()?;
-        if !path.join(WHOLE).exists() {
+        let folder = Self { path: path.to_owned(), _lock: lock };
+        if std::fs::read_to_string(path.join(WHOLE)).ok() != Some(folder.listing()?) {
             std::fs::remove_dir_all(path)?;
             std::fs::create_dir_all(path)?;
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(folder)
     }
 
-    /// Says that the engines are whole: one of them answered. An error without an engine that is kept.
+    /// Engine files, in order.
+    fn engines(&self) -> std::io::Result<Vec<PathBuf>> {
+        let files = std::fs::read_dir(&self.path)?.map(|entry| Ok(entry?.path()));
+        let mut files = files.collect::<std::io::Result<Vec<_>>>()?;
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "engine"));
+        files.sort();
+        Ok(files)
+    }
+
+    fn listing(&self) -> std::io::Result<String> {
+        let line = |file: &PathBuf| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            Ok(format!("{} {name}\n", file.metadata()?.len()))
+        };
+        self.engines()?.iter().map(line).collect()
+    }
+
+    /// Says that the engines are whole: one of them answered. TensorRT leaves what it cannot do to CUDA without a word; an
+    /// engine on disk shows that it took the graph.
     pub(super) fn finish(&self) -> Result<(), String> {
-        super::onnxruntime::require_engine(&self.path)?;
-        let mark = self.path.join(WHOLE);
-        File::create(&mark).and_then(|file| file.sync_all()).map_err(|e| format!("{e}: {}", mark.display()))
+        let told = |error: std::io::Error| format!("{error}: {}", self.path.display());
+        let engines = self.engines().map_err(told)?;
+        if engines.is_empty() {
+            return Err(format!(
+                "it built no engine in {}, so CUDA would run the graph instead; use `--provider cuda`",
+                self.path.display()
+            ));
+        }
+        self.keep(&engines).map_err(told)
+    }
+
+    /// The engines first, then the list, then the folder's entries: so it lies on disk in this order.
+    fn keep(&self, engines: &[PathBuf]) -> std::io::Result<()> {
+        for engine in engines {
+            File::open(engine)?.sync_all()?;
+        }
+        let mut list = File::create(self.path.join(WHOLE))?;
+        list.write_all(self.listing()?.as_bytes())?;
+        list.sync_all()?;
+        File::open(&self.path)?.sync_all()
+    }
+
+    /// Says that an engine of the folder does not work: the next start builds anew.
+    pub(super) fn discard(&self) {
+        // Without the list nothing is taken; if it cannot be removed, the next failure tries again.
+        let _ = std::fs::remove_file(self.path.join(WHOLE));
     }
 }
 
@@ -196,6 +239,13 @@ mod tests {
         assert!(!engine.exists(), "the process ended before it said that it was whole");
         std::fs::write(&engine, "all of it").unwrap();
         folder.finish().unwrap();
+        drop(folder);
+        // As after a loss of power: the list is there, the engine's last blocks are not.
+        std::fs::write(&engine, "all").unwrap();
+        let folder = EngineFolder::open(&path).unwrap();
+        assert!(!engine.exists(), "its size is not the one that was whole");
+        std::fs::write(&engine, "all of it").unwrap();
+        folder.finish().unwrap();
         // Another process waits until this one is done.
         let lock = File::open(root.path().join("0123-ort1.31.1-trt.lock")).unwrap();
         assert!(lock.try_lock().is_err());
@@ -204,6 +254,9 @@ mod tests {
         drop(lock);
         drop(EngineFolder::open(&path).unwrap());
         assert_eq!(std::fs::read_to_string(&engine).unwrap(), "all of it");
+        EngineFolder::open(&path).unwrap().discard();
+        drop(EngineFolder::open(&path).unwrap());
+        assert!(!engine.exists(), "it was said not to work");
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! The backbone on ONNX Runtime: on the CPU, with CUDA or with TensorRT.
 
-use std::path::Path;
-
 use ndarray::{Array2, ArrayView4, Axis};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
@@ -75,7 +73,12 @@ impl OrtBackbone {
                 Ok(b.with_disable_cpu_fallback()?.with_execution_providers(registration.providers)?)
             })
             .and_then(|mut b| b.commit_from_memory(source.onnx))
-            .map_err(|e| failed(format!("{e}{}", registration.hints)))?;
+            .map_err(|e| {
+                if let Some(engines) = &registration.engines {
+                    engines.discard();
+                }
+                failed(format!("{e}{}", registration.hints))
+            })?;
         let mut this = Self { session, ..on_cpu };
         let features = this.embed(images.view())?;
         for (row, (got, cpu)) in features.rows().into_iter().zip(expected.rows()).enumerate() {
@@ -147,19 +150,6 @@ fn declared(outlet: &Outlet, spec: &BackboneSpec) -> Result<Vec<Option<usize>>> 
             reason: format!("`{}` is {other:?}, needed is a tensor of 32-bit floats", outlet.name()),
         }),
     }
-}
-
-/// TensorRT leaves what it cannot do to CUDA without a word; an engine on disk shows that it took the graph.
-pub(super) fn require_engine(cache: &Path) -> Result<(), String> {
-    let entries = std::fs::read_dir(cache).map_err(|e| format!("{e}: {}", cache.display()))?;
-    let mut files = entries.flatten().map(|entry| entry.path());
-    if files.any(|file| file.extension().is_some_and(|e| e == "engine")) {
-        return Ok(());
-    }
-    Err(format!(
-        "it built no engine in {}, so CUDA would run the graph instead; use `--provider cuda`",
-        cache.display()
-    ))
 }
 
 /// Whether `provider` is one that runs on ONNX Runtime with a GPU.

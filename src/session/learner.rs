@@ -77,7 +77,7 @@ pub struct Learner {
     pub(super) published: Option<Arc<Predictor>>,
     /// What answers was fitted to the labels on opening and never stood before the guard.
     pub(super) is_provisional: bool,
-    pub(super) meanwhile: Option<Arc<dyn Meanwhile>>,
+    pub(super) meanwhile: Option<Meanwhile>,
 }
 
 impl std::fmt::Debug for Learner {
@@ -146,8 +146,8 @@ impl Learner {
     /// publishes the best on held-out samples unless the old classes would suffer.
     ///
     /// # Errors
-    /// [`Error::Config`] if nothing is labelled yet; [`Error::State`] from the memory; [`Error::Device`] from the
-    /// engine. Training that runs into non-finite values only drops the trained candidate.
+    /// [`Error::Config`] if nothing is labelled yet; [`Error::State`] from the memory. Training that runs into non-finite
+    /// values, or whose engine fails, only drops the trained candidate.
     pub fn consolidate(&mut self, events: &mut dyn EventSink) -> Result<Consolidation> {
         let start = Instant::now();
         self.settle_removals(events)?;
@@ -181,9 +181,10 @@ impl Learner {
         let trial = Trial { held_out: &held_out, training: &training, model, start, guarded: true };
         if self.settings.recipe.steps > 0 {
             self.answer_meanwhile(&candidates, &trial)?;
-            let trained = self.train(&fresh, &open, &replay, events);
+            let meanwhile = self.meanwhile.clone();
+            let trained = self.train(&fresh, &open, &replay, meanwhile.as_ref(), events);
             candidates.extend(
-                Self::unless_not_finite(trained, events)?
+                Self::unless_it_failed(trained, events)?
                     .map(|answer| Candidate { kind: HeadKind::Kaizen, answer }),
             );
         }
@@ -205,13 +206,14 @@ impl Learner {
         Ok(statistics)
     }
 
-    /// Training that ran into values that are not finite only costs its candidate.
-    pub(super) fn unless_not_finite(
+    /// Training that ran into values that are not finite, or an engine that failed, only costs its candidate: what was
+    /// taught is in the closed forms.
+    pub(super) fn unless_it_failed(
         trained: Result<Answer>,
         events: &mut dyn EventSink,
     ) -> Result<Option<Answer>> {
         match trained {
-            Err(error @ Error::NonFinite { .. }) => {
+            Err(error @ (Error::NonFinite { .. } | Error::Device { .. })) => {
                 let (head, reason) = (HeadKind::Kaizen.name(), error.to_string());
                 events.emit(&Event::CandidateFailed { head, reason });
                 Ok(None)

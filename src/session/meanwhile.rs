@@ -1,5 +1,7 @@
 //! What goes on around a consolidation in a program that serves: frames to answer, and jobs that wait for the learner.
 
+use std::sync::Arc;
+
 use super::candidates::{Candidate, Score, guard};
 use super::learner::Learner;
 use super::predictor::Predictor;
@@ -7,12 +9,12 @@ use super::publish::{Trial, predictor};
 use crate::Result;
 
 /// Set by a thread that serves; a learner by itself has none.
-pub(super) trait Meanwhile: Send + Sync {
+#[derive(Clone)]
+pub(super) struct Meanwhile {
     /// Whether something else waits for the learner: training ends with the steps taken so far.
-    fn is_awaited(&self) -> bool;
-
+    pub(super) is_awaited: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Takes a head to answer with until the consolidation is decided.
-    fn answer_with(&self, predictor: Predictor);
+    pub(super) answer_with: Arc<dyn Fn(Predictor) + Send + Sync>,
 }
 
 impl Learner {
@@ -33,7 +35,8 @@ impl Learner {
         if let Some((_, Candidate { kind, answer })) = best {
             let (names, samples) = (self.memory.classes()?, [trial.held_out, trial.training]);
             let model = trial.model.clone();
-            meanwhile.answer_with(predictor(*kind, answer.clone(), &self.inputs, model, names, samples)?);
+            let head = predictor(*kind, answer.clone(), &self.inputs, model, names, samples)?;
+            (meanwhile.answer_with)(head);
         }
         Ok(())
     }

@@ -1,7 +1,9 @@
 use super::*;
 use crate::event::Discard;
+use crate::heads::Parameters;
 use crate::ids::ClassId;
 use crate::learn::cpu::CpuEngine;
+use crate::learn::engine::{Engine, Problem, StepInput, Terms};
 use crate::memory::{FeatureIdentity, Memory, Rows};
 use crate::rng::Rng;
 
@@ -19,6 +21,49 @@ fn learner() -> Learner {
     settings.recipe.steps = 0;
     let memory = Memory::open(None, &identity).unwrap();
     Learner::new(settings, memory, Box::new(CpuEngine::new(0))).unwrap()
+}
+
+/// An engine whose device is gone.
+struct Gone;
+
+impl Engine for Gone {
+    fn name(&self) -> &'static str {
+        "gone"
+    }
+
+    fn device(&self) -> String {
+        self.name().to_owned()
+    }
+
+    fn load(&mut self, _: Problem, _: &Parameters) -> crate::Result<()> {
+        Err(crate::Error::Device { adapter: self.device(), reason: "lost".to_owned() })
+    }
+
+    fn step(&mut self, _: &[StepInput]) -> crate::Result<Vec<Terms>> {
+        Ok(Vec::new())
+    }
+
+    fn snapshot(&mut self) -> crate::Result<Parameters> {
+        Ok(Parameters::default())
+    }
+}
+
+#[test]
+fn what_was_taught_is_learned_though_the_engine_fails() {
+    let mut learner = learner();
+    learner.engine = Box::new(Gone);
+    learner.settings.recipe.steps = 4;
+    for number in 0..20 {
+        for class in 0..2 {
+            learner.observe(&frame(class, number, true)).unwrap();
+        }
+    }
+    let consolidation = learner.consolidate(&mut Discard).unwrap();
+    assert!(consolidation.published && consolidation.head != HeadKind::Kaizen, "{consolidation:?}");
+    assert_eq!(
+        learner.predictor_now().unwrap().predict(&frame(1, 500, false).features).unwrap()[0].name,
+        "class 1"
+    );
 }
 
 /// A frame of one of several well separated classes.
@@ -94,6 +139,23 @@ fn a_label_taken_back_without_training_leaves_only_closed_forms() {
     let candidates = consolidation.unwrap().candidates;
     assert!(!candidates.iter().any(|(kind, _)| *kind == HeadKind::Kaizen), "{candidates:?}");
     assert!(learner.trained.is_none() && learner.predictor_now().is_some());
+}
+
+#[test]
+fn an_ensemble_with_covariances_is_restored_bit_for_bit() {
+    let mut learner = learner();
+    for number in 0..30 {
+        for class in 0..2 {
+            learner.observe(&frame(class, number, true)).unwrap();
+        }
+    }
+    assert_eq!(learner.consolidate(&mut Discard).unwrap().head, HeadKind::Ensemble);
+    let restored = Predictor::restore(learner.memory(), &learner.settings).unwrap().unwrap();
+    let live = learner.predictor_now().unwrap();
+    let has_curvature = |predictor: &Predictor| matches!(&predictor.answer, super::predictor::Answer::Ensemble(head) if head.curvature.is_some());
+    assert!(has_curvature(&live) && has_curvature(&restored));
+    let rows: Vec<f32> = (0..20).flat_map(|number| frame(number % 3, 900 + number, false).features).collect();
+    assert_eq!(restored.answers(&rows).unwrap(), live.answers(&rows).unwrap());
 }
 
 #[test]

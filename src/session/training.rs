@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::learner::Learner;
+use super::meanwhile::Meanwhile;
 use super::predictor::{Answer, Trained};
 use crate::event::{Event, EventSink};
 use crate::heads::{Architecture, Parameters};
@@ -14,12 +15,14 @@ use crate::rng::Rng;
 use crate::{Error, Result};
 
 impl Learner {
-    /// Trains adapter and classifier on the task and the replay; keeps the state for the next task.
+    /// Trains adapter and classifier on the task and the replay; keeps the state for the next task. What `meanwhile` says
+    /// may end it early.
     pub(super) fn train(
         &mut self,
         fresh: &[StoredSample],
         open: &[StoredSample],
         replay: &Samples,
+        meanwhile: Option<&Meanwhile>,
         events: &mut dyn EventSink,
     ) -> Result<Answer> {
         for class in fresh.iter().filter_map(|s| s.class) {
@@ -46,13 +49,14 @@ impl Learner {
                 (architecture, state)
             }
         };
-        let state = match self.train_from(&architecture, &state, [&current, replay], seed, events) {
-            Ok(trained) => trained,
-            Err(error) => {
-                self.trained = Some((architecture, state));
-                return Err(error);
-            }
-        };
+        let state =
+            match self.train_from(&architecture, &state, [&current, replay], seed, (meanwhile, events)) {
+                Ok(trained) => trained,
+                Err(error) => {
+                    self.trained = Some((architecture, state));
+                    return Err(error);
+                }
+            };
         let parameters = Arc::new(state.copied(&["adapter.", "classifier."], ""));
         self.trained = Some((architecture.clone(), state));
         Ok(Answer::Trained(Trained { architecture, parameters, columns: self.columns.clone() }))
@@ -76,10 +80,11 @@ impl Learner {
         state: &Parameters,
         samples: [&Samples; 2],
         seed: u64,
-        events: &mut dyn EventSink,
+        (meanwhile, events): (Option<&Meanwhile>, &mut dyn EventSink),
     ) -> Result<Parameters> {
         let recipe = &self.settings.recipe;
-        let (engine, meanwhile) = (self.engine.as_mut(), &self.meanwhile);
+        let engine = self.engine.as_mut();
+        let mut taken = recipe.steps;
         let mut trainer = Trainer::load(engine, architecture, recipe, state, samples, seed)?;
         let stride = recipe.steps_per_submit.max(1);
         for from in (0..recipe.steps).step_by(stride) {
@@ -89,14 +94,15 @@ impl Learner {
                 let total = last.total(&recipe.objective);
                 events.emit(&Event::Trained { step: to, total, deviation: last.deviation });
             }
-            if to < recipe.steps && meanwhile.as_ref().is_some_and(|meanwhile| meanwhile.is_awaited()) {
+            if to < recipe.steps && meanwhile.is_some_and(|meanwhile| (meanwhile.is_awaited)()) {
                 events.emit(&Event::CutShort { step: to, of: recipe.steps });
+                taken = to;
                 break;
             }
         }
         let state = engine.snapshot()?;
         match state.first_non_finite() {
-            Some(name) => Err(Error::NonFinite { term: name.to_owned(), step: recipe.steps as u64 }),
+            Some(name) => Err(Error::NonFinite { term: name.to_owned(), step: taken as u64 }),
             None => Ok(state),
         }
     }

@@ -75,9 +75,9 @@ impl Learner {
         if was_trained && self.settings.recipe.steps > 0 {
             let shared = self.learned.shared();
             let open: Vec<_> = unlabelled.into_iter().filter(|s| shared.contains(&s.id)).collect();
-            let trained = self.train(&kept, &open, &Samples::default(), events);
+            let trained = self.train(&kept, &open, &Samples::default(), None, events);
             candidates.extend(
-                Self::unless_not_finite(trained, events)?
+                Self::unless_it_failed(trained, events)?
                     .map(|answer| Candidate { kind: HeadKind::Kaizen, answer }),
             );
         }

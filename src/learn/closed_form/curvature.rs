@@ -31,16 +31,14 @@ pub struct Components {
 }
 
 impl Components {
-    /// The `count` leading components of all rows behind `moments`.
-    fn leading(moments: &Moments, count: usize) -> Result<Self> {
+    /// The `count` leading components of all rows behind `moments`; `None` if they cannot be found.
+    fn leading(moments: &Moments, count: usize) -> Result<Option<Self>> {
         let pooled = moments.pooled()?;
         let (width, total) = (pooled.centre.len(), pooled.counts.iter().sum::<f64>());
         let root = total.sqrt();
         let mut scatter = moments.gram.clone();
         scatter.add_rows(&pooled.centre.iter().map(|value| root * value).collect::<Vec<_>>(), -1.0);
-        let eigen = scatter.eigen().ok_or_else(|| {
-            Error::config("features", "no principal components", "finite numbers in every feature")
-        })?;
+        let Some(eigen) = scatter.eigen() else { return Ok(None) };
         // Eigenvalues ascend.
         let columns: Vec<_> = (0..width).rev().take(count).map(|column| eigen.U().col(column)).collect();
         let directions =
@@ -48,7 +46,7 @@ impl Components {
         let along =
             |column: &faer::ColRef<'_, f64>| column.iter().zip(&pooled.centre).map(|(v, m)| v * m).sum();
         let offset = columns.iter().map(|column| narrow(along(column))).collect();
-        Ok(Self { directions, offset })
+        Ok(Some(Self { directions, offset }))
     }
 
     /// Number of components k.
@@ -172,9 +170,10 @@ impl ClassCovariances {
         let wanted = self.wanted.min(width);
         let total: f64 = moments.counts().iter().map(|(_, count)| count).sum();
         if self.found.is_none() && wanted > 0 && total >= real(2 * wanted) {
-            let components = Components::leading(moments, wanted)?;
-            let sums = ClassSums::new(components.terms());
-            self.found = Some((Arc::new(components), sums));
+            self.found = Components::leading(moments, wanted)?.map(|components| {
+                let sums = ClassSums::new(components.terms());
+                (Arc::new(components), sums)
+            });
         }
         let Some((components, sums)) = &mut self.found else {
             return Ok(());

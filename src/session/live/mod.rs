@@ -90,7 +90,15 @@ impl std::fmt::Debug for LiveParts {
 }
 
 type Job = Box<dyn FnOnce(&mut Tutor) + Send>;
-type Jobs = SyncSender<(&'static str, Job)>;
+type Jobs = SyncSender<Queued>;
+
+/// A job for the learning thread.
+struct Queued {
+    what: &'static str,
+    /// Whether training ends early for it.
+    is_pressing: bool,
+    job: Job,
+}
 
 /// A running live loop. Dropping it stops it.
 pub struct Live {
@@ -109,6 +117,8 @@ pub(super) struct Shared {
     kept: Mutex<std::collections::VecDeque<Arc<Seen>>>,
     meter: Mutex<Meter>,
     waiting: AtomicUsize,
+    /// Queued jobs for which training ends early.
+    pressing: AtomicUsize,
     watcher: Watcher,
 }
 
@@ -133,6 +143,7 @@ impl Live {
             kept: Mutex::default(),
             meter: Mutex::new(Meter::new(uri)),
             waiting: AtomicUsize::new(0),
+            pressing: AtomicUsize::new(0),
             watcher,
         });
         let inference = Inference::new(eyes, shared.clone())?;
@@ -174,7 +185,7 @@ impl Live {
         locked(&self.shared.recent).last(most)
     }
 
-    /// Hands `job` to the learning thread; jobs are done in order. A job still queued when the loop stops is dropped
+    /// Hands `job` to the learning thread; jobs are done in order, and training that runs ends early for it. A job still queued when the loop stops is dropped
     /// and named by [`Live::stop`].
     ///
     /// # Errors
@@ -184,11 +195,30 @@ impl Live {
         what: &'static str,
         job: impl FnOnce(&mut Tutor) + Send + 'static,
     ) -> std::result::Result<(), Busy> {
+        self.queue(Queued { what, is_pressing: true, job: Box::new(job) })
+    }
+
+    /// As [`Live::submit`], for a job that can wait until the training before it has taken all its steps.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn submit_patient(
+        &self,
+        what: &'static str,
+        job: impl FnOnce(&mut Tutor) + Send + 'static,
+    ) -> std::result::Result<(), Busy> {
+        self.queue(Queued { what, is_pressing: false, job: Box::new(job) })
+    }
+
+    fn queue(&self, queued: Queued) -> std::result::Result<(), Busy> {
         let Some(jobs) = locked(&self.jobs).clone() else { return Err(Busy) };
+        let presses = usize::from(queued.is_pressing);
         self.shared.waiting.fetch_add(1, Ordering::Relaxed);
-        let sent = jobs.try_send((what, Box::new(job)));
+        self.shared.pressing.fetch_add(presses, Ordering::Relaxed);
+        let sent = jobs.try_send(queued);
         if sent.is_err() {
             self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.shared.pressing.fetch_sub(presses, Ordering::Relaxed);
         }
         sent.map_err(|_| Busy)
     }
@@ -243,14 +273,12 @@ impl Shared {
     }
 }
 
-impl Meanwhile for Shared {
-    /// One job is the one that asks.
-    fn is_awaited(&self) -> bool {
-        self.is_stopping() || self.waiting.load(Ordering::Relaxed) > 1
-    }
-
-    fn answer_with(&self, predictor: Predictor) {
-        *locked(&self.predictor) = Some(Arc::new(predictor));
+/// What a learner that consolidates asks and tells of the live loop.
+fn meanwhile(shared: &Arc<Shared>) -> Meanwhile {
+    let (asked, told) = (shared.clone(), shared.clone());
+    Meanwhile {
+        is_awaited: Arc::new(move || asked.is_stopping() || asked.pressing.load(Ordering::Relaxed) > 0),
+        answer_with: Arc::new(move |predictor| *locked(&told.predictor) = Some(Arc::new(predictor))),
     }
 }
 

@@ -190,6 +190,11 @@ fn a_class_answers_before_its_training_ends_and_other_work_ends_the_training() {
     .unwrap();
     wait("a step of training", || live.status().learning.is_some_and(|progress| progress.step > 0));
     wait("an answer", || live.recent(1)[0].answer.is_some());
+    // Learning that waits behind learning is patient.
+    live.submit_patient("learning", |_| ()).unwrap();
+    let steps = || live.status().learning.map_or(0, |progress| progress.step);
+    let before = steps();
+    wait("more steps", || steps() > before + 100);
     assert!(done.try_recv().is_err(), "it is still in training");
     let (sender, other) = sync_channel(1);
     live.submit("another lesson", move |_| sender.send(()).unwrap()).unwrap();

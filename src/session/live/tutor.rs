@@ -9,7 +9,7 @@ use super::eye::Eye;
 use super::inference::Seen;
 use super::power::{DutyCycle, Power, yield_to_others};
 use super::status::Progress;
-use super::{Job, LiveEvent, Shared, locked};
+use super::{LiveEvent, Queued, Shared, locked, meanwhile};
 use crate::backbone::Backbone;
 use crate::event::Event;
 use crate::ids::SampleId;
@@ -55,12 +55,13 @@ impl std::fmt::Debug for Tutor {
 }
 
 /// Does jobs until there are no more senders, and stores frames in between. Jobs left at the end are named in `left`.
-pub(super) fn run(mut tutor: Tutor, jobs: &Receiver<(&'static str, Job)>, left: &Mutex<Vec<&'static str>>) {
+pub(super) fn run(mut tutor: Tutor, jobs: &Receiver<Queued>, left: &Mutex<Vec<&'static str>>) {
     yield_to_others(NICE);
     loop {
         match jobs.recv_timeout(NAP) {
-            Ok((what, _)) if tutor.shared.is_stopping() => locked(left).push(what),
-            Ok((_, job)) => {
+            Ok(queued) if tutor.shared.is_stopping() => locked(left).push(queued.what),
+            Ok(Queued { is_pressing, job, .. }) => {
+                tutor.shared.pressing.fetch_sub(usize::from(is_pressing), Ordering::Relaxed);
                 job(&mut tutor);
                 tutor.shared.waiting.fetch_sub(1, Ordering::Relaxed);
             }
@@ -78,7 +79,7 @@ impl Tutor {
         shared: Arc<Shared>,
     ) -> Result<Self> {
         let eye = Eye::new(backbone)?;
-        learner.meanwhile = Some(shared.clone());
+        learner.meanwhile = Some(meanwhile(&shared));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = rayon::ThreadPoolBuilder::new()
             .num_threads(power.threads(cores))

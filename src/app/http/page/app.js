@@ -63,6 +63,7 @@ function showStatus(status) {
   $('dropped').textContent = live.dropped;
   const busy = live.pending > 0;
   $('progress').hidden = !busy;
+  $('roll-back').disabled = busy;
   if (busy) {
     const { step = 0, of = 0 } = live.learning ?? {};
     $('progress').querySelector('progress').value = of ? step / of : 0;
@@ -268,7 +269,8 @@ $('keep').onclick = () => {
   localStorage.setItem('kept', kept);
   showVersion();
 };
-const rollBackNewest = () => history.versions[0]?.status === 'serving' && rollBack(history.versions[0].version);
+// While it learns, what answers may be newer than the newest version.
+const rollBackNewest = () => $('progress').hidden && history.versions[0]?.status === 'serving' && rollBack(history.versions[0].version);
 const undoNewest = () => lessons()[0] && undo(lessons()[0].labels);
 $('roll-back').onclick = rollBackNewest;
 $('undo').onclick = undoNewest;

@@ -38,7 +38,7 @@ pub(in super::super) async fn learn(
             let _ = messages.send(Message::Event(LiveEvent::Told(failed)));
         }
     };
-    web.live.submit("learning", job).map_err(|_| ApiError::busy())?;
+    web.live.submit_patient("learning", job).map_err(|_| ApiError::busy())?;
     Ok((StatusCode::ACCEPTED, Json(Queued { pending: web.live.status().pending })))
 }
 

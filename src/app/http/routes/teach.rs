@@ -94,8 +94,7 @@ impl<S: Send + Sync> axum::extract::FromRequest<S> for Picture {
     ("sample" = i64, Path, description = "the sample")
 ), request_body = Name, responses(
     (status = 200, body = Acknowledged),
-    (status = 400, description = "no number", body = Failure),
-    (status = 400, description = "a body that is no JSON", body = Failure),
+    (status = 400, description = "no number, or a body that is no JSON", body = Failure),
     (status = 415, description = "another content type than JSON", body = Failure),
     (status = 404, description = "no such sample", body = Failure),
     (status = 422, description = "a name out of range", body = Failure),

@@ -39,8 +39,7 @@ pub(in super::super) async fn unknowns(State(web): State<Arc<Web>>) -> Result<Js
     ("cluster" = i64, Path, description = "a sample of the cluster")
 ), request_body = Name, responses(
     (status = 200, body = Acknowledged),
-    (status = 400, description = "no number", body = Failure),
-    (status = 400, description = "a body that is no JSON", body = Failure),
+    (status = 400, description = "no number, or a body that is no JSON", body = Failure),
     (status = 415, description = "another content type than JSON", body = Failure),
     (status = 404, description = "no such cluster", body = Failure),
     (status = 422, description = "a name out of range", body = Failure),
