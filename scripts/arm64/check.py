@@ -9,6 +9,7 @@ that is printed is one comparison; the first one that fails ends the run.
 
 import argparse
 import collections
+import concurrent.futures
 import csv
 import json
 import os
@@ -111,9 +112,12 @@ def main():
         native[provider].run("learn", "--state", here, "--steps", 0, *native[provider].with_backbone(), "--json")
         wanted = predictions(native[provider], here, pictures)
         differs(f"control, {provider}: before and after learning", before, wanted)
-        for userland in ("old", "new"):
-            machine = arm(userland, provider)
-            same(f"{machine.name}: a native state", predictions(machine, here, pictures), wanted)
+        # Side by side: an emulated machine uses one core.
+        machines = [arm(userland, provider) for userland in ("old", "new")]
+        with concurrent.futures.ThreadPoolExecutor(len(machines)) as pool:
+            answers = pool.map(lambda machine: predictions(machine, here, pictures), machines)
+            for machine, ours in zip(machines, answers):
+                same(f"{machine.name}: a native state", ours, wanted)
     # The other way round: taught, learned and exported on ARM, read here.
     machine = arm("old", "tract")
     there = work / "arm.kaizen"

@@ -93,11 +93,15 @@ impl Nodes {
         output
     }
 
-    /// Logarithm of the softmax over the last axis.
+    /// Logarithm of the softmax over the last axis, x - max x - log Σ exp(x - max x). tract's `LogSoftmax` is the
+    /// logarithm of a softmax: minus infinity from a distance of 104 on.
     pub(super) fn log_softmax(&mut self, input: &str) -> String {
-        let output = format!("{}value_{}", self.prefix, self.nodes.len());
-        self.node("LogSoftmax", &[input], &output, &[("axis", -1)]);
-        output
+        let largest = self.largest(input);
+        let below = self.op("Sub", &[input, &largest]);
+        let powers = self.op("Exp", &[&below]);
+        let total = self.sum_last(&powers, true);
+        let logarithm = self.op("Log", &[&total]);
+        self.op("Sub", &[&below, &logarithm])
     }
 
     /// Some columns of the last axis.

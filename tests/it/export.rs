@@ -94,7 +94,7 @@ fn rows(count: usize, width: usize, seed: u64) -> (Vec<f32>, Vec<ClassId>) {
 }
 
 /// What both runtimes make of the tail alone, on rows h, is this: probabilities, logits and novelty.
-fn same_in_both(tail: &Tail<'_>, h: &[f32], wanted: [&[f32]; 3]) {
+fn same_in_both(what: &str, tail: &Tail<'_>, h: &[f32], wanted: [&[f32]; 3]) {
     let (file, shape) = (tail_alone(tail).unwrap(), [h.len() / tail.features, tail.features]);
     let mut runs = vec![run_in_tract(&file, &shape, h).unwrap()];
     runs.extend(run_in_onnx_runtime(&file, &shape, h, None).unwrap());
@@ -103,16 +103,15 @@ fn same_in_both(tail: &Tail<'_>, h: &[f32], wanted: [&[f32]; 3]) {
         for (got, expected) in outputs.iter().zip(wanted) {
             assert_eq!(got.len(), expected.len());
             for (a, b) in got.iter().zip(expected) {
-                assert!((a - b).abs() <= 2e-4 * b.abs().max(1.0), "{:?}: {a} for {b}", tail.scorer);
+                assert!((a - b).abs() <= 2e-4 * b.abs().max(1.0), "{what}: {a} for {b}");
             }
         }
     }
 }
 
-#[test]
-fn an_ensemble_with_a_covariance_a_class_is_written_as_it_is_computed() {
-    let (width, transform) = (12, FeatureTransform::SqrtL2);
-    let (h, classes) = rows(90, width, 8);
+/// An ensemble learned from `h`, exported and run on `fresh` rows; its scores and those without its covariances.
+fn export_ensemble(h: Vec<f32>, classes: &[ClassId], fresh: &[f32]) -> [Vec<f32>; 2] {
+    let (width, transform) = (h.len() / classes.len(), FeatureTransform::SqrtL2);
     let settings = EnsembleSettings {
         components: 5,
         prior_rows: 10.0,
@@ -120,25 +119,48 @@ fn an_ensemble_with_a_covariance_a_class_is_written_as_it_is_computed() {
         ..EnsembleSettings::default()
     };
     let mut ensemble = Ensemble::new(settings, width, transform, 1).unwrap();
-    ensemble.add(&Evidence::new(h.clone(), &classes, &[]).unwrap()).unwrap();
+    ensemble.add(&Evidence::new(h, classes, &[]).unwrap()).unwrap();
     let EnsembleModel { lda, head } = ensemble.fit().unwrap();
-    let (fresh, _) = rows(30, width, 9);
-    let scores = head.scores(&fresh).unwrap();
-    let mut probabilities = scores.clone();
+    let scores = head.scores(fresh).unwrap();
+    let temperature = 28.0;
+    let mut probabilities: Vec<f32> = scores.iter().map(|score| score / temperature).collect();
     softmax_rows(&mut probabilities, 3);
-    let novelty: Vec<_> = lda.geometry.novelty(&fresh).unwrap().into_iter().map(|n| n.max(0.0)).collect();
+    let novelty: Vec<_> = lda.geometry.novelty(fresh).unwrap().into_iter().map(|n| n.max(0.0)).collect();
     let tail = Tail {
         features: width,
         transform,
         scorer: Scorer::Ensemble(&head),
-        temperature: 1.0,
+        temperature,
         geometry: &lda.geometry,
         novelty_scale: [0.0, 1.0],
     };
-    same_in_both(&tail, &fresh, [&probabilities, &scores, &novelty]);
+    same_in_both("ensemble", &tail, fresh, [&probabilities, &scores, &novelty]);
+    let flat = EnsembleHead { curvature: None, ..head }.scores(fresh).unwrap();
+    [scores, flat]
+}
+
+#[test]
+fn an_ensemble_with_a_covariance_a_class_is_written_as_it_is_computed() {
+    let (h, classes) = rows(90, 12, 8);
+    let [scores, flat] = export_ensemble(h, &classes, &rows(30, 12, 9).0);
     // The control: the covariances change the answers.
-    let flat = EnsembleHead { curvature: None, ..head.clone() }.scores(&fresh).unwrap();
     assert!(flat.iter().zip(&scores).any(|(a, b)| (a - b).abs() > 0.01));
+}
+
+/// tract's `LogSoftmax` is the logarithm of a softmax, which is 0 for a class that is far enough.
+#[test]
+fn classes_that_are_far_apart_keep_their_logits_in_every_runtime() {
+    let (mut h, classes) = rows(90, 12, 8);
+    // A fiftieth of the spread about each class.
+    for (row, class) in h.chunks_exact_mut(12).zip(&classes) {
+        for (column, value) in row.iter_mut().enumerate() {
+            let middle = 1.0 + f32::from(u8::from(column % 3 == class.0 as usize));
+            *value = middle + 0.02 * (*value - middle);
+        }
+    }
+    let [scores, _] = export_ensemble(h.clone(), &classes, &h);
+    let least = scores.iter().copied().fold(0.0, f32::min);
+    assert!(least < -120.0, "the least logarithm of a probability is only {least}");
 }
 
 #[test]
@@ -183,7 +205,7 @@ fn adapter_norms_and_hidden_layers_are_written_as_they_are_computed() {
             softmax_rows(&mut probabilities, 3);
             let novelty = geometry.novelty(&h).unwrap().into_iter();
             let novelty: Vec<_> = novelty.map(|value| ((value + 0.4) / 2.5).max(0.0)).collect();
-            same_in_both(&tail, &h, [&probabilities, &logits, &novelty]);
+            same_in_both(&format!("{transform:?} {norm:?}"), &tail, &h, [&probabilities, &logits, &novelty]);
             // The control: another temperature is another answer.
             let other = tail_alone(&Tail { temperature: 0.5, ..tail }).unwrap();
             let outputs = run_in_tract(&other, &[count, width], &h).unwrap();
