@@ -18,13 +18,15 @@ use std::time::Instant;
 use kaizen_edge::backbone::{self, BackboneOptions, Provider};
 use kaizen_edge::event::Discard;
 use kaizen_edge::learn::engine::{self, EngineChoice};
-use kaizen_edge::memory::{FeatureIdentity, Memory, NewSample};
+use kaizen_edge::memory::{FeatureIdentity, Memory};
 use kaizen_edge::rng::Rng;
 use kaizen_edge::session::{Learner, LearnerSettings, Observation, Predictor};
 
+#[path = "../tests/it/synthetic.rs"]
+mod synthetic;
+use synthetic::{THUMBNAIL_BYTES, VIEWS, row};
+
 const WIDTH: usize = 1280;
-const VIEWS: usize = 2;
-const THUMBNAIL_BYTES: usize = 3000;
 /// Samples of each class that the heads are fitted to; the rest comes later.
 const LEARNED_OF_A_CLASS: usize = 3;
 const PAGE: usize = 4096;
@@ -47,12 +49,6 @@ fn identity(width: usize) -> FeatureIdentity {
         feature_class: "fp32".to_owned(),
         preprocessing: "none".to_owned(),
     }
-}
-
-/// A row about the middle of its class, `[width]`, as pooled activations are: none negative.
-fn row(class: usize, width: usize, rng: &mut Rng) -> Vec<f32> {
-    let mut middle = Rng::new(class as u64, 1);
-    (0..width).map(|_| (middle.normal() + 0.5 * rng.normal()).abs()).collect()
 }
 
 /// Bytes of a row with `payload` bytes in a table that grows at its end: leaf pages share the rows that fit whole, the
@@ -84,26 +80,7 @@ fn millis(times: usize, mut work: impl FnMut()) -> f64 {
 }
 
 fn add(memory: &mut Memory, numbers: std::ops::Range<usize>, classes: usize) {
-    let thumbnail = vec![7; THUMBNAIL_BYTES];
-    let mut rng = Rng::new(numbers.start as u64, 2);
-    let rows: Vec<_> = numbers
-        .map(|number| {
-            let class = number % classes;
-            let views: Vec<_> = (0..VIEWS).map(|_| row(class, WIDTH, &mut rng)).collect();
-            (row(class, WIDTH, &mut rng), views, format!("class {class}"), format!("{number}.jpg"))
-        })
-        .collect();
-    let new: Vec<_> = (rows.iter())
-        .map(|(features, views, label, name)| NewSample {
-            features,
-            views,
-            thumbnail: Some(&thumbnail),
-            name,
-            timestamp_millis: 0,
-            label: Some(label),
-        })
-        .collect();
-    memory.add_samples(&new).unwrap();
+    synthetic::add(memory, numbers, classes, |_| true);
 }
 
 fn learner(memory: Memory, steps: usize) -> Learner {

@@ -1,13 +1,13 @@
 //! `kaizen doctor`: what will really run on this machine.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use ndarray::Array4;
 use serde::Serialize;
 
 use super::board::Board;
+use super::options::BackboneArguments;
 use crate::backbone::{self, Backbone, BackboneOptions, Manifest, Provider};
 use crate::gpu::device::{AdapterDescription, adapters};
 use crate::learn::engine::{self, EngineChoice};
@@ -20,18 +20,8 @@ pub(super) struct Arguments {
     /// Engine that must work
     #[arg(long, default_value = "auto")]
     engine: EngineChoice,
-    /// Provider that must work
-    #[arg(long, default_value = "auto")]
-    provider: Provider,
-    /// Model to try it with
-    #[arg(long)]
-    model: Option<String>,
-    /// Folder with manifest.toml and the ONNX files
-    #[arg(long)]
-    models_dir: Option<PathBuf>,
-    /// ONNX Runtime's shared library
-    #[arg(long)]
-    ort_lib: Option<PathBuf>,
+    #[command(flatten)]
+    backbone: BackboneArguments,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -95,28 +85,22 @@ impl Outcome {
 
 #[expect(clippy::print_stdout, reason = "the report is the command's output")]
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let options = |provider| BackboneOptions {
-        model: arguments.model.clone(),
-        models_dir: arguments.models_dir.clone(),
-        provider,
-        ort_lib: arguments.ort_lib.clone(),
-        threads: 0,
-    };
     let engine = Outcome::of(
         format!("{:?}", arguments.engine).to_lowercase(),
         engine::open(arguments.engine),
         |(_, line)| line,
     );
-    let plain = backbone::load(&options(Provider::Tract)).and_then(|mut tract| inference(tract.as_mut()));
-    let plain = plain.ok().map(|(features, _)| features);
-    let providers: Vec<_> = (Provider::ALL.into_iter())
-        .map(|provider| Trial::of(provider, &options(provider), plain.as_deref()))
-        .collect();
-    let asked = |trial: &&Trial| trial.outcome.asked == arguments.provider.name();
+    let run = |provider| run_on(&BackboneOptions { provider, ..arguments.backbone.options() });
+    let runs = Provider::ALL.map(|provider| (provider, run(provider)));
+    let plain = runs.iter().find(|(provider, _)| *provider == Provider::Tract);
+    let plain = plain.and_then(|(_, run)| Some(run.as_ref().ok()?.features.clone()));
+    let providers: Vec<_> =
+        runs.into_iter().map(|(provider, run)| Trial::of(provider, run, plain.as_deref())).collect();
+    let asked = |trial: &&Trial| trial.outcome.asked == arguments.backbone.provider.name();
     let asked_provider = providers.iter().find(asked).is_some_and(|trial| trial.outcome.works);
-    let models = models(arguments.models_dir.as_deref());
+    let models = models(arguments.backbone.models_dir.as_deref());
     let sound = engine.works && asked_provider && !models.is_empty() && models.iter().all(|m| m.sound);
-    let library = backbone::find_onnx_runtime(arguments.ort_lib.as_deref());
+    let library = backbone::find_onnx_runtime(arguments.backbone.ort_lib.as_deref());
     let board = Board::read(Path::new("/"));
     let findings = Findings {
         version: env!("CARGO_PKG_VERSION"),
@@ -154,14 +138,23 @@ fn models(folder: Option<&std::path::Path>) -> Vec<Model> {
     manifest.models.iter().map(model).collect()
 }
 
+/// What a provider computed of a fixed picture.
+struct Run {
+    runtime: String,
+    features: Vec<f32>,
+    millis: f64,
+}
+
+fn run_on(options: &BackboneOptions) -> crate::Result<Run> {
+    let mut backbone = backbone::load(options)?;
+    let (features, millis) = inference(backbone.as_mut())?;
+    Ok(Run { runtime: backbone.provider().runtime.clone(), features, millis })
+}
+
 impl Trial {
-    fn of(provider: Provider, options: &BackboneOptions, plain: Option<&[f32]>) -> Self {
-        let run = backbone::load(options).and_then(|mut backbone| {
-            let (features, millis) = inference(backbone.as_mut())?;
-            Ok((backbone.provider().runtime.clone(), features, millis))
-        });
+    fn of(provider: Provider, run: crate::Result<Run>, plain: Option<&[f32]>) -> Self {
         match run {
-            Ok((runtime, features, millis)) => {
+            Ok(Run { runtime, features, millis }) => {
                 let cosine = plain.map(|plain| cosine(plain, &features));
                 let mut outcome = Outcome {
                     asked: provider.name().to_owned(),
@@ -196,12 +189,7 @@ impl Trial {
 
 /// Features of a fixed picture, and the milliseconds of the second inference: the first one may allocate.
 pub(super) fn inference(backbone: &mut dyn Backbone) -> crate::Result<(Vec<f32>, f64)> {
-    let side = backbone.spec().input_size;
-    #[expect(clippy::cast_precision_loss, reason = "the side of a picture")]
-    let picture = Array4::from_shape_fn((1, 3, side, side), |(_, channel, y, x)| {
-        let (channel, y, x) = (channel as f32, y as f32 / side as f32, x as f32 / side as f32);
-        (9.0 * x + channel).sin() * (7.0 * y - channel).cos()
-    });
+    let picture = backbone::pattern(1, backbone.spec().input_size);
     backbone.embed(picture.view())?;
     let start = Instant::now();
     let features = backbone.embed(picture.view())?;

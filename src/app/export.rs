@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use ndarray::Array4;
 
 use super::options::Options;
 use crate::backbone::{Backbone, BackboneSpec, run_in_onnx_runtime, run_in_tract};
@@ -135,10 +134,7 @@ fn on_images(
     options: &Options,
 ) -> anyhow::Result<Vec<Compared>> {
     let side = backbone.spec().input_size;
-    let images = Array4::from_shape_fn((IMAGES, 3, side, side), |(b, c, y, x)| {
-        let level = (x * (3 + b) + y * 5 + c * 67 + b * 29 + (x * y) % (31 + b)) % 256;
-        u8::try_from(level).map_or(0.0, |level| (f32::from(level) - 127.0) / 128.0)
-    });
+    let images = crate::backbone::pattern(IMAGES, side);
     let features = backbone.embed(images.view())?;
     let live = predictor.probabilities(features.as_slice().unwrap_or_default())?;
     let columns = predictor.columns().len();

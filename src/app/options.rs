@@ -23,6 +23,31 @@ pub(super) const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, the reason is
     3 done in part: images left out (teach, observe, predict), rolled back by the guard (learn), damage repaired \
     (check); 4 damage that cannot be repaired (check)";
 
+/// Which backbone, on what: for the commands that have no state.
+#[derive(Clone, clap::Args)]
+pub(super) struct BackboneArguments {
+    /// Backbone: a name in models/manifest.toml or an ONNX file listed there [default: the manifest's]
+    #[arg(long)]
+    pub(super) model: Option<String>,
+    /// Folder with manifest.toml and the ONNX files
+    #[arg(long)]
+    pub(super) models_dir: Option<PathBuf>,
+    /// Who runs the backbone: auto, tensorrt, cuda, cpu (ONNX Runtime) or tract
+    #[arg(long, default_value = "auto")]
+    pub(super) provider: Provider,
+    /// ONNX Runtime's shared library
+    #[arg(long)]
+    pub(super) ort_lib: Option<PathBuf>,
+}
+
+impl BackboneArguments {
+    /// The same for the backbone.
+    pub(super) fn options(&self) -> BackboneOptions {
+        let Self { model, models_dir, provider, ort_lib } = self.clone();
+        BackboneOptions { model, models_dir, provider, ort_lib, threads: 0 }
+    }
+}
+
 #[derive(Clone, clap::Args)]
 pub(super) struct Options {
     /// Backbone: a name in models/manifest.toml or an ONNX file listed there [default: the state's own]

@@ -1,6 +1,5 @@
 //! `kaizen warmup`: does now what the first start would wait for, above all TensorRT's engine.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
@@ -8,25 +7,16 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::doctor::inference;
-use crate::backbone::{self, BackboneOptions, Provider};
+use super::options::BackboneArguments;
+use crate::backbone::{self, Provider};
 
 /// Between two signs of life.
 const BEAT: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// Provider to make ready: auto, tensorrt, cuda, cpu or tract
-    #[arg(long, default_value = "auto")]
-    provider: Provider,
-    /// Model to make ready [default: the manifest's]
-    #[arg(long)]
-    model: Option<String>,
-    /// Folder with manifest.toml and the ONNX files
-    #[arg(long)]
-    models_dir: Option<PathBuf>,
-    /// ONNX Runtime's shared library
-    #[arg(long)]
-    ort_lib: Option<PathBuf>,
+    #[command(flatten)]
+    backbone: BackboneArguments,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -34,15 +24,9 @@ pub(super) struct Arguments {
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "what a person waits for is said")]
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let options = BackboneOptions {
-        model: arguments.model.clone(),
-        models_dir: arguments.models_dir.clone(),
-        provider: arguments.provider,
-        ort_lib: arguments.ort_lib.clone(),
-        threads: 0,
-    };
+    let options = arguments.backbone.options();
     let start = Instant::now();
-    if matches!(arguments.provider, Provider::Auto | Provider::TensorRt) && cfg!(feature = "tensorrt") {
+    if matches!(options.provider, Provider::Auto | Provider::TensorRt) && cfg!(feature = "tensorrt") {
         eprintln!(
             "where TensorRT is here, building its engine takes minutes the first time; it is kept for later starts"
         );

@@ -79,7 +79,7 @@ fn wrong(spec: &BackboneSpec, which: &str, expected: &[Option<usize>], got: &[Op
 }
 
 /// Fixed images `[batch, 3, side, side]` within -1..1, all different: what a backbone is tried with.
-pub(super) fn pattern(batch: usize, side: usize) -> Array4<f32> {
+pub(crate) fn pattern(batch: usize, side: usize) -> Array4<f32> {
     Array4::from_shape_fn((batch, 3, side, side), |(b, c, y, x)| {
         let level = (x * (3 + b) + y * 5 + c * 67 + b * 29 + (x * y) % 37) % 256;
         u8::try_from(level).map_or(0.0, |level| (f32::from(level) - 127.0) / 128.0)

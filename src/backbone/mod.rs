@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use ndarray::{Array2, ArrayView4};
 use serde::Serialize;
 
+pub(crate) use batch::pattern;
 pub use manifest::{Channels, Layout, MANIFEST_FILE, Manifest, ModelEntry, Precision, locate, resolve};
 pub use provider::{Provider, ProviderAttempt, ProviderReport};
 #[cfg(feature = "tract")]

@@ -130,10 +130,9 @@ fn linear(nodes: &mut Nodes, head: &LinearHead, mapped: &str) -> String {
 /// Logits from components u = V φ - V m and the products u_i u_j, j ≤ i.
 fn quadratic(nodes: &mut Nodes, curvature: &Curvature, mapped: &str) -> String {
     let components = curvature.components.as_ref();
-    let (count, width) = (components.count(), components.directions.len() / components.count());
     let offset: Vec<f32> = components.offset.iter().map(|value| -value).collect();
-    let u = nodes.linear(mapped, &components.directions, &offset, width);
-    let (left, right): (Vec<_>, Vec<_>) = (0..count).flat_map(|i| (0..=i).map(move |j| (i, j))).unzip();
+    let u = nodes.linear(mapped, &components.directions, &offset, components.width());
+    let (left, right): (Vec<_>, Vec<_>) = components.pairs().unzip();
     let [left, right] = [left, right].map(|columns| nodes.columns(&u, &columns));
     let products = nodes.op("Mul", &[&left, &right]);
     let terms = nodes.concatenated(&[&u, &products]);

@@ -176,19 +176,17 @@ impl Learner {
             // The solutions need the room.
             open = Vec::new();
         }
-        let (mut candidates, model) = closed_forms(&statistics)?;
+        let (candidates, model) = closed_forms(&statistics)?;
         self.statistics = Some(statistics);
         let trial = Trial { held_out: &held_out, training: &training, model, start, guarded: true };
+        let mut scored = self.scored(candidates, &trial)?;
         if self.settings.recipe.steps > 0 {
-            self.answer_meanwhile(&candidates, &trial)?;
+            self.answer_meanwhile(&scored, &trial)?;
             let meanwhile = self.meanwhile.clone();
             let trained = self.train(&fresh, &open, &replay, meanwhile.as_ref(), events);
-            candidates.extend(
-                Self::unless_it_failed(trained, events)?
-                    .map(|answer| Candidate { kind: HeadKind::Kaizen, answer }),
-            );
+            scored.extend(self.scored(Self::unless_it_failed(trained, events)?, &trial)?);
         }
-        self.publish_best(candidates, trial, events)
+        self.publish_best(scored, trial, events)
     }
 
     /// Takes the statistics out, gathered anew from the stored samples unless they are at hand.
@@ -211,14 +209,14 @@ impl Learner {
     pub(super) fn unless_it_failed(
         trained: Result<Answer>,
         events: &mut dyn EventSink,
-    ) -> Result<Option<Answer>> {
+    ) -> Result<Vec<Candidate>> {
         match trained {
             Err(error @ (Error::NonFinite { .. } | Error::Device { .. })) => {
                 let (head, reason) = (HeadKind::Kaizen.name(), error.to_string());
                 events.emit(&Event::CandidateFailed { head, reason });
-                Ok(None)
+                Ok(Vec::new())
             }
-            other => other.map(Some),
+            other => Ok(vec![Candidate { kind: HeadKind::Kaizen, answer: other? }]),
         }
     }
 

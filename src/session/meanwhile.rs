@@ -20,18 +20,13 @@ pub(super) struct Meanwhile {
 impl Learner {
     /// Lets the best closed form answer while a trained head is in the making, if the guard lets it pass: it is ready
     /// seconds earlier. Nothing is written; the decision stands or falls with all candidates.
-    pub(super) fn answer_meanwhile(&self, candidates: &[Candidate], trial: &Trial<'_>) -> Result<()> {
+    pub(super) fn answer_meanwhile(&self, scored: &[(Score, Candidate)], trial: &Trial<'_>) -> Result<()> {
         let Some(meanwhile) = &self.meanwhile else { return Ok(()) };
-        let judges = trial.judges();
-        let old = self.published_score(judges)?;
-        let mut best: Option<(f64, &Candidate)> = None;
-        for candidate in candidates {
-            let score = Score::of(&candidate.answer, &self.inputs, judges)?;
-            let passes = guard(&old, &score, self.settings.guard_margin).is_ok();
-            if passes && best.is_none_or(|(balanced, _)| score.balanced() > balanced) {
-                best = Some((score.balanced(), candidate));
-            }
-        }
+        let old = self.published_score(trial.judges())?;
+        let passing =
+            scored.iter().filter(|(score, _)| guard(&old, score, self.settings.guard_margin).is_ok());
+        // The first of equals, as in the decision.
+        let best = passing.rev().max_by(|(a, _), (b, _)| a.balanced().total_cmp(&b.balanced()));
         if let Some((_, Candidate { kind, answer })) = best {
             let (names, samples) = (self.memory.classes()?, [trial.held_out, trial.training]);
             let model = trial.model.clone();

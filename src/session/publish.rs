@@ -46,18 +46,25 @@ struct Verdict {
 }
 
 impl Learner {
+    /// Candidates with their scores on the samples that decide.
+    pub(super) fn scored(
+        &self,
+        candidates: Vec<Candidate>,
+        trial: &Trial<'_>,
+    ) -> Result<Vec<(Score, Candidate)>> {
+        let score = |candidate: Candidate| {
+            Ok((Score::of(&candidate.answer, &self.inputs, trial.judges())?, candidate))
+        };
+        candidates.into_iter().map(score).collect()
+    }
+
     pub(super) fn publish_best(
         &mut self,
-        candidates: Vec<Candidate>,
+        mut scored: Vec<(Score, Candidate)>,
         trial: Trial<'_>,
         events: &mut dyn EventSink,
     ) -> Result<Consolidation> {
         let judges = trial.judges();
-        let mut scored = Vec::new();
-        for candidate in candidates {
-            let score = Score::of(&candidate.answer, &self.inputs, judges)?;
-            scored.push((score, candidate));
-        }
         let figures: Vec<_> = scored.iter().map(|(score, c)| (c.kind, score.balanced())).collect();
         // The sort is stable and closed forms come first: a trained head must be better, not equal.
         scored.sort_by(|(a, _), (b, _)| b.balanced().total_cmp(&a.balanced()));

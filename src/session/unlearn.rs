@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use super::candidates::Candidate;
 use super::learner::{Consolidation, Learner, closed_forms};
 use super::predictor::HeadKind;
 use super::publish::Trial;
@@ -76,13 +75,11 @@ impl Learner {
             let shared = self.learned.shared();
             let open: Vec<_> = unlabelled.into_iter().filter(|s| shared.contains(&s.id)).collect();
             let trained = self.train(&kept, &open, &Samples::default(), None, events);
-            candidates.extend(
-                Self::unless_it_failed(trained, events)?
-                    .map(|answer| Candidate { kind: HeadKind::Kaizen, answer }),
-            );
+            candidates.extend(Self::unless_it_failed(trained, events)?);
         }
         let held_out = self.memory.samples(Rows::HeldOut)?;
         let trial = Trial { held_out: &held_out, training: &kept, model, start, guarded: false };
-        self.publish_best(candidates, trial, events).map(Some)
+        let scored = self.scored(candidates, &trial)?;
+        self.publish_best(scored, trial, events).map(Some)
     }
 }

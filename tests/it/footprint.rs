@@ -5,13 +5,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use kaizen_edge::backbone::{self, BackboneOptions, Provider};
-use kaizen_edge::memory::{Memory, NewSample};
-use kaizen_edge::rng::Rng;
+use kaizen_edge::memory::Memory;
 use kaizen_edge::session::identity;
 use serde_json::json;
 
 use crate::serve::{Server, Setting};
 use crate::support;
+use crate::synthetic;
 
 const MODEL: &str = "efficientnet-lite0-features-224";
 const CLASSES: usize = 100;
@@ -20,40 +20,6 @@ const SAMPLES: usize = 5000;
 const MALLOC: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "131072");
 /// With closed forms alone, with training, and serving while it trains: two backbones and the pictures are in it.
 const CEILINGS_MB: [f64; 3] = [250.0, 300.0, 370.0];
-
-/// A row about the middle of its class, none negative, as pooled activations are.
-fn row(class: usize, width: usize, rng: &mut Rng) -> Vec<f32> {
-    let mut middle = Rng::named(7, &format!("footprint {class}"));
-    (0..width).map(|_| (middle.normal() + 0.5 * rng.normal()).abs()).collect()
-}
-
-fn fill(memory: &mut Memory, width: usize) {
-    let mut rng = Rng::named(7, "footprint");
-    let thumbnail = vec![7; 3000];
-    for from in (0..SAMPLES).step_by(500) {
-        let rows: Vec<_> = (from..from + 500)
-            .map(|number| {
-                let (class, name) = (number % CLASSES, format!("{number}.jpg"));
-                let views: Vec<_> = (0..2).map(|_| row(class, width, &mut rng)).collect();
-                // One in five has a label.
-                let label = (number / CLASSES).is_multiple_of(5).then(|| format!("class {class}"));
-                (row(class, width, &mut rng), views, label, name)
-            })
-            .collect();
-        let samples: Vec<_> = rows
-            .iter()
-            .map(|(features, views, label, name)| NewSample {
-                features,
-                views,
-                thumbnail: Some(&thumbnail),
-                name,
-                timestamp_millis: 0,
-                label: label.as_deref(),
-            })
-            .collect();
-        memory.add_samples(&samples).unwrap();
-    }
-}
 
 /// Most resident memory of a process so far, in megabytes; `None` when it is gone.
 fn peak_mb(process: u32) -> Option<f64> {
@@ -92,9 +58,12 @@ fn a_hundred_classes_and_five_thousand_samples_fit_into_a_small_board() {
         ..BackboneOptions::default()
     };
     let backbone = backbone::load(&options).unwrap();
-    let width = backbone.spec().feature_width;
     let mut memory = Memory::open(Some(&state), &identity(backbone.as_ref())).unwrap();
-    fill(&mut memory, width);
+    for from in (0..SAMPLES).step_by(500) {
+        // One in five has a label.
+        let is_labelled = |number: usize| (number / CLASSES).is_multiple_of(5);
+        synthetic::add(&mut memory, from..from + 500, CLASSES, is_labelled);
+    }
     drop((memory, backbone));
     let picture = support::data("recording-fashion").join("000000.png");
     let picture = picture.to_str().unwrap();

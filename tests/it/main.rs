@@ -33,6 +33,8 @@ mod serve;
 mod state;
 mod stream;
 mod support;
+#[cfg(all(feature = "serve", target_os = "linux"))]
+mod synthetic;
 mod tiny_model;
 mod training;
 mod unknowns;

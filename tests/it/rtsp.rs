@@ -181,7 +181,7 @@ fn watch(server: &Server, source: &mut dyn FrameSource, connections: usize) -> (
             Ok(Some(frame)) => {
                 assert_eq!((frame.width as usize, frame.height as usize), (WIDTH, HEIGHT));
                 // The last of a connection may be cut.
-                frames += usize::from(frame.rgb.iter().all(|value| value.abs_diff(GREY) < 6));
+                frames += usize::from(frame.rgb.iter().all(|value| value.abs_diff(GREY) < 4));
             }
             Ok(None) => panic!("a camera has no end"),
             Err(error) => {

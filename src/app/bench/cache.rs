@@ -11,7 +11,7 @@ use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
 use super::{Arguments, bar, embed, say};
-use crate::backbone::{self, BackboneOptions, ModelEntry};
+use crate::backbone::{self, ModelEntry};
 use crate::learn::methods::Features;
 use crate::report::write_atomic;
 use crate::vision::{Dataset, Split};
@@ -76,7 +76,7 @@ fn key(arguments: &Arguments, dataset: &Dataset, entry: &ModelEntry) -> anyhow::
         "train": dataset.digest(Split::Train)?,
         "test": dataset.digest(Split::Test)?,
         "model": entry.sha256,
-        "provider": arguments.provider.name(),
+        "provider": arguments.backbone.provider.name(),
         "input": [entry.input_size],
         "mean": entry.mean,
         "std": entry.std,
@@ -88,13 +88,7 @@ fn key(arguments: &Arguments, dataset: &Dataset, entry: &ModelEntry) -> anyhow::
 }
 
 fn embed(arguments: &Arguments, dataset: &Dataset) -> anyhow::Result<[Vec<f16>; 2]> {
-    let mut backbone = backbone::load(&BackboneOptions {
-        model: arguments.model.clone(),
-        models_dir: arguments.models_dir.clone(),
-        provider: arguments.provider,
-        ort_lib: arguments.ort_lib.clone(),
-        threads: 0,
-    })?;
+    let mut backbone = backbone::load(&arguments.backbone.options())?;
     let images = dataset.train.len() * arguments.views + dataset.test.len();
     let bar = bar(&format!("embedding on {}", backbone.provider().runtime), images as u64);
     let start = Instant::now();

@@ -12,7 +12,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::backbone::{self, Provider};
+use super::options::BackboneArguments;
+use crate::backbone;
 use crate::learn::cpu::CpuEngine;
 use crate::learn::methods::{Arena, Features, Method};
 use crate::learn::scenario::{Increment, ReplayBudget, Rows, Scenario, ScenarioSettings};
@@ -62,18 +63,8 @@ pub(super) struct Arguments {
     /// Cached views of each training picture, the plain one included
     #[arg(long, default_value_t = 2)]
     views: usize,
-    /// Model, by name or path; the manifest's default without it
-    #[arg(long)]
-    model: Option<String>,
-    /// Folder with manifest.toml and the ONNX files
-    #[arg(long)]
-    models_dir: Option<PathBuf>,
-    /// Provider that embeds the pictures
-    #[arg(long, default_value = "auto")]
-    provider: Provider,
-    /// ONNX Runtime's shared library
-    #[arg(long)]
-    ort_lib: Option<PathBuf>,
+    #[command(flatten)]
+    backbone: BackboneArguments,
     /// Folder of cached features; `kaizen-edge` in the user's cache without it
     #[arg(long)]
     cache: Option<PathBuf>,
@@ -104,7 +95,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for &(labels, seed) in &plan::scenarios(&jobs) {
         scenario(arguments, &dataset, labels, seed)?;
     }
-    let entry = backbone::resolve(arguments.model.as_deref(), arguments.models_dir.as_deref())?;
+    let entry =
+        backbone::resolve(arguments.backbone.model.as_deref(), arguments.backbone.models_dir.as_deref())?;
     std::fs::create_dir_all(out).with_context(|| format!("{} cannot be made", out.display()))?;
     let head = Results::new(arguments, &dataset, &entry.name);
     let mut results = Results::resume(&out.join("report.json"), head)?;

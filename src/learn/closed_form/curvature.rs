@@ -3,19 +3,18 @@
 use std::sync::Arc;
 
 use faer::linalg::matmul::matmul;
-use faer::linalg::solvers::Llt;
-use faer::prelude::Solve;
-use faer::{Accum, Mat, MatMut, MatRef, Side, get_global_parallelism};
+use faer::{Accum, Mat, MatMut, MatRef, get_global_parallelism};
 
 use super::assignment::Assignment;
 use super::class_sums::ClassSums;
+use super::features::BLOCK;
+use super::gram::Factor;
+use super::lda::StreamingLda;
 use super::moments::{Moments, Pooled};
 use crate::error::{Error, Result};
 use crate::ids::ClassId;
 use crate::learn::step::real;
 
-/// Rows whose products are formed at a time.
-const BLOCK: usize = 256;
 /// Most that a class's own covariance weighs: more was never measured.
 const LARGEST_WEIGHT: f64 = 0.5;
 /// Shrinkage of the covariances towards a multiple of the identity.
@@ -55,7 +54,9 @@ impl Components {
         self.offset.len()
     }
 
-    fn width(&self) -> usize {
+    /// Length of a row of φ.
+    #[must_use]
+    pub fn width(&self) -> usize {
         self.directions.len() / self.count()
     }
 
@@ -65,7 +66,12 @@ impl Components {
         terms(self.count())
     }
 
-    /// u and then u_i u_j, j ≤ i, row by row of the lower triangle: [N, terms] of mapped rows φ [N, width].
+    /// The (i, j), j ≤ i, of the products, in their order: row by row of the lower triangle.
+    pub fn pairs(&self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.count()).flat_map(|i| (0..=i).map(move |j| (i, j)))
+    }
+
+    /// u and then u_i u_j in the order of [`Components::pairs`]: [N, terms] of mapped rows φ [N, width].
     fn expand(&self, mapped: &[f32]) -> Vec<f32> {
         let (count, width) = (self.count(), self.width());
         let rows = mapped.len() / width;
@@ -158,19 +164,13 @@ impl ClassCovariances {
         Self { wanted, found: None }
     }
 
-    /// Adds mapped rows φ [N, width] that `moments` holds already. The components are those of all rows there as soon as
-    /// they weigh twice as many rows as there are components; rows before that count nowhere here.
-    pub(super) fn add(
-        &mut self,
-        moments: &Moments,
-        mapped: &[f32],
-        assignment: Assignment<'_>,
-    ) -> Result<()> {
-        let width = moments.gram.width();
-        let wanted = self.wanted.min(width);
-        let total: f64 = moments.counts().iter().map(|(_, count)| count).sum();
+    /// Adds rows h [N, D] that `lda` holds already. The components are those of all rows there as soon as they weigh twice
+    /// as many rows as there are components; rows before that count nowhere here.
+    pub(super) fn add(&mut self, lda: &StreamingLda, h: &[f32], assignment: Assignment<'_>) -> Result<()> {
+        let wanted = self.wanted.min(lda.map().width());
+        let total: f64 = lda.moments().counts().iter().map(|(_, count)| count).sum();
         if self.found.is_none() && wanted > 0 && total >= real(2 * wanted) {
-            self.found = Components::leading(moments, wanted)?.map(|components| {
+            self.found = Components::leading(lda.moments(), wanted)?.map(|components| {
                 let sums = ClassSums::new(components.terms());
                 (Arc::new(components), sums)
             });
@@ -178,11 +178,10 @@ impl ClassCovariances {
         let Some((components, sums)) = &mut self.found else {
             return Ok(());
         };
-        for (block, rows) in mapped.chunks(BLOCK * width).enumerate() {
-            let part = assignment.rows(block * BLOCK..block * BLOCK + rows.len() / width);
-            sums.add(&ClassSums::of_rows(components.terms(), &components.expand(rows), part)?, 1.0)?;
-        }
-        Ok(())
+        lda.map().for_each_block(h, |rows, mapped| {
+            let terms = components.expand(mapped);
+            sums.add(&ClassSums::of_rows(components.terms(), &terms, assignment.rows(rows))?, 1.0)
+        })
     }
 
     /// What the classes' own covariances add to the logits, each weighing n / (n + `prior_rows`) for n rows; `None`
@@ -279,9 +278,9 @@ impl Shared {
 fn solved(covariance: &Mat<f64>, ridge: f64) -> Option<(Mat<f64>, f64)> {
     let count = covariance.nrows();
     let matrix = Mat::from_fn(count, count, |i, j| covariance[(i, j)] + if i == j { ridge } else { 0.0 });
-    let factor = Llt::new(matrix.as_ref(), Side::Lower).ok()?;
-    let log_determinant = 2.0 * (0..count).map(|i| factor.L()[(i, i)].ln()).sum::<f64>();
-    Some((factor.solve(Mat::<f64>::identity(count, count)), log_determinant))
+    let factor = Factor::of(matrix)?;
+    let log_determinant = 2.0 * (0..count).map(|i| factor.lower()[(i, i)].ln()).sum::<f64>();
+    Some((factor.solve(Mat::<f64>::identity(count, count).as_ref()), log_determinant))
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "what predicts is kept in f32")]

@@ -14,9 +14,6 @@ use crate::error::{Error, Result};
 use crate::ids::ClassId;
 use crate::learn::step::real;
 
-/// Rows that go through the feature maps at a time.
-const BLOCK: usize = 512;
-
 /// Settings of the ensemble.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EnsembleSettings {
@@ -203,22 +200,11 @@ impl Ensemble {
     /// # Errors
     /// As [`StreamingLda::add`].
     pub fn add(&mut self, evidence: &Evidence) -> Result<()> {
-        let rows = self.lda.map().check(&evidence.h)?;
-        let width = self.lda.map().features();
-        evidence.assignment().check(rows)?;
         let shares = evidence.balanced(self.settings.largest_weight);
         let balanced = Assignment::Soft { classes: &evidence.classes, shares: &shares };
-        // Block by block: the random features are many times as wide as the rows.
-        let blocks = (0..rows).step_by(BLOCK).map(|from| from..rows.min(from + BLOCK));
-        for rows in blocks.clone() {
-            let h = &evidence.h[rows.start * width..rows.end * width];
-            self.lda.add(h, evidence.assignment().rows(rows.clone()))?;
-            self.ridge.add(h, balanced.rows(rows))?;
-        }
-        for rows in blocks {
-            let mapped = self.lda.map().apply(&evidence.h[rows.start * width..rows.end * width])?;
-            self.covariances.add(self.lda.moments(), &mapped, evidence.assignment().rows(rows))?;
-        }
+        self.lda.add(&evidence.h, evidence.assignment())?;
+        self.covariances.add(&self.lda, &evidence.h, evidence.assignment())?;
+        self.ridge.add(&evidence.h, balanced)?;
         self.labelled += evidence.labelled;
         Ok(())
     }
@@ -232,10 +218,12 @@ impl Ensemble {
         let per_class = real(self.labelled) / real(self.lda.moments().counts().len().max(1));
         let few = usize::from(per_class < settings.many_rows);
         let lda = LdaSettings { shrinkage: settings.shrinkage[few], ..LdaSettings::default() };
-        let model = self.lda.fit(lda)?;
+        let pooled = self.lda.moments().pooled()?;
+        let curvature = self.covariances.fit(&pooled, settings.prior_rows);
+        let model = LdaModel::of_pooled(self.lda.map(), pooled, lda)?;
         let head = EnsembleHead {
             lda: model.head.clone(),
-            curvature: self.covariances.fit(&self.lda.moments().pooled()?, settings.prior_rows),
+            curvature,
             ridge: self.ridge.fit(settings.lambda)?,
             scales: [settings.discriminant_scale[few], settings.ridge_scale[few]],
         };

@@ -1,5 +1,6 @@
 //! From backbone features h to the inputs of a closed-form head.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use faer::linalg::matmul::matmul;
@@ -8,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::rng::Rng;
+
+/// Rows that are mapped at a time: random features and products of components are many times as wide as the rows.
+pub(super) const BLOCK: usize = 256;
 
 /// Row-wise transform of features h [N, D].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,6 +172,27 @@ impl FeatureMap {
         );
         wide.iter_mut().for_each(|value| *value = value.max(0.0));
         Ok(wide)
+    }
+}
+
+impl FeatureMap {
+    /// Hands on the row numbers and φ of h [N, D], block by block. Rows that [`FeatureMap::apply`] refuses are refused
+    /// before `work` sees any.
+    ///
+    /// # Errors
+    /// As there, and whatever `work` reports.
+    pub(super) fn for_each_block(
+        &self,
+        h: &[f32],
+        mut work: impl FnMut(Range<usize>, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let rows = self.check(h)?;
+        for from in (0..rows).step_by(BLOCK) {
+            let block = from..rows.min(from + BLOCK);
+            let mapped = self.apply(&h[block.start * self.features..block.end * self.features])?;
+            work(block, &mapped)?;
+        }
+        Ok(())
     }
 }
 

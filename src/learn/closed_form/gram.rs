@@ -67,18 +67,11 @@ impl Gram {
 
     /// Cholesky factor of `scale` G + `ridge` I; `None` when that is not positive definite.
     pub(super) fn factor(&self, scale: f64, ridge: f64) -> Option<Factor> {
-        let width = self.width();
         let mut matrix = &self.0 * faer::Scale(scale);
-        for i in 0..width {
+        for i in 0..self.width() {
             matrix[(i, i)] += ridge;
         }
-        // In place: these are the largest matrices of the program.
-        let parallelism = get_global_parallelism();
-        let scratch = cholesky_in_place_scratch::<f64>(width, parallelism, Spec::default());
-        let (mut buffer, none) = (MemBuffer::new(scratch), LltRegularization::default());
-        let stack = MemStack::new(&mut buffer);
-        cholesky_in_place(matrix.as_mut(), none, parallelism, stack, Spec::default()).ok()?;
-        Some(Factor(matrix))
+        Factor::of(matrix)
     }
 
     /// Both triangles.
@@ -110,6 +103,17 @@ impl Gram {
 pub(super) struct Factor(Mat<f64>);
 
 impl Factor {
+    /// Takes the lower triangle of A; `None` when A is not positive definite.
+    pub(super) fn of(mut matrix: Mat<f64>) -> Option<Self> {
+        // In place: these are the largest matrices of the program.
+        let parallelism = get_global_parallelism();
+        let scratch = cholesky_in_place_scratch::<f64>(matrix.nrows(), parallelism, Spec::default());
+        let (mut buffer, none) = (MemBuffer::new(scratch), LltRegularization::default());
+        let stack = MemStack::new(&mut buffer);
+        cholesky_in_place(matrix.as_mut(), none, parallelism, stack, Spec::default()).ok()?;
+        Some(Self(matrix))
+    }
+
     /// L [width, width]; what lies above its diagonal means nothing.
     pub(super) fn lower(&self) -> MatRef<'_, f64> {
         self.0.as_ref()

@@ -81,7 +81,7 @@ impl StreamingLda {
     /// # Errors
     /// As [`FeatureMap::apply`] and [`Moments::add`]; nothing is changed then.
     pub fn add(&mut self, h: &[f32], assignment: Assignment<'_>) -> Result<()> {
-        self.moments.add(&self.map.apply(h)?, assignment)
+        self.moments.add_mapped(&self.map, h, assignment)
     }
 
     /// Takes back rows h [N, D] that were added with the same assignment.
@@ -118,10 +118,13 @@ pub struct LdaModel {
 
 impl LdaModel {
     pub(super) fn fit(map: &FeatureMap, moments: &Moments, settings: LdaSettings) -> Result<Self> {
+        Self::of_pooled(map, moments.pooled()?, settings)
+    }
+
+    pub(super) fn of_pooled(map: &FeatureMap, pooled: Pooled, settings: LdaSettings) -> Result<Self> {
         if !(0.0..=1.0).contains(&settings.shrinkage) {
             return Err(Error::config("shrinkage", settings.shrinkage, "0..=1"));
         }
-        let pooled = moments.pooled()?;
         let (width, classes) = (map.width(), pooled.classes.len());
         let (factor, outer_weight) = covariance_factor(&pooled, settings.shrinkage)?;
         let centred: Vec<f64> = pooled

@@ -2,6 +2,7 @@
 
 use super::assignment::Assignment;
 use super::class_sums::ClassSums;
+use super::features::FeatureMap;
 use super::gram::Gram;
 use crate::error::{Error, Result};
 use crate::ids::ClassId;
@@ -92,6 +93,20 @@ impl Moments {
     /// [`Error::Shape`] or [`Error::Config`] when the assignment does not fit; nothing is changed then.
     pub fn add(&mut self, mapped: &[f32], assignment: Assignment<'_>) -> Result<()> {
         self.update(mapped, assignment, 1.0)
+    }
+
+    /// Adds rows h [N, D] by way of `map`, block by block.
+    ///
+    /// # Errors
+    /// As [`FeatureMap::apply`] and [`Moments::add`]; nothing is changed then.
+    pub(super) fn add_mapped(
+        &mut self,
+        map: &FeatureMap,
+        h: &[f32],
+        assignment: Assignment<'_>,
+    ) -> Result<()> {
+        assignment.check(map.count_rows(h)?)?;
+        map.for_each_block(h, |rows, mapped| self.add(mapped, assignment.rows(rows)))
     }
 
     /// Takes back rows φ [N, width] that were added with the same assignment.

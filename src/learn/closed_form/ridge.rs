@@ -58,7 +58,7 @@ impl RidgeHead {
     /// # Errors
     /// As [`FeatureMap::apply`] and [`Moments::add`]; nothing is changed then.
     pub fn add(&mut self, h: &[f32], assignment: Assignment<'_>) -> Result<()> {
-        self.moments.add(&self.map.apply(h)?, assignment)
+        self.moments.add_mapped(&self.map, h, assignment)
     }
 
     /// Takes back rows h [N, D] that were added with the same assignment.

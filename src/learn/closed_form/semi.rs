@@ -1,7 +1,5 @@
 //! Semi-supervised LDA: expectation-maximisation over unlabelled rows.
 
-use std::ops::Range;
-
 use super::assignment::Assignment;
 use super::class_sums::ClassSums;
 use super::features::FeatureMap;
@@ -10,9 +8,6 @@ use super::lda::{LdaModel, LdaSettings, Priors};
 use super::moments::Moments;
 use crate::error::{Error, Result};
 use crate::ids::ClassId;
-
-/// Rows that are mapped at a time.
-const BLOCK: usize = 512;
 
 /// Settings of [`SemiLda`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -91,31 +86,31 @@ impl SemiLda {
     /// As [`FeatureMap::apply`]; [`Error::Shape`] when rows and labels differ in number; [`Error::Config`] without
     /// labelled rows or when the covariance cannot be inverted with this shrinkage.
     pub fn assign(&self, labelled: &[f32], labels: &[ClassId], unlabelled: &[f32]) -> Result<SemiOutcome> {
-        let (known, open) = (self.map.apply(labelled)?, Open::new(&self.map, unlabelled)?);
+        let (known, open) = (self.map.apply(labelled)?, unlabelled);
         let width = self.map.width();
         let mut base = Moments::new(width);
         base.add(&known, Assignment::Labels(labels))?;
         let settings = LdaSettings { shrinkage: self.settings.shrinkage, priors: Priors::Equal };
         let mut model = LdaModel::fit(&self.map, &base, settings)?;
-        let strangers = self.strangers(&model, &known, labels, &open)?;
+        let strangers = self.strangers(&model, &known, labels, open)?;
         // Kept rows weigh 1 in every round, so the second moment is the same in all of them.
         let kept: Vec<f64> = strangers.iter().map(|&stranger| f64::from(u8::from(!stranger))).collect();
         let mut gram = base.gram.clone();
-        open.for_each_block(|rows, mapped| {
+        self.map.for_each_block(open, |rows, mapped| {
             gram.add(mapped, &kept[rows], 1.0);
             Ok(())
         })?;
-        let mut shares = self.shares(&model, &open, &strangers)?;
+        let mut shares = self.shares(&model, open, &strangers)?;
         let mut moments = Moments { gram, ..base.clone() };
         for round in 1..=self.settings.rounds {
             moments.sums = base.sums.clone();
             let soft = Assignment::Soft { classes: &model.head.classes, shares: &shares };
-            open.for_each_block(|rows, mapped| {
+            self.map.for_each_block(open, |rows, mapped| {
                 moments.sums.add(&ClassSums::of_rows(width, mapped, soft.rows(rows))?, 1.0)
             })?;
             if round < self.settings.rounds {
                 model = LdaModel::fit(&self.map, &moments, settings)?;
-                shares = self.shares(&model, &open, &strangers)?;
+                shares = self.shares(&model, open, &strangers)?;
             }
         }
         let classes = model.head.classes;
@@ -127,13 +122,13 @@ impl SemiLda {
 
     /// Class probabilities of each row [N, K], zero for strangers.
     #[allow(clippy::cast_possible_truncation, reason = "a log proportion fits f32")]
-    fn shares(&self, model: &LdaModel, open: &Open<'_>, strangers: &[bool]) -> Result<Vec<f32>> {
+    fn shares(&self, model: &LdaModel, open: &[f32], strangers: &[bool]) -> Result<Vec<f32>> {
         let columns = model.head.classes.len();
         let total: f64 = model.counts.iter().sum();
         let log_proportion = |count: f64| (self.settings.proportions * (count / total).ln()) as f32;
         let priors: Vec<f32> = model.counts.iter().map(|&count| log_proportion(count)).collect();
-        let mut shares = Vec::with_capacity(open.rows * columns);
-        open.for_each_block(|_, mapped| {
+        let mut shares = Vec::with_capacity(strangers.len() * columns);
+        self.map.for_each_block(open, |_, mapped| {
             shares.extend(model.head.logits_of_mapped(mapped));
             Ok(())
         })?;
@@ -154,9 +149,10 @@ impl SemiLda {
         model: &LdaModel,
         known: &[f32],
         labels: &[ClassId],
-        open: &Open<'_>,
+        open: &[f32],
     ) -> Result<Vec<bool>> {
-        let none = vec![false; open.rows];
+        let rows = self.map.check(open)?;
+        let none = vec![false; rows];
         let Some(quantile) = self.settings.stranger_quantile else {
             return Ok(none);
         };
@@ -167,37 +163,13 @@ impl SemiLda {
         own.sort_by(f32::total_cmp);
         let rank = quantile_rank(own.len(), quantile);
         let threshold = own[rank];
-        let mut strangers = Vec::with_capacity(open.rows);
-        open.for_each_block(|_, mapped| {
+        let mut strangers = Vec::with_capacity(rows);
+        self.map.for_each_block(open, |_, mapped| {
             strangers
                 .extend(model.geometry.novelty_of_mapped(mapped).iter().map(|novelty| *novelty > threshold));
             Ok(())
         })?;
         Ok(strangers)
-    }
-}
-
-/// Unlabelled rows h, mapped as often as they are needed and few at a time: they may be most of what there is.
-struct Open<'a> {
-    map: &'a FeatureMap,
-    h: &'a [f32],
-    rows: usize,
-}
-
-impl<'a> Open<'a> {
-    fn new(map: &'a FeatureMap, h: &'a [f32]) -> Result<Self> {
-        Ok(Self { map, h, rows: map.check(h)? })
-    }
-
-    /// Hands on the rows [from, to) and their φ, block by block.
-    fn for_each_block(&self, mut work: impl FnMut(Range<usize>, &[f32]) -> Result<()>) -> Result<()> {
-        let features = self.map.features();
-        for from in (0..self.rows).step_by(BLOCK) {
-            let rows = from..self.rows.min(from + BLOCK);
-            let mapped = self.map.apply(&self.h[rows.start * features..rows.end * features])?;
-            work(rows, &mapped)?;
-        }
-        Ok(())
     }
 }
 

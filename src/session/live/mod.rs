@@ -185,8 +185,8 @@ impl Live {
         locked(&self.shared.recent).last(most)
     }
 
-    /// Hands `job` to the learning thread; jobs are done in order, and training that runs ends early for it. A job still queued when the loop stops is dropped
-    /// and named by [`Live::stop`].
+    /// Hands `job` to the learning thread; jobs are done in order, and training that runs ends early for it. A job still
+    /// queued when the loop stops is dropped and named by [`Live::stop`].
     ///
     /// # Errors
     /// [`Busy`] if too many wait already.
