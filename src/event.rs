@@ -51,6 +51,13 @@ pub enum Event {
         /// Mean per-dimension deviation of unit projections (collapse watch).
         deviation: f64,
     },
+    /// Fewer random features than usual, so that learning stays below the memory limit.
+    Narrowed {
+        /// How many.
+        random_features: usize,
+        /// How many there would be without the limit.
+        of: usize,
+    },
     /// Training ended early because something else waited for the learner.
     CutShort {
         /// Steps taken.

@@ -52,6 +52,7 @@ impl EventSink for Account {
                 ))
             }
             Event::Trained { step, total, .. } => Some(format!("step {step}: loss {total:.3}")),
+            Event::Narrowed { random_features, of } => Some(narrowed(*random_features, *of)),
             Event::CandidateFailed { head, reason } => Some(format!("{head} is out: {reason}")),
             _ => None,
         };
@@ -62,4 +63,9 @@ impl EventSink for Account {
             self.last = Some(event.clone());
         }
     }
+}
+
+/// What is said of fewer random features than usual.
+pub(super) fn narrowed(random_features: usize, of: usize) -> String {
+    format!("{random_features} instead of {of} random features, to stay below the memory limit")
 }

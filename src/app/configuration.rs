@@ -25,6 +25,8 @@ pub(super) struct Configuration {
     pub(super) quiet: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) quota_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) memory_limit: Option<u64>,
 }
 
 impl Configuration {
@@ -77,6 +79,7 @@ mod tests {
             provider: Some(Provider::Tract),
             engine: Some(EngineChoice::Cpu),
             quota_bytes: Some(1 << 30),
+            memory_limit: Some(250),
             ..Configuration::default()
         };
         std::fs::write(&path, configuration.text().unwrap()).unwrap();

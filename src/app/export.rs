@@ -105,7 +105,7 @@ fn on_samples(memory: &Memory, predictor: &Predictor, options: &Options) -> anyh
     for kind in [Rows::HeldOut, Rows::Training, Rows::Unlabelled] {
         memory.for_each_sample(kind, |sample| {
             if count < SAMPLES {
-                rows.extend(sample.features);
+                rows.extend_from_slice(&sample.features);
                 count += 1;
             }
         })?;

@@ -19,6 +19,7 @@ mod images;
 mod import;
 mod learn;
 mod manual;
+mod memory_share;
 mod options;
 mod predict;
 mod rebase;

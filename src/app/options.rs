@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::configuration::Configuration;
+use super::memory_share::MemoryShare;
 use crate::backbone::{self, Backbone, BackboneOptions, Provider};
 use crate::learn::engine::{self, EngineChoice};
 use crate::memory::Memory;
+#[cfg(feature = "serve")]
+use crate::session::live::FrameRoom;
 use crate::session::{self, Learner, LearnerSettings};
 use crate::vision::{self, FrameSource, SourceOptions};
 use crate::{Error, Result};
@@ -71,6 +74,10 @@ pub(super) struct Options {
     /// Most bytes of the state file and its log; unlabelled and redundant samples give way [default: no limit]
     #[arg(long)]
     quota_bytes: Option<u64>,
+    /// MB of memory that the process stays below while it learns: fewer random features and frames at hand, or an error
+    /// that names the least; what a GPU driver takes is not counted [default: no limit]
+    #[arg(long, value_name = "MB")]
+    memory_limit: Option<u64>,
     /// TOML file with any of these options; what is given here goes before it
     #[arg(long)]
     config: Option<PathBuf>,
@@ -91,14 +98,16 @@ impl Options {
         self.ort_lib = self.ort_lib.take().or(file.ort_lib);
         self.quiet |= file.quiet;
         self.quota_bytes = self.quota_bytes.or(file.quota_bytes);
+        self.memory_limit = self.memory_limit.or(file.memory_limit);
         Ok(())
     }
 
     /// What is in force, as a configuration file.
     pub(super) fn configuration(&self) -> Result<String> {
-        let Self { model, models_dir, ort_lib, quiet, quota_bytes, .. } = self.clone();
+        let Self { model, models_dir, ort_lib, quiet, quota_bytes, memory_limit, .. } = self.clone();
         let (provider, engine) = (Some(self.provider()), Some(self.engine()));
-        Configuration { model, models_dir, provider, engine, ort_lib, quiet, quota_bytes }.text()
+        Configuration { model, models_dir, provider, engine, ort_lib, quiet, quota_bytes, memory_limit }
+            .text()
     }
 
     fn provider(&self) -> Provider {
@@ -166,7 +175,7 @@ impl Options {
         if let Some(asked) = self.model.as_ref().filter(|asked| *asked != own) {
             return Err(Error::config("model", asked, format!("{own}, with which the state was made")));
         }
-        let (learner, line) = self.learner_on(memory, steps)?;
+        let (learner, line) = self.learner_on(memory, steps, 0)?;
         self.say(&line);
         Ok(learner)
     }
@@ -178,15 +187,30 @@ impl Options {
         state: &Path,
         backbone: &dyn Backbone,
         steps: Option<usize>,
+        room: FrameRoom,
     ) -> Result<(Learner, String)> {
-        self.learner_on(Memory::open(Some(state), &session::identity(backbone))?, steps)
+        let memory = Memory::open(Some(state), &session::identity(backbone))?;
+        // As many again as wait are on their way.
+        self.learner_on(memory, steps, (room.recent + 2 * room.waiting) as u64)
     }
 
-    fn learner_on(&self, memory: Memory, steps: Option<usize>) -> Result<(Learner, String)> {
+    /// How many frames are to be held.
+    #[cfg(feature = "serve")]
+    pub(super) fn frame_room(&self) -> Result<FrameRoom> {
+        Ok(self.memory()?.map(MemoryShare::frames).unwrap_or_default())
+    }
+
+    fn memory(&self) -> Result<Option<MemoryShare>> {
+        self.memory_limit.map(MemoryShare::now).transpose()
+    }
+
+    /// `frames` are bytes that something else than learning will take.
+    fn learner_on(&self, memory: Memory, steps: Option<usize>, frames: u64) -> Result<(Learner, String)> {
         let (engine, line) = engine::open(self.engine())?;
         let mut settings = LearnerSettings::default();
         settings.recipe.steps = steps.unwrap_or(settings.recipe.steps);
         settings.recipe.warmup_steps = settings.recipe.warmup_steps.min(settings.recipe.steps);
+        settings.memory_limit = self.memory()?.map(|share| share.learning(frames));
         Ok((Learner::new(settings, memory, engine)?, line))
     }
 

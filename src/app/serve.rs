@@ -103,8 +103,12 @@ impl Arguments {
         let mut first = Some(vision::open(&uri, &source_options)?);
         let open = move || first.take().map_or_else(|| vision::open(&uri, &source_options), Ok);
         let eyes = options.backbone(&self.state)?;
-        let tutor = options.backbone_on(&self.state, 1)?;
-        let (mut learner, engine) = options.new_learner(&self.state, eyes.as_ref(), self.steps)?;
+        let tutor = match eyes.share(1)? {
+            Some(shared) => shared,
+            None => options.backbone_on(&self.state, 1)?,
+        };
+        let room = options.frame_room()?;
+        let (mut learner, engine) = options.new_learner(&self.state, eyes.as_ref(), self.steps, room)?;
         if let Some(mib) = self.quota_mib {
             learner.set_quota_bytes(mib << 20)?;
         }
@@ -128,6 +132,7 @@ impl Arguments {
             tutor,
             learner,
             power: self.power,
+            room,
             watcher,
         };
         Ok((parts, facts))

@@ -107,7 +107,13 @@ fn search(
         let path = places.current_dir.join(path);
         return match examine(&path, probe) {
             Ok(found) => Ok(found),
-            Err(why) => Err(format!("no ONNX Runtime at {} (from {by}): {why}", path.display())),
+            Err(why) => {
+                let command = install_command(places);
+                let place = path.display();
+                Err(one_line(&format!(
+                    "no ONNX Runtime at {place} (from {by}): {why}; correct the path, or {command}"
+                )))
+            }
         };
     }
     for folder in folders(places) {

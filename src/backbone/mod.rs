@@ -47,6 +47,15 @@ pub trait Backbone: Send {
     /// [`Error::Provider`] if the runtime fails.
     fn embed(&mut self, images: ArrayView4<'_, f32>) -> Result<Array2<f32>>;
 
+    /// Another one for another thread, on so many CPU threads (0: one per core), that shares this one's weights; `None`
+    /// where the runtime cannot share them, so that a second one is to be loaded.
+    ///
+    /// # Errors
+    /// [`Error::Provider`] if its threads cannot be started.
+    fn share(&self, _threads: usize) -> Result<Option<Box<dyn Backbone>>> {
+        Ok(None)
+    }
+
     /// Features of one class may be mixed; those of another precision, or of TensorRT, which rounds its own way, are
     /// other features: `fp32`, `fp16`, `int8`, `fp32-tensorrt`, …
     fn feature_class(&self) -> String {

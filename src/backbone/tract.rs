@@ -53,6 +53,15 @@ impl TractBackbone {
         })?;
         let output = output_dims(&graph).map_err(|e| refuse(format!("{e:#}")))?;
         check_declared(&spec, &input, &output)?;
+        Self::on_graph(spec, report, graph, threads)
+    }
+
+    fn on_graph(
+        spec: BackboneSpec,
+        report: ProviderReport,
+        graph: Arc<TypedRunnableModel>,
+        threads: usize,
+    ) -> Result<Self> {
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|n| format!("backbone-{n}"))
@@ -79,6 +88,11 @@ impl Backbone for TractBackbone {
 
     fn provider(&self) -> &ProviderReport {
         &self.report
+    }
+
+    fn share(&self, threads: usize) -> Result<Option<Box<dyn Backbone>>> {
+        let (spec, report) = (self.spec.clone(), self.report.clone());
+        Ok(Some(Box::new(Self::on_graph(spec, report, self.graph.clone(), threads)?)))
     }
 
     fn embed(&mut self, images: ArrayView4<'_, f32>) -> Result<Array2<f32>> {

@@ -76,6 +76,10 @@ impl Engine for CpuEngine {
         let Loaded { interpreter, holding, .. } = self.loaded.as_mut().ok_or_else(not_loaded)?;
         holding.snapshot(|role| interpreter.get(role).map(<[f32]>::to_vec).ok_or_else(not_loaded))
     }
+
+    fn unload(&mut self) {
+        self.loaded = None;
+    }
 }
 
 pub(crate) fn not_loaded() -> Error {

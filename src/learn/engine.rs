@@ -130,6 +130,9 @@ pub trait Engine: Send {
     /// # Errors
     /// [`Error::Device`] from a GPU, [`Error::Config`] if nothing is loaded.
     fn snapshot(&mut self) -> Result<Parameters>;
+
+    /// Lets go of the problem and its memory.
+    fn unload(&mut self);
 }
 
 impl Problem {

@@ -104,6 +104,10 @@ impl Engine for GpuEngine {
         let Loaded { holding, run, .. } = self.loaded.as_mut().ok_or_else(not_loaded)?;
         holding.snapshot(|role| run.get(&self.device, role)?.ok_or_else(not_loaded))
     }
+
+    fn unload(&mut self) {
+        self.loaded = None;
+    }
 }
 
 impl Run {

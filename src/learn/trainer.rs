@@ -88,7 +88,7 @@ struct Draw {
 }
 
 impl Trainer {
-    /// Loads a task into `engine`: `state` holds the heads and, from the second task on, the teacher.
+    /// Loads a task into `engine`, samples and all: `state` holds the heads and, from the second task on, the teacher.
     ///
     /// # Errors
     /// [`Error::Config`] for no samples or a recipe out of range, and whatever the engine refuses.
@@ -97,15 +97,13 @@ impl Trainer {
         architecture: &Architecture,
         recipe: &Recipe,
         state: &Parameters,
-        [current, replay]: [&Samples; 2],
+        [current, replay]: [Samples; 2],
         seed: u64,
     ) -> Result<Self> {
         if current.is_empty() {
             return Err(Error::config("task", "no samples", "at least one sample to learn from"));
         }
         let replay_rows = if replay.is_empty() { 0 } else { recipe.replay_rows };
-        let mut table = current.features.clone();
-        table.extend_from_slice(&replay.features);
         let mut labels = Vec::new();
         let mut next_row = 0_u32;
         let mut draw = |purpose, samples: &Samples, per_batch| -> Result<Draw> {
@@ -120,8 +118,10 @@ impl Trainer {
             }
             Ok(Draw { purpose, spans, per_batch, order: None })
         };
-        let (current, replay) =
-            (draw("current", current, recipe.current_rows)?, draw("replay", replay, replay_rows)?);
+        let draws = (draw("current", &current, recipe.current_rows)?, draw("replay", &replay, replay_rows)?);
+        let mut table = current.features;
+        table.reserve_exact(replay.features.len());
+        table.extend(replay.features);
         let rows = recipe.current_rows + replay_rows;
         let problem = Problem {
             architecture: architecture.clone(),
@@ -133,6 +133,7 @@ impl Trainer {
             steps_per_submit: recipe.steps_per_submit,
         };
         engine.load(problem, state)?;
+        let (current, replay) = draws;
         Ok(Self { recipe: recipe.clone(), rows, seed, current, replay })
     }
 

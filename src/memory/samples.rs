@@ -1,5 +1,7 @@
 //! Samples: features `[D]` as f16, cached views, thumbnail, and on which side of the split a sample is.
 
+use std::sync::Arc;
+
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _};
 use serde::{Deserialize, Serialize};
@@ -75,8 +77,8 @@ pub enum Rows {
 pub struct StoredSample {
     /// Row of the state file.
     pub id: SampleId,
-    /// Features `[D]`, as rounded to f16.
-    pub features: Vec<f32>,
+    /// Features `[D]`, as rounded to f16; copies of the sample share them.
+    pub features: Arc<[f32]>,
     /// The class by the live label.
     pub class: Option<ClassId>,
     /// See [`Stored::held_out`].
@@ -178,7 +180,12 @@ impl Memory {
                 let features = intact_features(row.get_ref(1)?, row.get_ref(2)?, width)
                     .ok_or_else(|| Fault::damaged("samples", id))?;
                 let class = row.get::<_, Option<i64>>(3)?.map(class_from_row).transpose()?;
-                visit(StoredSample { id: SampleId(id), features, class, held_out: row.get(4)? });
+                visit(StoredSample {
+                    id: SampleId(id),
+                    features: features.into(),
+                    class,
+                    held_out: row.get(4)?,
+                });
             }
             Ok(())
         })

@@ -48,11 +48,10 @@ impl LinearProbe {
     }
 
     /// Fine-tunes on `samples`, whose labels are columns of the head; new columns are added as needed.
-    pub(super) fn train(&mut self, engine: &mut dyn Engine, samples: &Samples, classes: usize) -> Result<()> {
+    pub(super) fn train(&mut self, engine: &mut dyn Engine, samples: Samples, classes: usize) -> Result<()> {
         self.architecture.grow(&mut self.parameters, classes, self.seed)?;
         self.parameters.drop_prefixed(&["optimizer."]);
-        let nothing = Samples::default();
-        let pair = [samples, &nothing];
+        let pair = [samples, Samples::default()];
         let mut trainer =
             Trainer::load(engine, &self.architecture, &self.recipe, &self.parameters, pair, self.seed)?;
         trainer.run(engine, 0, self.recipe.steps)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::learned::join;
 use super::predictor::{Answer, HeadKind, Inputs, best_of};
 use crate::Result;
 use crate::ids::ClassId;
@@ -23,8 +24,7 @@ pub(super) struct Score {
 impl Score {
     /// Scores `answer` on held-out rows.
     pub(super) fn of(answer: &Answer, inputs: &Inputs, held_out: &[StoredSample]) -> Result<Self> {
-        let rows: Vec<f32> = held_out.iter().flat_map(|sample| sample.features.iter().copied()).collect();
-        let (columns, logits) = (answer.columns(), answer.logits(inputs, &rows)?);
+        let (columns, logits) = (answer.columns(), answer.logits(inputs, &join(held_out))?);
         let mut classes = BTreeMap::new();
         for (sample, row) in held_out.iter().zip(logits.chunks(columns.len().max(1))) {
             let Some(class) = sample.class else { continue };

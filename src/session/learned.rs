@@ -122,7 +122,7 @@ impl Statistics {
         let labelled: BTreeMap<_, _> = training.iter().map(|sample| (sample.id, sample)).collect();
         let open: BTreeMap<_, _> = unlabelled.iter().map(|sample| (sample.id, sample)).collect();
         let find = |ids: &[SampleId], stored: &BTreeMap<SampleId, &StoredSample>| -> Vec<StoredSample> {
-            ids.iter().filter_map(|id| stored.get(id).map(|&sample| sample.clone())).collect()
+            ids.iter().filter_map(|id| stored.get(id).copied().cloned()).collect()
         };
         for task in &mut learned.by_task {
             // The quota may have dropped samples since: their shares cannot be told apart any more.
@@ -165,7 +165,7 @@ impl Statistics {
         if classes.is_empty() {
             return Ok(());
         }
-        let rows: Vec<f32> = labelled.iter().chain(open).flat_map(|s| s.features.iter().copied()).collect();
+        let rows = join(labelled.iter().chain(open));
         let (known, others) = rows.split_at(rows.len() / (labelled.len() + open.len()) * labelled.len());
         if task.shares.len() != open.len() * distinct(&classes).len() {
             let map = &self.inputs.0;
@@ -178,6 +178,6 @@ impl Statistics {
 }
 
 /// Features of rows one after the other, `[N, D]`.
-pub(super) fn join(rows: &[StoredSample]) -> Vec<f32> {
-    rows.iter().flat_map(|sample| sample.features.iter().copied()).collect()
+pub(super) fn join<'a>(rows: impl IntoIterator<Item = &'a StoredSample>) -> Vec<f32> {
+    rows.into_iter().map(|sample| &*sample.features).collect::<Vec<_>>().concat()
 }

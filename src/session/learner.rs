@@ -14,9 +14,8 @@ use super::settings::LearnerSettings;
 use crate::event::{Event, EventSink};
 use crate::heads::{Architecture, Parameters};
 use crate::ids::ClassId;
-use crate::learn::closed_form::{EnsembleModel, LdaModel};
+use crate::learn::closed_form::{EnsembleModel, EnsembleSettings, LdaModel};
 use crate::learn::engine::Engine;
-use crate::learn::trainer::Samples;
 use crate::memory::{Memory, NewSample, Rows, Stored, StoredSample};
 use crate::rng::Rng;
 use crate::{Error, Result};
@@ -151,6 +150,7 @@ impl Learner {
     pub fn consolidate(&mut self, events: &mut dyn EventSink) -> Result<Consolidation> {
         let start = Instant::now();
         self.settle_removals(events)?;
+        let ensemble = self.ensemble()?;
         let training = self.memory.samples(Rows::Training)?;
         let held_out = self.memory.samples(Rows::HeldOut)?;
         let unlabelled = self.memory.samples(Rows::Unlabelled)?;
@@ -170,14 +170,18 @@ impl Learner {
         let mut open = unlabelled;
         open.retain(is_open);
         self.announce(&fresh, open.len(), events)?;
-        let replay = self.replay(&training)?;
+        let of = self.settings.ensemble(self.inputs.0.features()).random_features;
+        if ensemble.random_features < of {
+            events.emit(&Event::Narrowed { random_features: ensemble.random_features, of });
+        }
+        let replay = self.replay(&training);
         statistics.learn(&mut self.learned, &fresh, &open)?;
         if self.settings.recipe.steps == 0 {
             // The solutions need the room.
             open = Vec::new();
         }
         let (candidates, model) = closed_forms(&statistics)?;
-        self.statistics = Some(statistics);
+        self.keep(statistics);
         let trial = Trial { held_out: &held_out, training: &training, model, start, guarded: true };
         let mut scored = self.scored(candidates, &trial)?;
         if self.settings.recipe.steps > 0 {
@@ -189,19 +193,29 @@ impl Learner {
         self.publish_best(scored, trial, events)
     }
 
+    /// The closed forms as they are to be on what is stored, within the memory limit.
+    fn ensemble(&self) -> Result<EnsembleSettings> {
+        self.settings.ensemble_for(self.inputs.0.features(), &self.memory.counts()?)
+    }
+
     /// Takes the statistics out, gathered anew from the stored samples unless they are at hand.
     pub(super) fn statistics(
         &mut self,
         training: &[StoredSample],
         unlabelled: &[StoredSample],
     ) -> Result<Statistics> {
+        let settings = self.ensemble()?;
         if let Some(statistics) = self.statistics.take() {
             return Ok(statistics);
         }
-        let settings = self.settings.ensemble(self.inputs.0.features());
         let mut statistics = Statistics::new(&self.inputs, settings, self.settings.seed)?;
         statistics.relearn(&mut self.learned, training, unlabelled)?;
         Ok(statistics)
+    }
+
+    /// Keeps the statistics for the next time; under a memory limit they are gathered anew then.
+    pub(super) fn keep(&mut self, statistics: Statistics) {
+        self.statistics = self.settings.memory_limit.is_none().then_some(statistics);
     }
 
     /// Training that ran into values that are not finite, or an engine that failed, only costs its candidate: what was
@@ -249,27 +263,18 @@ impl Learner {
         Ok(())
     }
 
-    /// Old classes' labelled samples to train on again: at most so many a class, drawn by seed.
-    fn replay(&self, training: &[StoredSample]) -> Result<Samples> {
-        let mut replay = Samples::default();
+    /// Old classes' labelled samples to train on again, with their columns: at most so many a class, drawn by seed.
+    fn replay(&self, training: &[StoredSample]) -> Vec<(StoredSample, i32)> {
+        let mut replay = Vec::new();
         for (column, &class) in self.columns.iter().enumerate() {
             let is_old = |s: &&StoredSample| s.class == Some(class) && self.learned.has(s);
             let mut rows: Vec<_> = training.iter().filter(is_old).collect();
             Rng::named(self.settings.seed, &format!("replay {class}")).shuffle(&mut rows);
-            for sample in rows.into_iter().take(self.settings.replay_per_class) {
-                self.push(&mut replay, sample, i32::try_from(column).unwrap_or(-1))?;
-            }
+            let column = i32::try_from(column).unwrap_or(-1);
+            let rows = rows.into_iter().take(self.settings.replay_per_class);
+            replay.extend(rows.map(|sample| (sample.clone(), column)));
         }
-        Ok(replay)
-    }
-
-    pub(super) fn push(&self, samples: &mut Samples, sample: &StoredSample, label: i32) -> Result<()> {
-        let mut views = vec![self.inputs.apply(&sample.features)?];
-        for view in self.memory.views(sample.id)? {
-            views.push(self.inputs.apply(&view)?);
-        }
-        samples.push(&views, label);
-        Ok(())
+        replay
     }
 }
 

@@ -8,6 +8,7 @@ mod learned;
 mod learner;
 pub mod live;
 mod meanwhile;
+mod memory_limit;
 mod predictor;
 mod publish;
 mod rebase;
@@ -22,6 +23,7 @@ mod version;
 
 pub use frames::{Described, Embedded, FrameReader};
 pub use learner::{Consolidation, Learner, Observation};
+pub use memory_limit::MemoryLimit;
 pub use predictor::{HeadKind, Prediction, Predictor};
 pub use rebase::{Losses, Rebased, losses, rebase};
 pub use settings::LearnerSettings;

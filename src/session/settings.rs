@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::memory_limit::MemoryLimit;
 use crate::Result;
 use crate::heads::{Adapter, Architecture, Mlp, Norm};
 use crate::learn::closed_form::{EnsembleSettings, FeatureMap, FeatureTransform};
@@ -32,6 +33,9 @@ pub struct LearnerSettings {
     /// Largest fall of the old classes' held-out accuracy (beyond one standard error) that is still published,
     /// 0..=1. Default 0.15.
     pub guard_margin: f64,
+    /// Resident memory that learning keeps below; default none.
+    #[serde(default)]
+    pub memory_limit: Option<MemoryLimit>,
 }
 
 impl Default for LearnerSettings {
@@ -58,6 +62,7 @@ impl Default for LearnerSettings {
             replay_per_class: 10,
             ensemble: EnsembleSettings { random_features: 2000, ..EnsembleSettings::default() },
             guard_margin: 0.15,
+            memory_limit: None,
         }
     }
 }

@@ -232,7 +232,7 @@ impl Stream<'_> {
         let learner = &self.settings.learner;
         let fresh = || LinearProbe::new(learner, width, classes, 2 * learner.recipe.steps);
         let mut naive = self.naive.take().unwrap_or_else(fresh);
-        naive.train(self.learner.engine(), &samples, classes)?;
+        naive.train(self.learner.engine(), samples, classes)?;
         self.naive = Some(naive.clone());
         let kaizen = self.learner.predictor_now();
         let lda = self.lda.fit(LdaSettings::default())?.head;
@@ -307,7 +307,7 @@ impl Stream<'_> {
         let (width, classes) = (self.inputs.0.features(), self.classes.len());
         let steps = self.settings.learner.recipe.steps * 2 * self.snapshots.len().max(1);
         let mut probe = LinearProbe::new(&self.settings.learner, width, classes, steps);
-        probe.train(self.learner.engine(), &self.everything, classes)?;
+        probe.train(self.learner.engine(), self.everything.clone(), classes)?;
         let rows: Vec<f32> = self.tests.iter().flat_map(|(features, _)| features.iter().copied()).collect();
         Ok(probe.predict(&self.inputs.apply(&rows)?)?.into_iter().map(Some).collect())
     }

@@ -46,6 +46,8 @@ impl Engine for Gone {
     fn snapshot(&mut self) -> crate::Result<Parameters> {
         Ok(Parameters::default())
     }
+
+    fn unload(&mut self) {}
 }
 
 #[test]

@@ -21,7 +21,7 @@ impl Learner {
         &mut self,
         fresh: &[StoredSample],
         open: &[StoredSample],
-        replay: &Samples,
+        replay: &[(StoredSample, i32)],
         meanwhile: Option<&Meanwhile>,
         events: &mut dyn EventSink,
     ) -> Result<Answer> {
@@ -30,11 +30,12 @@ impl Learner {
                 self.columns.push(class);
             }
         }
-        let mut current = Samples::default();
-        for sample in self.drawn(fresh, open) {
-            let column = sample.class.and_then(|class| self.columns.iter().position(|c| *c == class));
-            self.push(&mut current, sample, column.and_then(|c| i32::try_from(c).ok()).unwrap_or(-1))?;
-        }
+        let column_of = |sample: &StoredSample| {
+            let column = self.columns.iter().position(|class| Some(*class) == sample.class);
+            column.and_then(|column| i32::try_from(column).ok()).unwrap_or(-1)
+        };
+        let current = self.samples(self.drawn(fresh, open).into_iter().map(|s| (s, column_of(s))))?;
+        let replay = self.samples(replay.iter().map(|(sample, column)| (sample, *column)))?;
         let seed = self.settings.seed.wrapping_add(self.learned.tasks as u64);
         let (architecture, state) = match self.trained.take() {
             Some((mut architecture, mut state)) => {
@@ -49,17 +50,31 @@ impl Learner {
                 (architecture, state)
             }
         };
-        let state =
-            match self.train_from(&architecture, &state, [&current, replay], seed, (meanwhile, events)) {
-                Ok(trained) => trained,
-                Err(error) => {
-                    self.trained = Some((architecture, state));
-                    return Err(error);
-                }
-            };
+        let outcome = self.train_from(&architecture, &state, [current, replay], seed, (meanwhile, events));
+        self.engine.unload();
+        let state = match outcome {
+            Ok(trained) => trained,
+            Err(error) => {
+                self.trained = Some((architecture, state));
+                return Err(error);
+            }
+        };
         let parameters = Arc::new(state.copied(&["adapter.", "classifier."], ""));
         self.trained = Some((architecture.clone(), state));
         Ok(Answer::Trained(Trained { architecture, parameters, columns: self.columns.clone() }))
+    }
+
+    /// Samples with the views that are stored of each, and their columns.
+    fn samples<'a>(&self, rows: impl Iterator<Item = (&'a StoredSample, i32)>) -> Result<Samples> {
+        let mut samples = Samples::default();
+        for (sample, column) in rows {
+            let mut views = vec![self.inputs.apply(&sample.features)?];
+            for view in self.memory.views(sample.id)? {
+                views.push(self.inputs.apply(&view)?);
+            }
+            samples.push(&views, column);
+        }
+        Ok(samples)
     }
 
     /// The samples that training can come to: of more than it has places for, so many drawn by seed.
@@ -78,7 +93,7 @@ impl Learner {
         &mut self,
         architecture: &Architecture,
         state: &Parameters,
-        samples: [&Samples; 2],
+        samples: [Samples; 2],
         seed: u64,
         (meanwhile, events): (Option<&Meanwhile>, &mut dyn EventSink),
     ) -> Result<Parameters> {

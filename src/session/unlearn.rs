@@ -8,7 +8,6 @@ use super::publish::Trial;
 use crate::Result;
 use crate::event::EventSink;
 use crate::ids::ClassId;
-use crate::learn::trainer::Samples;
 use crate::memory::{LabelId, Rows};
 
 impl Learner {
@@ -70,11 +69,11 @@ impl Learner {
         }
         let statistics = self.statistics(&training, &unlabelled)?;
         let (mut candidates, model) = closed_forms(&statistics)?;
-        self.statistics = Some(statistics);
+        self.keep(statistics);
         if was_trained && self.settings.recipe.steps > 0 {
             let shared = self.learned.shared();
             let open: Vec<_> = unlabelled.into_iter().filter(|s| shared.contains(&s.id)).collect();
-            let trained = self.train(&kept, &open, &Samples::default(), None, events);
+            let trained = self.train(&kept, &open, &[], None, events);
             candidates.extend(Self::unless_it_failed(trained, events)?);
         }
         let held_out = self.memory.samples(Rows::HeldOut)?;

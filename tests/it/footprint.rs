@@ -1,13 +1,14 @@
 //! How much memory the program takes on a small board, as docs/jetson.md states it.
 
-use std::path::Path;
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use kaizen_edge::backbone::{self, BackboneOptions, Provider};
 use kaizen_edge::memory::Memory;
 use kaizen_edge::session::identity;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::serve::{Server, Setting};
 use crate::support;
@@ -18,8 +19,9 @@ const CLASSES: usize = 100;
 const SAMPLES: usize = 5000;
 /// As packaging/kaizen.service has it: by default glibc keeps large blocks that were freed.
 const MALLOC: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "131072");
-/// With closed forms alone, with training, and serving while it trains: two backbones and the pictures are in it.
-const CEILINGS_MB: [f64; 3] = [250.0, 300.0, 370.0];
+/// Of every command without a limit, and of `serve` with as many frames of 640x480 at hand as it holds.
+const CEILING_MB: f64 = 250.0;
+const SERVE_CEILING_MB: f64 = 370.0;
 
 /// Most resident memory of a process so far, in megabytes; `None` when it is gone.
 fn peak_mb(process: u32) -> Option<f64> {
@@ -47,13 +49,12 @@ fn peak_of(arguments: &[&str], state: &Path) -> f64 {
     peak
 }
 
-#[test]
-fn a_hundred_classes_and_five_thousand_samples_fit_into_a_small_board() {
-    let setting = Setting::real(format!("recording://{}", support::data("recording-fashion").display()));
-    let state = setting.folder.path().join("state.db");
+/// A state of 5000 samples, none of them learned, and a source of frames of 640x480.
+fn small_board(folder: &Path) -> (PathBuf, PathBuf) {
+    let (state, frames) = (folder.join("state.db"), folder.join("frames"));
     let options = BackboneOptions {
         model: Some(MODEL.to_owned()),
-        models_dir: Some(setting.models.clone()),
+        models_dir: Some(support::repository().join("models")),
         provider: Provider::Tract,
         ..BackboneOptions::default()
     };
@@ -64,22 +65,68 @@ fn a_hundred_classes_and_five_thousand_samples_fit_into_a_small_board() {
         let is_labelled = |number: usize| (number / CLASSES).is_multiple_of(5);
         synthetic::add(&mut memory, from..from + 500, CLASSES, is_labelled);
     }
-    drop((memory, backbone));
-    let picture = support::data("recording-fashion").join("000000.png");
-    let picture = picture.to_str().unwrap();
-    for arguments in
-        [&["learn", "--steps", "0"][..], &["predict", picture, "--json"], &["teach", "class 1", picture]]
-    {
-        let peak = peak_of(arguments, &state);
-        assert!(peak < CEILINGS_MB[0], "{arguments:?}: {peak} MB");
+    std::fs::create_dir(&frames).unwrap();
+    for number in 0..100_u32 {
+        let shade = |x: u32, y: u32| [x + number, y, x ^ y].map(|value| u8::try_from(value % 256).unwrap());
+        let picture = image::RgbImage::from_fn(640, 480, |x, y| image::Rgb(shade(x, y)));
+        picture.save(frames.join(format!("{number:03}.jpg"))).unwrap();
     }
-    let peak = peak_of(&["learn", "--steps", "16"], &state);
-    assert!(peak < CEILINGS_MB[1], "with training: {peak} MB");
-    let server = Server::start(setting.command(&["--loop", "--steps", "16"]).env(MALLOC.0, MALLOC.1));
-    server.wait("frames", |status| status["live"]["recent"].as_u64() >= Some(5));
+    (state, frames)
+}
+
+/// Serves the frames, teaches a class, learns; gives the most resident memory and the account.
+fn serving(frames: &Path, state: &Path, more: &[&str]) -> (f64, String) {
+    let mut setting = Setting::real(frames.display().to_string());
+    std::fs::copy(state, setting.folder.path().join("state.db")).unwrap();
+    setting.models = support::repository().join("models");
+    let server = Server::start(setting.command(&[&["--loop"], more].concat()).env(MALLOC.0, MALLOC.1));
+    // As many frames at hand as there is room for.
+    let held = |status: &Value| status["live"]["recent"].as_u64();
+    let before = Cell::new(None);
+    server.wait("frames", |status| {
+        std::thread::sleep(Duration::from_millis(800));
+        let now = held(status);
+        before.replace(now) == now && now > Some(5)
+    });
     assert_eq!(server.post("/api/v1/teach", &json!({ "name": "class 2", "frames": 5 })).status, 200);
     server.learn();
     let peak = peak_mb(server.process()).unwrap();
-    println!("serve: {peak:.0} MB");
-    assert!(peak < CEILINGS_MB[2], "serving: {peak} MB");
+    println!("serve {more:?}, {:?} frames at hand: {peak:.0} MB", before.get());
+    (peak, server.stop().1)
+}
+
+#[test]
+fn a_hundred_classes_and_five_thousand_samples_fit_into_a_small_board() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, frames) = small_board(folder.path());
+    let picture = support::data("recording-fashion").join("000000.png");
+    let picture = picture.to_str().unwrap();
+    for (limit, ceiling) in [(Some("250"), CEILING_MB), (None, SERVE_CEILING_MB)] {
+        let more: Vec<&str> = limit.iter().flat_map(|limit| ["--memory-limit", limit]).collect();
+        let (peak, account) = serving(&frames, &state, &more);
+        assert!(peak < ceiling, "serving, {more:?}: {peak} MB");
+        assert!(account.contains("published"), "{account}");
+        assert_eq!(account.contains("random features"), limit.is_some(), "{account}");
+    }
+    for arguments in [&["learn"][..], &["predict", picture, "--json"], &["teach", "class 1", picture]] {
+        let peak = peak_of(arguments, &state);
+        assert!(peak < CEILING_MB, "{arguments:?}: {peak} MB");
+    }
+    let (peak, account) = serving(&frames, &state, &["--memory-limit", "150"]);
+    assert!(
+        account.contains("memory limit") && account.contains("at least") && peak < 150.0,
+        "{peak} MB, {account}"
+    );
+}
+
+#[test]
+fn a_memory_limit_that_is_too_low_names_the_least() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, _) = small_board(folder.path());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kaizen"));
+    command.args(["learn", "--engine", "cpu", "--memory-limit", "90", "--state"]).arg(&state);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("memory limit") && said.contains("at least"), "{said}");
 }

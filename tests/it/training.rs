@@ -82,7 +82,7 @@ fn train(engine: &mut dyn Engine, method: SslMethod, recipe: &Recipe) -> Result<
     let architecture = architecture(method, Norm::Batch);
     let (current, replay) = (samples(1, 23, 3), samples(2, 6, 2));
     let mut trainer =
-        Trainer::load(engine, &architecture, recipe, &state(&architecture), [&current, &replay], 5)?;
+        Trainer::load(engine, &architecture, recipe, &state(&architecture), [current, replay], 5)?;
     let terms = trainer.run(engine, 0, recipe.steps)?;
     Ok((terms, engine.snapshot()?))
 }
@@ -134,7 +134,7 @@ fn two_runs_with_one_seed_are_bit_equal_and_another_seed_is_not() {
         assert_eq!((first, one.digest()), (second, two.digest()), "{}", engine.name());
         let architecture = architecture(SslMethod::Moco, Norm::Batch);
         let (current, replay) = (samples(1, 23, 3), samples(2, 6, 2));
-        let pair = [&current, &replay];
+        let pair = [current, replay];
         let mut trainer =
             Trainer::load(engine.as_mut(), &architecture, &recipe, &state(&architecture), pair, 6).unwrap();
         trainer.run(engine.as_mut(), 0, 10).unwrap();
@@ -152,9 +152,9 @@ fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() {
             let (_, whole) = train(engine.as_mut(), method, &recipe).unwrap();
             let architecture = architecture(method, Norm::Batch);
             let (current, replay) = (samples(1, 23, 3), samples(2, 6, 2));
-            let pair = [&current, &replay];
             let load = |engine: &mut dyn Engine, state: &Parameters| {
-                Trainer::load(engine, &architecture, &recipe, state, pair, 5).unwrap()
+                Trainer::load(engine, &architecture, &recipe, state, [current.clone(), replay.clone()], 5)
+                    .unwrap()
             };
             let mut trainer = load(engine.as_mut(), &state(&architecture));
             trainer.run(engine.as_mut(), 0, 5).unwrap();

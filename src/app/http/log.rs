@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::app::account::narrowed;
 use crate::event::Event;
 use crate::report::percent;
 use crate::session::live::{LiveEvent, SourceState};
@@ -86,6 +87,7 @@ fn sentence(event: &Event) -> Option<String> {
                 "task {task}: {news}; {labelled} labelled and {unlabelled} unlabelled frames, {steps} steps"
             ))
         }
+        Event::Narrowed { random_features, of } => Some(narrowed(*random_features, *of)),
         Event::CutShort { step, of } => {
             Some(format!("training ended after {step} of {of} steps: other work waits"))
         }

@@ -74,6 +74,17 @@ impl ClassSums {
         Ok(slots)
     }
 
+    /// Mean over all rows, [width], and how many they weigh; an error without any row.
+    pub(super) fn mean(&self) -> Result<(Vec<f64>, f64)> {
+        let live = self.live()?;
+        let total: f64 = live.iter().map(|&slot| self.counts[slot]).sum();
+        let mut mean = vec![0.0; self.width];
+        for &slot in &live {
+            mean.iter_mut().zip(self.sum(slot)).for_each(|(mean, value)| *mean += value / total);
+        }
+        Ok((mean, total))
+    }
+
     /// The classes that have rows, ascending, each with its count.
     pub(super) fn live_counts(&self) -> Vec<(ClassId, f64)> {
         self.live().map_or_else(

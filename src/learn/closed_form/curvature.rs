@@ -32,18 +32,14 @@ pub struct Components {
 impl Components {
     /// The `count` leading components of all rows behind `moments`; `None` if they cannot be found.
     fn leading(moments: &Moments, count: usize) -> Result<Option<Self>> {
-        let pooled = moments.pooled()?;
-        let (width, total) = (pooled.centre.len(), pooled.counts.iter().sum::<f64>());
-        let root = total.sqrt();
-        let mut scatter = moments.gram.clone();
-        scatter.add_rows(&pooled.centre.iter().map(|value| root * value).collect::<Vec<_>>(), -1.0);
-        let Some(eigen) = scatter.eigen() else { return Ok(None) };
+        let (centre, total) = moments.sums.mean()?;
+        let Some(eigen) = moments.gram.eigen_around(&centre, total) else { return Ok(None) };
         // Eigenvalues ascend.
-        let columns: Vec<_> = (0..width).rev().take(count).map(|column| eigen.U().col(column)).collect();
-        let directions =
-            columns.iter().flat_map(|column| column.iter().map(|&value| narrow(value))).collect();
+        let columns: Vec<_> =
+            (0..centre.len()).rev().take(count).map(|column| eigen.U().col(column)).collect();
+        let directions = columns.iter().flat_map(|column| column.iter().copied()).collect();
         let along =
-            |column: &faer::ColRef<'_, f64>| column.iter().zip(&pooled.centre).map(|(v, m)| v * m).sum();
+            |column: &faer::ColRef<'_, f32>| column.iter().zip(&centre).map(|(v, m)| f64::from(*v) * m).sum();
         let offset = columns.iter().map(|column| narrow(along(column))).collect();
         Ok(Some(Self { directions, offset }))
     }
@@ -241,8 +237,7 @@ impl Shared {
         if freedom < 1.0 {
             return None;
         }
-        let covariance =
-            (&directions * pooled.within.symmetric() * directions.transpose()) * faer::Scale(1.0 / freedom);
+        let covariance = pooled.within.along(directions.as_ref()) * faer::Scale(1.0 / freedom);
         let trace: f64 = (0..count).map(|i| covariance[(i, i)]).sum();
         let ridge = SHRINKAGE * trace / real(count);
         let (inverse, log_determinant) = solved(&covariance, ridge)?;

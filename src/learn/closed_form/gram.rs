@@ -65,23 +65,47 @@ impl Gram {
         (0..self.width()).map(|i| self.0[(i, i)]).sum()
     }
 
-    /// Cholesky factor of `scale` G + `ridge` I; `None` when that is not positive definite.
-    pub(super) fn factor(&self, scale: f64, ridge: f64) -> Option<Factor> {
-        let mut matrix = &self.0 * faer::Scale(scale);
-        for i in 0..self.width() {
+    /// Cholesky factor of `scale` G + `ridge` I, in the place of G; `None` when that is not positive definite.
+    pub(super) fn into_factor(self, scale: f64, ridge: f64) -> Option<Factor> {
+        let mut matrix = self.0;
+        matrix *= faer::Scale(scale);
+        for i in 0..matrix.nrows() {
             matrix[(i, i)] += ridge;
         }
         Factor::of(matrix)
     }
 
-    /// Both triangles.
-    pub(super) fn symmetric(&self) -> Mat<f64> {
-        Mat::from_fn(self.width(), self.width(), |i, j| self.0[(i.max(j), i.min(j))])
+    /// V G Vᵀ for V [K, width].
+    pub(super) fn along(&self, directions: MatRef<'_, f64>) -> Mat<f64> {
+        let (lower, parallelism) = (self.0.as_ref(), get_global_parallelism());
+        let mut product = Mat::zeros(directions.nrows(), self.width());
+        for (half, structure) in [
+            (lower, BlockStructure::TriangularLower),
+            (lower.transpose(), BlockStructure::StrictTriangularUpper),
+        ] {
+            triangular::matmul(
+                product.as_mut(),
+                BlockStructure::Rectangular,
+                Accum::Add,
+                directions,
+                BlockStructure::Rectangular,
+                half,
+                structure,
+                1.0,
+                parallelism,
+            );
+        }
+        product * directions.transpose()
     }
 
-    /// Eigenvectors, their values ascending; `None` when there are none to find.
-    pub(super) fn eigen(&self) -> Option<SelfAdjointEigen<f64>> {
-        SelfAdjointEigen::new(self.0.as_ref(), Side::Lower).ok()
+    /// Eigenvectors of G - `weight` m mᵀ in the precision of what predicts, their values ascending; `None` when there are
+    /// none to find.
+    #[allow(clippy::cast_possible_truncation, reason = "half the memory; directions are kept in f32")]
+    pub(super) fn eigen_around(&self, mean: &[f64], weight: f64) -> Option<SelfAdjointEigen<f32>> {
+        let centred = |i: usize, j: usize| {
+            if j <= i { (self.0[(i, j)] - weight * mean[i] * mean[j]) as f32 } else { 0.0 }
+        };
+        SelfAdjointEigen::new(Mat::from_fn(self.width(), self.width(), centred).as_ref(), Side::Lower).ok()
     }
 
     /// The lower triangle, packed row by row: width (width + 1) / 2 values.

@@ -6,7 +6,7 @@ use faer::{Mat, MatRef, get_global_parallelism};
 use super::assignment::Assignment;
 use super::features::FeatureMap;
 use super::geometry::{Mahalanobis, SHARED};
-use super::gram::Factor;
+use super::gram::{Factor, Gram};
 use super::head::LinearHead;
 use super::moments::{Moments, Pooled};
 use crate::error::{Error, Result};
@@ -121,12 +121,12 @@ impl LdaModel {
         Self::of_pooled(map, moments.pooled()?, settings)
     }
 
-    pub(super) fn of_pooled(map: &FeatureMap, pooled: Pooled, settings: LdaSettings) -> Result<Self> {
+    pub(super) fn of_pooled(map: &FeatureMap, mut pooled: Pooled, settings: LdaSettings) -> Result<Self> {
         if !(0.0..=1.0).contains(&settings.shrinkage) {
             return Err(Error::config("shrinkage", settings.shrinkage, "0..=1"));
         }
         let (width, classes) = (map.width(), pooled.classes.len());
-        let (factor, outer_weight) = covariance_factor(&pooled, settings.shrinkage)?;
+        let (factor, outer_weight) = covariance_factor(&mut pooled, settings.shrinkage)?;
         let centred: Vec<f64> = pooled
             .means
             .chunks_exact(width)
@@ -203,12 +203,12 @@ fn narrow(value: f64) -> f32 {
     value as f32
 }
 
-/// Cholesky factor of the shrunk pooled covariance (1 - s) Σ + s (tr Σ / width) I, Σ over n - C degrees of freedom
+/// Cholesky factor, made of the scatter, of the shrunk pooled covariance (1 - s) Σ + s (tr Σ / width) I, Σ over n - C degrees of freedom
 /// (over n when every class has one row or less). Rows that do not vary within classes at all give no Σ: then the
 /// spread of all rows, or 1 without any, stands for its trace and every direction counts the same.
 ///
 /// Also returns the weight (1 - s) / (degrees of freedom) of one outer product in it, 0 in the last case.
-fn covariance_factor(pooled: &Pooled, shrinkage: f64) -> Result<(Factor, f64)> {
+fn covariance_factor(pooled: &mut Pooled, shrinkage: f64) -> Result<(Factor, f64)> {
     #[allow(clippy::cast_precision_loss, reason = "class and feature counts are far below 2^52")]
     let (classes, width) = (pooled.classes.len() as f64, pooled.within.width() as f64);
     let total: f64 = pooled.counts.iter().sum();
@@ -221,7 +221,8 @@ fn covariance_factor(pooled: &Pooled, shrinkage: f64) -> Result<(Factor, f64)> {
     } else {
         (0.0, 1.0)
     };
-    let factor = pooled.within.factor(scale, ridge).ok_or_else(|| {
+    let within = std::mem::replace(&mut pooled.within, Gram::zeros(0));
+    let factor = within.into_factor(scale, ridge).ok_or_else(|| {
         Error::config(
             "shrinkage",
             shrinkage,

@@ -130,15 +130,13 @@ impl Moments {
         let live = self.sums.live()?;
         let width = self.sums.width;
         let counts: Vec<f64> = live.iter().map(|&slot| self.sums.counts[slot]).collect();
-        let total: f64 = counts.iter().sum();
+        let (centre, total) = self.sums.mean()?;
         let mut means = Vec::with_capacity(live.len() * width);
         let mut roots = Vec::with_capacity(live.len() * width);
-        let mut centre = vec![0.0; width];
         for (&slot, count) in live.iter().zip(&counts) {
             let sum = self.sums.sum(slot);
             means.extend(sum.iter().map(|value| value / count));
             roots.extend(sum.iter().map(|value| value / count.sqrt()));
-            centre.iter_mut().zip(sum).for_each(|(centre, value)| *centre += value / total);
         }
         let mut within = self.gram.clone();
         within.add_rows(&roots, -1.0);

@@ -81,8 +81,12 @@ impl RidgeHead {
         }
         let sums = &self.moments.sums;
         let live = sums.live()?;
-        let factor =
-            self.moments.gram.factor(1.0, lambda).ok_or_else(|| Error::config("lambda", lambda, allowed))?;
+        let factor = self
+            .moments
+            .gram
+            .clone()
+            .into_factor(1.0, lambda)
+            .ok_or_else(|| Error::config("lambda", lambda, allowed))?;
         let targets: Vec<f64> = live.iter().flat_map(|&slot| sums.sum(slot).iter().copied()).collect();
         let solution =
             factor.solve(MatRef::from_row_major_slice(&targets, live.len(), sums.width).transpose());

@@ -95,15 +95,15 @@ impl SemiLda {
         let strangers = self.strangers(&model, &known, labels, open)?;
         // Kept rows weigh 1 in every round, so the second moment is the same in all of them.
         let kept: Vec<f64> = strangers.iter().map(|&stranger| f64::from(u8::from(!stranger))).collect();
-        let mut gram = base.gram.clone();
+        let Moments { sums: labelled_sums, mut gram } = base;
         self.map.for_each_block(open, |rows, mapped| {
             gram.add(mapped, &kept[rows], 1.0);
             Ok(())
         })?;
         let mut shares = self.shares(&model, open, &strangers)?;
-        let mut moments = Moments { gram, ..base.clone() };
+        let mut moments = Moments { sums: labelled_sums.clone(), gram };
         for round in 1..=self.settings.rounds {
-            moments.sums = base.sums.clone();
+            moments.sums = labelled_sums.clone();
             let soft = Assignment::Soft { classes: &model.head.classes, shares: &shares };
             self.map.for_each_block(open, |rows, mapped| {
                 moments.sums.add(&ClassSums::of_rows(width, mapped, soft.rows(rows))?, 1.0)

@@ -192,7 +192,7 @@ pub(super) fn run(
             }
             let kept = replay(arena, &plan, &map, number)?;
             let recipe = plan.recipe(current.len());
-            let mut trainer = Trainer::load(engine, &architecture, &recipe, &state, [&current, &kept], seed)?;
+            let mut trainer = Trainer::load(engine, &architecture, &recipe, &state, [current, kept], seed)?;
             for from in (0..recipe.steps).step_by(STRIDE) {
                 let to = (from + STRIDE).min(recipe.steps);
                 trainer.run(engine, from, to)?;

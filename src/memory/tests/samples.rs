@@ -12,7 +12,7 @@ fn features_come_back_as_rounded() {
     let stored = memory.add_sample(new).unwrap();
     let round =
         |values: &[f32]| -> Vec<f32> { values.iter().map(|x| half::f16::from_f32(*x).to_f32()).collect() };
-    assert_eq!(memory.samples(Rows::Training).unwrap()[0].features, round(&mine));
+    assert_eq!(memory.samples(Rows::Training).unwrap()[0].features[..], round(&mine));
     assert_eq!(memory.views(stored.sample).unwrap(), [round(&view), round(&mine)]);
     assert_eq!(memory.thumbnail(stored.sample).unwrap().as_deref(), Some(&b"jpeg"[..]));
 }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 pub use capture::SourceOpener;
 pub use inference::{Answer, Seen};
 pub use power::{Power, yield_to_others};
-pub use recent::MOST_RECENT;
+pub use recent::{FrameRoom, MOST_RECENT};
 pub use status::{LiveStatus, Progress, SourceState};
 pub use tutor::{Taught, Tutor};
 
@@ -60,6 +60,8 @@ pub struct LiveParts {
     pub learner: Learner,
     /// How much of the machine learning takes.
     pub power: Power,
+    /// How many pixels are held.
+    pub room: FrameRoom,
     /// Told what happens, from any of the threads; must return quickly.
     pub watcher: Watcher,
 }
@@ -115,6 +117,7 @@ pub(super) struct Shared {
     predictor: Mutex<Option<Arc<Predictor>>>,
     recent: Mutex<Recent>,
     kept: Mutex<std::collections::VecDeque<Arc<Seen>>>,
+    room: FrameRoom,
     meter: Mutex<Meter>,
     waiting: AtomicUsize,
     /// Queued jobs for which training ends early.
@@ -134,12 +137,13 @@ impl Live {
     /// # Errors
     /// [`Error::Config`] for preprocessing out of range, [`Error::Io`] if a thread cannot be started.
     pub fn start(parts: LiveParts) -> Result<Self> {
-        let LiveParts { source, uri, repeats, eyes, tutor, learner, power, watcher } = parts;
+        let LiveParts { source, uri, repeats, eyes, tutor, learner, power, room, watcher } = parts;
         let shared = Arc::new(Shared {
             stopping: AtomicBool::new(false),
             newest: Slot::default(),
             predictor: Mutex::new(learner.predictor_now()),
-            recent: Mutex::new(Recent::default()),
+            recent: Mutex::new(Recent::new(room.recent)),
+            room,
             kept: Mutex::default(),
             meter: Mutex::new(Meter::new(uri)),
             waiting: AtomicUsize::new(0),
@@ -266,7 +270,8 @@ impl Shared {
     fn keep(&self, seen: Arc<Seen>) {
         let mut kept = locked(&self.kept);
         kept.push_back(seen);
-        if kept.len() > QUEUED_FRAMES {
+        let bytes: usize = kept.iter().map(|seen| seen.frame.rgb.len()).sum();
+        if kept.len() > QUEUED_FRAMES || (bytes > self.room.waiting && kept.len() > 1) {
             kept.pop_front();
             locked(&self.meter).not_kept += 1;
         }

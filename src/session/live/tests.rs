@@ -101,6 +101,7 @@ fn start_training(takes: Duration, steps: usize) -> (Live, Receiver<LiveEvent>, 
         tutor: Quarters::boxed(Duration::ZERO),
         learner,
         power: Power::Full,
+        room: FrameRoom::default(),
         watcher: Arc::new(move |event| drop(sender.lock().unwrap().send(event))),
     });
     (live.unwrap(), events, folder)

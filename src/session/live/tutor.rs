@@ -138,12 +138,17 @@ impl Tutor {
         labels
     }
 
-    /// Consolidates; a new head answers when it returns.
+    /// Consolidates; a new head answers when it returns. A failure is told to the watcher too.
     ///
     /// # Errors
     /// As [`Learner::consolidate`].
     pub fn learn(&mut self) -> Result<Consolidation> {
-        self.while_learning(|learner, events| learner.consolidate(events))
+        let outcome = self.while_learning(|learner, events| learner.consolidate(events));
+        if let Err(error) = &outcome {
+            let failed = Event::CandidateFailed { head: "learning", reason: error.to_string() };
+            self.shared.tell(LiveEvent::Told(failed));
+        }
+        outcome
     }
 
     /// Takes labels back; what was learned from them is learned anew without them, once.

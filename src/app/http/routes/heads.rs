@@ -9,11 +9,9 @@ use axum::http::StatusCode;
 
 use super::super::error::{ApiError, Failure};
 use super::super::reply::{Forgotten, Label, Labels, Queued, Record, RolledBack, TakenBack, Version};
-use super::super::web::{Message, Web};
+use super::super::web::Web;
 use super::class_name;
-use crate::event::Event;
 use crate::memory::{LabelId, VersionId};
-use crate::session::live::LiveEvent;
 
 /// Labels that the record names.
 const MOST_LABELS: usize = 200;
@@ -31,13 +29,8 @@ const MOST_UNDONE: usize = 1000;
 pub(in super::super) async fn learn(
     State(web): State<Arc<Web>>,
 ) -> Result<(StatusCode, Json<Queued>), ApiError> {
-    let messages = web.messages.clone();
-    let job = move |tutor: &mut crate::session::live::Tutor| {
-        if let Err(error) = tutor.learn() {
-            let failed = Event::CandidateFailed { head: "learning", reason: error.to_string() };
-            let _ = messages.send(Message::Event(LiveEvent::Told(failed)));
-        }
-    };
+    // What comes of it is told to the watcher.
+    let job = |tutor: &mut crate::session::live::Tutor| drop(tutor.learn());
     web.live.submit_patient("learning", job).map_err(|_| ApiError::busy())?;
     Ok((StatusCode::ACCEPTED, Json(Queued { pending: web.live.status().pending })))
 }

@@ -1,0 +1,142 @@
+//! How learning is held to a limit of resident memory: what a consolidation takes is estimated before it starts, and the
+//! widest random features that fit are taken.
+
+use serde::{Deserialize, Serialize};
+
+use super::settings::LearnerSettings;
+use crate::learn::closed_form::EnsembleSettings;
+use crate::memory::Counts;
+use crate::{Error, Result};
+
+/// Bytes of a stored value of each kind.
+const SINGLE: u64 = 4;
+const DOUBLE: u64 = 8;
+/// Most cached views of a sample that training holds, the frame itself included.
+const VIEWS: u64 = 3;
+/// What a training step works on besides the samples.
+const TRAINING: u64 = 32_000_000;
+/// Fewest random features that are worth their while; below, the limit is refused.
+const FEWEST_FEATURES: usize = 250;
+
+/// Resident memory that the process is to stay below while it learns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryLimit {
+    /// All of it, bytes.
+    pub bytes: u64,
+    /// What is taken already, or promised to something else than learning: program, backbone, frames, bytes.
+    pub besides: u64,
+}
+
+/// What a consolidation has to do with.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    width: u64,
+    samples: u64,
+    classes: u64,
+    /// Samples that training holds with their views.
+    trained: u64,
+}
+
+impl Load {
+    /// Most bytes at once, with so many random features: while rows are gathered, solved for, and trained on.
+    fn bytes(&self, ensemble: &EnsembleSettings, random: usize) -> u64 {
+        let Self { width, samples, classes, trained } = *self;
+        let random = random as u64;
+        let components = ensemble.components as u64;
+        let rows = SINGLE * samples * width;
+        let square = DOUBLE * width * width;
+        let projection = SINGLE * width * random;
+        let by_class = DOUBLE * classes * (components * (components + 3) / 2 + 2 * width + random);
+        let statistics = square + DOUBLE * random * random + projection + by_class;
+        // The rows side by side, expectation-maximisation or eigenvectors, and the shares.
+        let gathering = 2 * rows + statistics + 5 * square / 2 + DOUBLE * samples * classes;
+        let solving = rows + statistics + (2 * square).max(DOUBLE * random * random) + square;
+        let training = if trained == 0 { 0 } else { TRAINING + SINGLE * width * VIEWS * trained };
+        gathering.max(solving).max(rows + projection + square + training)
+    }
+}
+
+impl LearnerSettings {
+    /// The closed forms for features of width `features` on what the memory holds: within the limit, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the least limit if learning so many samples does not fit.
+    pub(super) fn ensemble_for(&self, features: usize, counts: &Counts) -> Result<EnsembleSettings> {
+        let ensemble = self.ensemble(features);
+        let Some(limit) = self.memory_limit else { return Ok(ensemble) };
+        let samples = counts.training + counts.held_out + counts.unlabelled;
+        let recipe = &self.recipe;
+        let drawn = (recipe.steps * recipe.current_rows) as u64;
+        let replayed = if recipe.steps == 0 { 0 } else { self.replay_per_class as u64 * counts.classes };
+        let load = Load {
+            width: features as u64,
+            samples,
+            classes: counts.classes,
+            trained: drawn.min(samples) + replayed,
+        };
+        let fits = |random: &usize| limit.besides + load.bytes(&ensemble, *random) <= limit.bytes;
+        // Halved as often as it takes.
+        let mut halves = std::iter::successors(Some(ensemble.random_features), |wide| Some(wide / 2))
+            .take_while(|wide| *wide >= FEWEST_FEATURES.min(ensemble.random_features));
+        halves.find(fits).map(|random_features| EnsembleSettings { random_features, ..ensemble }).ok_or_else(|| {
+            let least = limit.besides + load.bytes(&ensemble, FEWEST_FEATURES.min(ensemble.random_features));
+            Error::config(
+                "memory limit",
+                format!("{} MB", limit.bytes / 1_000_000),
+                format!(
+                    "at least {} MB to learn {samples} samples of {} classes, or fewer samples (--quota-bytes)",
+                    least.div_ceil(1_000_000),
+                    counts.classes
+                ),
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEGABYTE: u64 = 1_000_000;
+
+    fn with(limit: Option<u64>) -> LearnerSettings {
+        let memory_limit =
+            limit.map(|megabytes| MemoryLimit { bytes: megabytes * MEGABYTE, besides: 100 * MEGABYTE });
+        LearnerSettings { memory_limit, ..LearnerSettings::default() }
+    }
+
+    fn features(limit: Option<u64>, samples: u64) -> Result<usize> {
+        let counts = Counts {
+            classes: 100,
+            training: samples / 5,
+            unlabelled: samples - samples / 5,
+            ..Counts::default()
+        };
+        Ok(with(limit).ensemble_for(1280, &counts)?.random_features)
+    }
+
+    #[test]
+    fn the_widest_random_features_that_fit_are_taken() {
+        assert_eq!(features(None, 100_000).unwrap(), 2000);
+        assert_eq!(features(Some(1000), 5000).unwrap(), 2000);
+        let tight: Vec<usize> =
+            (200..300).step_by(5).filter_map(|limit| features(Some(limit), 5000).ok()).collect();
+        assert!(tight.is_sorted() && tight.first() < tight.last(), "{tight:?}");
+        assert!(tight.iter().all(|wide| [250, 500, 1000, 2000].contains(wide)), "{tight:?}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_the_least_limit() {
+        let refused = features(Some(150), 50_000).unwrap_err().to_string();
+        assert!(
+            refused.contains("50000 samples of 100 classes") && refused.contains("--quota-bytes"),
+            "{refused}"
+        );
+        let least: u64 =
+            refused.split("at least ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+        assert!(
+            features(Some(least), 50_000).is_ok() && features(Some(least - 1), 50_000).is_err(),
+            "{refused}"
+        );
+    }
+}
