@@ -86,6 +86,7 @@ fn main() -> Result<()> {
         provider: arguments.provider,
         ort_lib: arguments.ort_lib.clone(),
         threads: arguments.threads,
+        ..BackboneOptions::default()
     })?;
     let (engine, engine_line) = engine::open(arguments.engine)?;
     let mut screen = screen::Screen::new(arguments.quiet, source.frames_hint());

@@ -127,7 +127,7 @@ def main():
     machine = arm("old", "tract")
     there = work / "arm.kaizen"
     # An emulated machine augments and embeds slowly.
-    few = {key: paths[:2] for key, paths in recording("recording-fashion").items()}
+    few = {(split, label): paths[: 3 if split == "train" else 2] for (split, label), paths in pictures.items()}
     teach(machine, there, few)
     machine.run("learn", "--state", there, "--steps", 2, *machine.with_backbone(), "--json")
     same("native: an ARM state", predictions(native["tract"], there, test_frames(few)), predictions(machine, there, test_frames(few)))

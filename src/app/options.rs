@@ -9,6 +9,8 @@ use super::configuration::Configuration;
 use super::memory_share::MemoryShare;
 use crate::backbone::{self, Backbone, BackboneOptions, Provider};
 use crate::learn::engine::{self, EngineChoice};
+#[cfg(feature = "serve")]
+use crate::memory::FeatureIdentity;
 use crate::memory::Memory;
 #[cfg(feature = "serve")]
 use crate::session::live::FrameRoom;
@@ -47,7 +49,7 @@ impl BackboneArguments {
     /// The same for the backbone.
     pub(super) fn options(&self) -> BackboneOptions {
         let Self { model, models_dir, provider, ort_lib } = self.clone();
-        BackboneOptions { model, models_dir, provider, ort_lib, threads: 0 }
+        BackboneOptions { model, models_dir, provider, ort_lib, ..BackboneOptions::default() }
     }
 }
 
@@ -145,19 +147,24 @@ impl Options {
 
     /// The same on so many CPU threads; 0 leaves the choice to the runtime.
     pub(super) fn backbone_on(&self, state: &Path, threads: usize) -> Result<Box<dyn Backbone>> {
-        let model = match &self.model {
-            None if state.exists() => Some(Memory::open_read_only(state)?.identity().backbone_name.clone()),
-            asked => asked.clone(),
-        };
-        let backbone = backbone::load(&BackboneOptions {
-            model,
+        let backbone = backbone::load(&self.backbone_options(state, threads)?)?;
+        self.say(&format!("model: {}; {}", backbone.spec().name, backbone.provider().line()));
+        Ok(backbone)
+    }
+
+    /// What to load for a state, with the backbone and the class of features that it holds, if it is there.
+    pub(super) fn backbone_options(&self, state: &Path, threads: usize) -> Result<BackboneOptions> {
+        let memory = state.exists().then(|| Memory::open_read_only(state)).transpose()?;
+        let own = memory.as_ref().map(Memory::identity);
+        Ok(BackboneOptions {
+            model: self.model.clone().or_else(|| own.map(|own| own.backbone_name.clone())),
             models_dir: self.models_dir.clone(),
             provider: self.provider(),
             ort_lib: self.ort_lib.clone(),
             threads,
-        })?;
-        self.say(&format!("model: {}; {}", backbone.spec().name, backbone.provider().line()));
-        Ok(backbone)
+            feature_class: own.map(|own| own.feature_class.clone()),
+            builds_engine: false,
+        })
     }
 
     /// The state to read, which must hold features of `backbone`.
@@ -180,16 +187,16 @@ impl Options {
         Ok(learner)
     }
 
-    /// A learner on a state for features of `backbone`, made if it is not there, and what is to be said of its engine.
+    /// A learner on a state for such features, made if it is not there, and what is to be said of its engine.
     #[cfg(feature = "serve")]
     pub(super) fn new_learner(
         &self,
         state: &Path,
-        backbone: &dyn Backbone,
+        identity: &FeatureIdentity,
         steps: Option<usize>,
         room: FrameRoom,
     ) -> Result<(Learner, String)> {
-        let memory = Memory::open(Some(state), &session::identity(backbone))?;
+        let memory = Memory::open(Some(state), identity)?;
         // As many again as wait are on their way.
         self.learner_on(memory, steps, (room.recent + 2 * room.waiting) as u64)
     }

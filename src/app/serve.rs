@@ -5,14 +5,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
 use serde_json::json;
 
 use super::http::{self, Access, Channels, Facts, Log, LogFormat, Token, Web};
 use super::options::Options;
-use crate::memory::Memory;
-use crate::session::live::{Live, LiveParts, Power};
+use crate::backbone::{self, Backbone, BackboneOptions, Provider};
+use crate::memory::{FeatureIdentity, Memory};
+use crate::session;
+use crate::session::live::{AwaitedBackbones, Live, LiveParts, Power, TutorBackbone};
 use crate::vision::{self, SourceOptions};
+use crate::{Error, Result};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -89,7 +93,35 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What answers and what learns, and the features that the state holds.
+struct Backbones {
+    eyes: Box<dyn Backbone>,
+    tutor: TutorBackbone,
+    identity: FeatureIdentity,
+}
+
 impl Arguments {
+    /// Both backbones. While TensorRT has yet to build its engine, CUDA answers.
+    fn backbones(&self, options: &Options) -> Result<Backbones> {
+        let asked = options.backbone_options(&self.state, 0)?;
+        if backbone::awaits_engine(&asked)? {
+            let at_once = BackboneOptions { provider: Provider::Cuda, ..asked.clone() };
+            if let Ok(eyes) = backbone::load(&at_once) {
+                let class = backbone::feature_class(eyes.spec().precision, Provider::TensorRt);
+                let identity = FeatureIdentity { feature_class: class, ..session::identity(eyes.as_ref()) };
+                return Ok(Backbones {
+                    eyes,
+                    tutor: TutorBackbone::Awaited(in_background(asked)?),
+                    identity,
+                });
+            }
+        }
+        let eyes = backbone::load(&asked)?;
+        let tutor = second(eyes.as_ref(), &asked)?;
+        let identity = session::identity(eyes.as_ref());
+        Ok(Backbones { eyes, tutor: TutorBackbone::Ready(tutor), identity })
+    }
+
     /// Everything that the live loop needs, opened, and what is said about it.
     fn parts(&self, log: &Log, watcher: crate::session::live::Watcher) -> anyhow::Result<(LiveParts, Facts)> {
         let options = self.options.quieter(true);
@@ -102,13 +134,9 @@ impl Arguments {
         // Opened once before anything is loaded, so that a wrong source costs nothing.
         let mut first = Some(vision::open(&uri, &source_options)?);
         let open = move || first.take().map_or_else(|| vision::open(&uri, &source_options), Ok);
-        let eyes = options.backbone(&self.state)?;
-        let tutor = match eyes.share(1)? {
-            Some(shared) => shared,
-            None => options.backbone_on(&self.state, 1)?,
-        };
+        let Backbones { eyes, tutor, identity } = self.backbones(&options)?;
         let room = options.frame_room()?;
-        let (mut learner, engine) = options.new_learner(&self.state, eyes.as_ref(), self.steps, room)?;
+        let (mut learner, engine) = options.new_learner(&self.state, &identity, self.steps, room)?;
         if let Some(mib) = self.quota_mib {
             learner.set_quota_bytes(mib << 20)?;
         }
@@ -137,4 +165,27 @@ impl Arguments {
         };
         Ok((parts, facts))
     }
+}
+
+/// Another backbone like `eyes`, on one thread.
+fn second(eyes: &dyn Backbone, options: &BackboneOptions) -> Result<Box<dyn Backbone>> {
+    match eyes.share(1)? {
+        Some(shared) => Ok(shared),
+        None => backbone::load(&BackboneOptions { threads: 1, ..options.clone() }),
+    }
+}
+
+/// Loads both backbones on a thread of their own.
+fn in_background(options: BackboneOptions) -> Result<AwaitedBackbones> {
+    let (sender, made) = sync_channel(1);
+    let load = move || -> Result<[Box<dyn Backbone>; 2]> {
+        let eyes = backbone::load(&options)?;
+        let tutor = second(eyes.as_ref(), &options)?;
+        Ok([eyes, tutor])
+    };
+    // Nobody waits any more if the program stops.
+    let thread =
+        std::thread::Builder::new().name("kaizen-engine".to_owned()).spawn(move || drop(sender.send(load())));
+    thread.map_err(Error::io("kaizen-engine"))?;
+    Ok(made)
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::doctor::inference;
 use super::options::BackboneArguments;
-use crate::backbone::{self, Provider};
+use crate::backbone::{self, BackboneOptions, Provider};
 
 /// Between two signs of life.
 const BEAT: Duration = Duration::from_secs(10);
@@ -24,7 +24,7 @@ pub(super) struct Arguments {
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "what a person waits for is said")]
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let options = arguments.backbone.options();
+    let options = BackboneOptions { builds_engine: true, ..arguments.backbone.options() };
     let start = Instant::now();
     if matches!(options.provider, Provider::Auto | Provider::TensorRt) && cfg!(feature = "tensorrt") {
         eprintln!(

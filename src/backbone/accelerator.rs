@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use ort::ep::ExecutionProviderDispatch;
 
-use super::Provider;
 use super::library::Runtime;
 use super::onnxruntime::Source;
 use super::places::Places;
+use super::{BackboneSpec, Provider};
 
 /// What a session registers, and what helps to explain why that failed.
 pub(super) struct Registration {
@@ -47,21 +47,19 @@ impl EngineFolder {
         Ok(folder)
     }
 
+    /// Whether a folder holds an engine that was whole, for one who does not want to wait.
+    fn is_whole(path: &Path) -> bool {
+        let listed = std::fs::read_to_string(path.join(WHOLE)).ok();
+        listed.is_some_and(|listed| !listed.is_empty() && listing(path).ok() == Some(listed))
+    }
+
     /// Engine files, in order.
     fn engines(&self) -> std::io::Result<Vec<PathBuf>> {
-        let files = std::fs::read_dir(&self.path)?.map(|entry| Ok(entry?.path()));
-        let mut files = files.collect::<std::io::Result<Vec<_>>>()?;
-        files.retain(|file| file.extension().is_some_and(|extension| extension == "engine"));
-        files.sort();
-        Ok(files)
+        engines(&self.path)
     }
 
     fn listing(&self) -> std::io::Result<String> {
-        let line = |file: &PathBuf| {
-            let name = file.file_name().unwrap_or_default().to_string_lossy();
-            Ok(format!("{} {name}\n", file.metadata()?.len()))
-        };
-        self.engines()?.iter().map(line).collect()
+        listing(&self.path)
     }
 
     /// Says that the engines are whole: one of them answered. TensorRT leaves what it cannot do to CUDA without a word; an
@@ -94,6 +92,43 @@ impl EngineFolder {
         // Without the list nothing is taken; if it cannot be removed, the next failure tries again.
         let _ = std::fs::remove_file(self.path.join(WHOLE));
     }
+}
+
+/// Engine files of a folder, in order.
+fn engines(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let files = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
+    let mut files = files.collect::<std::io::Result<Vec<_>>>()?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "engine"));
+    files.sort();
+    Ok(files)
+}
+
+/// A line for each of them, size and name.
+fn listing(folder: &Path) -> std::io::Result<String> {
+    let line = |file: &PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        Ok(format!("{} {name}\n", file.metadata()?.len()))
+    };
+    engines(folder)?.iter().map(line).collect()
+}
+
+/// The folder of TensorRT's engines for a model, if there can be one.
+fn engine_folder(sha256: &str, runtime: &Runtime, places: &Places) -> Option<PathBuf> {
+    places.tensorrt_cache(&format!("{sha256}-ort{}-trt", runtime.version))
+}
+
+/// Whether TensorRT has built the engine of a model.
+pub(super) fn has_engine(sha256: &str, runtime: &Runtime, places: &Places) -> bool {
+    engine_folder(sha256, runtime, places).is_some_and(|folder| EngineFolder::is_whole(&folder))
+}
+
+/// Refuses TensorRT where it would take minutes to start. Where it cannot run at all, that is the reason.
+pub(super) fn require_engine(spec: &BackboneSpec, runtime: &Runtime, places: &Places) -> Result<(), String> {
+    check_library(Provider::TensorRt, runtime)?;
+    if has_engine(&spec.sha256, runtime, places) {
+        return Ok(());
+    }
+    Err("its engine is not built yet, which takes minutes: run `kaizen warmup`, or ask for `--provider tensorrt`".into())
 }
 
 /// Whether `provider` is compiled in and its part of the library is there; cheap, loads nothing.
@@ -132,8 +167,8 @@ pub(super) fn register(
     if provider == Provider::Cuda {
         return Ok(Registration { providers: vec![cuda], hints, engines: None });
     }
-    let key = format!("{}-ort{}-trt", source.spec.sha256, source.runtime.version);
-    let cache = places.tensorrt_cache(&key).ok_or("no folder for its engines: set HOME or XDG_CACHE_HOME")?;
+    let cache = engine_folder(&source.spec.sha256, source.runtime, places)
+        .ok_or("no folder for its engines: set HOME or XDG_CACHE_HOME")?;
     let engines = EngineFolder::open(&cache)
         .map_err(|e| format!("no folder for its engines: {e}: {}", cache.display()))?;
     let tensorrt = tensorrt(source, input, &cache)?;
@@ -233,16 +268,19 @@ mod tests {
         let path = root.path().join("0123-ort1.31.1-trt");
         let engine = path.join("main_graph_0_0_sm87.engine");
         let folder = EngineFolder::open(&path).unwrap();
-        assert!(folder.finish().is_err(), "there is no engine to keep");
+        assert!(folder.finish().is_err() && !EngineFolder::is_whole(&path), "there is no engine to keep");
         std::fs::write(&engine, "half of it").unwrap();
+        assert!(!EngineFolder::is_whole(&path));
         drop(folder);
         let folder = EngineFolder::open(&path).unwrap();
         assert!(!engine.exists(), "the process ended before it said that it was whole");
         std::fs::write(&engine, "all of it").unwrap();
         folder.finish().unwrap();
+        assert!(EngineFolder::is_whole(&path));
         drop(folder);
         // As after a loss of power: the list is there, the engine's last blocks are not.
         std::fs::write(&engine, "all").unwrap();
+        assert!(!EngineFolder::is_whole(&path));
         let folder = EngineFolder::open(&path).unwrap();
         assert!(!engine.exists(), "its size is not the one that was whole");
         std::fs::write(&engine, "all of it").unwrap();

@@ -59,12 +59,18 @@ pub trait Backbone: Send {
     /// Features of one class may be mixed; those of another precision, or of TensorRT, which rounds its own way, are
     /// other features: `fp32`, `fp16`, `int8`, `fp32-tensorrt`, …
     fn feature_class(&self) -> String {
-        let precision = self.spec().precision.name();
-        match self.provider().got {
-            Provider::TensorRt => format!("{precision}-tensorrt"),
-            _ => precision.into(),
-        }
+        feature_class(self.spec().precision, self.provider().got)
     }
+}
+
+/// End of the class of features that TensorRT makes.
+const TENSORRT_CLASS: &str = "-tensorrt";
+
+/// The class of features that `provider` makes, see [`Backbone::feature_class`].
+#[must_use]
+pub fn feature_class(precision: Precision, provider: Provider) -> String {
+    let suffix = if provider == Provider::TensorRt { TENSORRT_CLASS } else { "" };
+    format!("{}{suffix}", precision.name())
 }
 
 /// What a backbone takes and gives.
@@ -116,11 +122,24 @@ pub struct BackboneOptions {
     pub ort_lib: Option<PathBuf>,
     /// CPU threads; 0 for one per core.
     pub threads: usize,
+    /// The class of features that a state holds already (see [`Backbone::feature_class`]): `auto` then takes TensorRT only,
+    /// or anything but TensorRT.
+    pub feature_class: Option<String>,
+    /// Whether `auto` builds TensorRT's engine, which takes minutes, although something else could run.
+    pub builds_engine: bool,
 }
 
 impl Default for BackboneOptions {
     fn default() -> Self {
-        Self { model: None, models_dir: None, provider: Provider::Auto, ort_lib: None, threads: 0 }
+        Self {
+            model: None,
+            models_dir: None,
+            provider: Provider::Auto,
+            ort_lib: None,
+            threads: 0,
+            feature_class: None,
+            builds_engine: false,
+        }
     }
 }
 
@@ -135,8 +154,11 @@ pub fn load(options: &BackboneOptions) -> Result<Box<dyn Backbone>> {
     let onnx = entry.read()?;
     let spec = BackboneSpec::from(&entry);
     let mut attempts: Vec<ProviderAttempt> = Vec::new();
-    for provider in chain(options.provider) {
-        match open(provider, options, &places, &spec, &onnx, &attempts) {
+    let chain = chain(options);
+    // One that is asked for, or that alone will do, may take its time.
+    let waits = options.builds_engine || chain.len() == 1;
+    for provider in chain {
+        match open(provider, options, &places, &spec, (&onnx, waits), &attempts) {
             Ok(backbone) => return Ok(backbone),
             Err(Error::Provider { reason, .. }) => {
                 attempts.push(ProviderAttempt { provider, failure: Some(reason) });
@@ -162,12 +184,32 @@ pub fn find_onnx_runtime(ort_lib: Option<&Path>) -> Result<String> {
     Ok(runtime.describe())
 }
 
-/// The providers to try, in order.
-fn chain(asked: Provider) -> Vec<Provider> {
-    match asked {
-        Provider::Auto => vec![Provider::TensorRt, Provider::Cuda, Provider::Cpu, Provider::Tract],
-        one => vec![one],
+/// Whether these options come to TensorRT whose engine is still to be built, while CUDA could run at once.
+///
+/// # Errors
+/// As [`load`] for the model; a provider that cannot run is no error here.
+pub fn awaits_engine(options: &BackboneOptions) -> Result<bool> {
+    if chain(options) != [Provider::TensorRt] {
+        return Ok(false);
     }
+    let places = Places::of_process()?;
+    let entry = manifest::resolve_in(options.model.as_deref(), options.models_dir.as_deref(), &places)?;
+    let Ok(runtime) = library::runtime(options.ort_lib.as_deref(), &places) else { return Ok(false) };
+    let can_run = |provider| accelerator::check_library(provider, runtime).is_ok();
+    Ok(can_run(Provider::TensorRt)
+        && can_run(Provider::Cuda)
+        && !accelerator::has_engine(&entry.sha256, runtime, &places))
+}
+
+/// The providers to try, in order.
+fn chain(options: &BackboneOptions) -> Vec<Provider> {
+    let Provider::Auto = options.provider else { return vec![options.provider] };
+    let mut chain = vec![Provider::TensorRt, Provider::Cuda, Provider::Cpu, Provider::Tract];
+    if let Some(class) = &options.feature_class {
+        let is_of_tensorrt = class.ends_with(TENSORRT_CLASS);
+        chain.retain(|provider| (*provider == Provider::TensorRt) == is_of_tensorrt);
+    }
+    chain
 }
 
 fn open(
@@ -175,7 +217,7 @@ fn open(
     options: &BackboneOptions,
     places: &Places,
     spec: &BackboneSpec,
-    onnx: &[u8],
+    (onnx, waits): (&[u8], bool),
     before: &[ProviderAttempt],
 ) -> Result<Box<dyn Backbone>> {
     let report = |runtime: String| {
@@ -189,6 +231,10 @@ fn open(
         let runtime = library::runtime(options.ort_lib.as_deref(), places)
             .map_err(|reason| Error::Provider { asked: got.to_string(), reason })?;
         let source = onnxruntime::Source { spec, onnx, runtime, threads: options.threads };
+        if got == Provider::TensorRt && !waits {
+            accelerator::require_engine(spec, runtime, places)
+                .map_err(|reason| Error::Provider { asked: got.to_string(), reason })?;
+        }
         let report = report(runtime.describe());
         Box::new(if onnxruntime::is_accelerator(got) {
             onnxruntime::OrtBackbone::on_accelerator(&source, report, places)?

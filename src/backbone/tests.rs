@@ -183,3 +183,28 @@ fn the_provider_asked_for_is_got_or_refused_and_auto_says_why() {
         assert!(error.contains(why) && error.contains(attempt.provider.name()), "{error}");
     }
 }
+
+#[test]
+fn auto_keeps_to_the_class_of_features_that_a_state_holds() {
+    let of = |provider, class: Option<&str>| {
+        let feature_class = class.map(str::to_owned);
+        chain(&BackboneOptions { provider, feature_class, ..BackboneOptions::default() })
+    };
+    let others = [Provider::Cuda, Provider::Cpu, Provider::Tract];
+    assert_eq!(of(Provider::Auto, None), [&[Provider::TensorRt][..], &others].concat());
+    assert_eq!(of(Provider::Auto, Some("fp32")), others);
+    assert_eq!(of(Provider::Auto, Some("int8-tensorrt")), [Provider::TensorRt]);
+    // What was asked for is not replaced; that the state holds other features is said when it is opened.
+    assert_eq!(of(Provider::Cuda, Some("fp32-tensorrt")), [Provider::Cuda]);
+    assert_eq!(feature_class(Precision::Int8, Provider::TensorRt), "int8-tensorrt");
+    assert_eq!(feature_class(Precision::Fp32, Provider::Cpu), "fp32");
+}
+
+#[test]
+fn only_tensorrt_is_awaited_and_only_where_it_could_run() {
+    let asked =
+        |provider| awaits_engine(&BackboneOptions { provider, ..BackboneOptions::default() }).unwrap();
+    for provider in Provider::ALL {
+        assert!(!asked(provider), "{provider}: no TensorRT is on this machine");
+    }
+}

@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::Error;
+use crate::session::live::Busy;
 
 /// Why a request was not done.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -28,8 +29,15 @@ impl ApiError {
         Self { status, error: error.into() }
     }
 
-    pub(super) fn busy() -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "too much waits for the learner: try again in a few seconds")
+    pub(super) fn busy(busy: Busy) -> Self {
+        let why = match busy {
+            Busy::Full => "too much waits for the learner: try again in a few seconds",
+            Busy::Building => {
+                "the backbone is still being made (TensorRT takes minutes the first time), or could not be: frames are \
+                 answered, but nothing is taught or learned; see `backbone` in /api/v1/status"
+            }
+        };
+        Self::new(StatusCode::TOO_MANY_REQUESTS, why)
     }
 
     pub(super) fn stopping() -> Self {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::app::account::narrowed;
 use crate::event::Event;
 use crate::report::percent;
-use crate::session::live::{LiveEvent, SourceState};
+use crate::session::live::{BackboneState, LiveEvent, SourceState};
 
 /// How the account is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -57,6 +57,17 @@ impl Log {
                     SourceState::Failed { reason } => reason.clone(),
                 };
                 self.say("source", &message, &serde_json::to_value(state).unwrap_or_default());
+            }
+            LiveEvent::Backbone(state) => {
+                let message = match state {
+                    BackboneState::Ready | BackboneState::Building => {
+                        "the backbone that was awaited answers from now on".to_owned()
+                    }
+                    BackboneState::Failed { reason } => format!(
+                        "the backbone that was awaited could not be made, so nothing is taught or learned: {reason}"
+                    ),
+                };
+                self.say("backbone", &message, &serde_json::to_value(state).unwrap_or_default());
             }
             LiveEvent::Seen(_) | LiveEvent::Changed(_) => {}
         }

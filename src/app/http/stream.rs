@@ -57,6 +57,7 @@ fn named(event: &LiveEvent) -> Option<(&'static str, Value)> {
         LiveEvent::Told(event) => Some(("learning", serde_json::to_value(event).ok()?)),
         LiveEvent::Changed(what) => Some(("changed", json!({ "what": what }))),
         LiveEvent::Source(state) => Some(("source", serde_json::to_value(state).ok()?)),
+        LiveEvent::Backbone(state) => Some(("backbone", serde_json::to_value(state).ok()?)),
         LiveEvent::Seen(_) => None,
     }
 }

@@ -126,7 +126,7 @@ impl Web {
     ) -> Result<T, ApiError> {
         let (done, result) = oneshot::channel();
         let job = move |tutor: &mut Tutor| drop(done.send(work(tutor)));
-        self.live.submit(what, job).map_err(|_| ApiError::busy())?;
+        self.live.submit(what, job).map_err(ApiError::busy)?;
         result.await.map_err(|_| ApiError::stopping())?.map_err(ApiError::from)
     }
 

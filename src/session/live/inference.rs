@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::eye::Eye;
+use super::status::BackboneState;
 use super::{LiveEvent, Shared, locked};
 use crate::Result;
 use crate::backbone::Backbone;
@@ -48,26 +49,45 @@ pub struct Seen {
 
 pub(super) struct Inference {
     eye: Eye,
+    /// Whether features are of the class that the state holds.
+    is_storable: bool,
     shared: Arc<Shared>,
     kept: Option<Instant>,
 }
 
 impl Inference {
-    pub(super) fn new(backbone: Box<dyn Backbone>, shared: Arc<Shared>) -> Result<Self> {
-        Ok(Self { eye: Eye::new(backbone)?, shared, kept: None })
+    pub(super) fn new(backbone: Box<dyn Backbone>, is_storable: bool, shared: Arc<Shared>) -> Result<Self> {
+        Ok(Self { eye: Eye::new(backbone)?, is_storable, shared, kept: None })
+    }
+
+    /// Answers with the backbone that was awaited, once it is there.
+    fn take_next_eyes(&mut self) {
+        let Some(backbone) = locked(&self.shared.next_eyes).take() else { return };
+        let provider = backbone.provider().line();
+        match Eye::new(backbone) {
+            Ok(eye) => {
+                self.eye = eye;
+                self.is_storable = true;
+                self.shared.set_backbone(BackboneState::Ready, Some(provider));
+            }
+            Err(error) => self.shared.set_backbone(BackboneState::Failed { reason: error.to_string() }, None),
+        }
     }
 
     pub(super) fn run(mut self) {
         while !self.shared.is_stopping() {
+            self.take_next_eyes();
             let Some((frame, arrived)) = self.shared.newest.take(NAP) else { continue };
             let name = frame.name.clone();
             match self.answer(frame, arrived) {
                 Ok(seen) => {
-                    if self.is_worth_keeping(&seen) {
-                        self.kept = Some(Instant::now());
-                        self.shared.keep(seen.clone());
+                    if self.is_storable {
+                        if self.is_worth_keeping(&seen) {
+                            self.kept = Some(Instant::now());
+                            self.shared.keep(seen.clone());
+                        }
+                        locked(&self.shared.recent).push(seen.clone());
                     }
-                    locked(&self.shared.recent).push(seen.clone());
                     self.shared.tell(LiveEvent::Seen(seen));
                 }
                 Err(error) => {

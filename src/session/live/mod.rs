@@ -13,7 +13,7 @@ mod status;
 mod tutor;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ pub use capture::SourceOpener;
 pub use inference::{Answer, Seen};
 pub use power::{Power, yield_to_others};
 pub use recent::{FrameRoom, MOST_RECENT};
-pub use status::{LiveStatus, Progress, SourceState};
+pub use status::{BackboneState, LiveStatus, Progress, SourceState};
 pub use tutor::{Taught, Tutor};
 
 use super::learner::Learner;
@@ -36,6 +36,7 @@ use inference::Inference;
 use recent::Recent;
 use slot::Slot;
 use status::Meter;
+use tutor::Pupil;
 
 /// Jobs that wait for the learning thread.
 const QUEUED_JOBS: usize = 32;
@@ -55,7 +56,7 @@ pub struct LiveParts {
     /// The backbone that answers.
     pub eyes: Box<dyn Backbone>,
     /// A second one, for views of what is learned and for pictures that are sent; it never delays an answer.
-    pub tutor: Box<dyn Backbone>,
+    pub tutor: TutorBackbone,
     /// Learns, and owns the state.
     pub learner: Learner,
     /// How much of the machine learning takes.
@@ -65,6 +66,19 @@ pub struct LiveParts {
     /// Told what happens, from any of the threads; must return quickly.
     pub watcher: Watcher,
 }
+
+/// The backbone for lessons.
+pub enum TutorBackbone {
+    /// It is loaded.
+    Ready(Box<dyn Backbone>),
+    /// It is still being made, as TensorRT's engine is, and with it the one that answers in the end: both come here, in
+    /// the order of [`LiveParts`]. Until then `eyes` answers; its features are of another class, so nothing is stored,
+    /// taught or learned.
+    Awaited(AwaitedBackbones),
+}
+
+/// Where the backbones of [`TutorBackbone::Awaited`] come.
+pub type AwaitedBackbones = Receiver<Result<[Box<dyn Backbone>; 2]>>;
 
 /// Takes what happens.
 pub type Watcher = Arc<dyn Fn(LiveEvent) + Send + Sync>;
@@ -80,6 +94,8 @@ pub enum LiveEvent {
     Changed(&'static str),
     /// The source began, ended or failed.
     Source(SourceState),
+    /// The backbone that was awaited answers, or failed.
+    Backbone(BackboneState),
 }
 
 impl std::fmt::Debug for LiveParts {
@@ -120,6 +136,10 @@ pub(super) struct Shared {
     room: FrameRoom,
     meter: Mutex<Meter>,
     waiting: AtomicUsize,
+    /// Whether the backbone for lessons is not there.
+    is_without_tutor: AtomicBool,
+    /// What is to answer from now on.
+    next_eyes: Mutex<Option<Box<dyn Backbone>>>,
     /// Queued jobs for which training ends early.
     pressing: AtomicUsize,
     watcher: Watcher,
@@ -138,6 +158,7 @@ impl Live {
     /// [`Error::Config`] for preprocessing out of range, [`Error::Io`] if a thread cannot be started.
     pub fn start(parts: LiveParts) -> Result<Self> {
         let LiveParts { source, uri, repeats, eyes, tutor, learner, power, room, watcher } = parts;
+        let is_awaited = matches!(tutor, TutorBackbone::Awaited(_));
         let shared = Arc::new(Shared {
             stopping: AtomicBool::new(false),
             newest: Slot::default(),
@@ -145,18 +166,32 @@ impl Live {
             recent: Mutex::new(Recent::new(room.recent)),
             room,
             kept: Mutex::default(),
-            meter: Mutex::new(Meter::new(uri)),
+            meter: Mutex::new(Meter::new(uri, eyes.provider().line(), is_awaited)),
             waiting: AtomicUsize::new(0),
+            is_without_tutor: AtomicBool::new(is_awaited),
+            next_eyes: Mutex::default(),
             pressing: AtomicUsize::new(0),
             watcher,
         });
-        let inference = Inference::new(eyes, shared.clone())?;
-        let tutor = Tutor::new(tutor, learner, power, shared.clone())?;
+        let inference = Inference::new(eyes, !is_awaited, shared.clone())?;
+        let pupil = Pupil { learner, power, shared: shared.clone() };
         let (jobs, received) = sync_channel(QUEUED_JOBS);
         let unfinished = Arc::new(Mutex::new(Vec::new()));
         let live = Self { shared, jobs: Mutex::new(Some(jobs)), threads: Mutex::default(), unfinished };
         let (shared, left) = (live.shared.clone(), live.unfinished.clone());
-        live.spawn("kaizen-learn", move || tutor::run(tutor, &received, &left))?;
+        match tutor {
+            TutorBackbone::Ready(backbone) => {
+                let tutor = Tutor::new(backbone, pupil)?;
+                live.spawn("kaizen-learn", move || tutor::run(tutor, &received, &left))?;
+            }
+            TutorBackbone::Awaited(backbones) => {
+                live.spawn("kaizen-learn", move || {
+                    if let Some(tutor) = tutor::awaited(&backbones, pupil) {
+                        tutor::run(tutor, &received, &left);
+                    }
+                })?;
+            }
+        }
         live.spawn("kaizen-infer", move || inference.run())?;
         live.spawn("kaizen-capture", move || capture::run(source, repeats, &shared))?;
         Ok(live)
@@ -193,7 +228,7 @@ impl Live {
     /// queued when the loop stops is dropped and named by [`Live::stop`].
     ///
     /// # Errors
-    /// [`Busy`] if too many wait already.
+    /// [`Busy`] if too many wait already, or the backbone for lessons is not there.
     pub fn submit(
         &self,
         what: &'static str,
@@ -215,7 +250,10 @@ impl Live {
     }
 
     fn queue(&self, queued: Queued) -> std::result::Result<(), Busy> {
-        let Some(jobs) = locked(&self.jobs).clone() else { return Err(Busy) };
+        if self.shared.is_without_tutor.load(Ordering::SeqCst) {
+            return Err(Busy::Building);
+        }
+        let Some(jobs) = locked(&self.jobs).clone() else { return Err(Busy::Full) };
         let presses = usize::from(queued.is_pressing);
         self.shared.waiting.fetch_add(1, Ordering::Relaxed);
         self.shared.pressing.fetch_add(presses, Ordering::Relaxed);
@@ -224,7 +262,7 @@ impl Live {
             self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
             self.shared.pressing.fetch_sub(presses, Ordering::Relaxed);
         }
-        sent.map_err(|_| Busy)
+        sent.map_err(|_| Busy::Full)
     }
 
     /// Ends the threads: capture and inference at once, learning after what it is doing. Gives the jobs that were
@@ -253,9 +291,14 @@ impl Drop for Live {
     }
 }
 
-/// Too many jobs wait for the learning thread, or it is stopping.
+/// Why the learning thread takes no job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Busy;
+pub enum Busy {
+    /// Too many wait, or it is stopping.
+    Full,
+    /// Its backbone is still being made, or could not be.
+    Building,
+}
 
 impl Shared {
     fn is_stopping(&self) -> bool {
@@ -264,6 +307,14 @@ impl Shared {
 
     fn tell(&self, event: LiveEvent) {
         (self.watcher)(event);
+    }
+
+    fn set_backbone(&self, state: BackboneState, provider: Option<String>) {
+        let mut meter = locked(&self.meter);
+        meter.backbone = state.clone();
+        meter.provider = provider.unwrap_or_else(|| meter.provider.clone());
+        drop(meter);
+        self.tell(LiveEvent::Backbone(state));
     }
 
     /// Queues an unlabelled frame to be stored; the oldest goes if too many wait.

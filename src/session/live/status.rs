@@ -30,6 +30,22 @@ pub enum SourceState {
     },
 }
 
+/// Whether the backbone is the one that was asked for.
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum BackboneState {
+    /// It is.
+    Ready,
+    /// It is still being made, as TensorRT's engine is: another one answers, nothing is taught or learned.
+    Building,
+    /// It could not be made: the other one goes on to answer, nothing is taught or learned.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
 /// How far a consolidation is.
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -48,6 +64,10 @@ pub struct LiveStatus {
     pub uri: String,
     /// What the source does.
     pub source: SourceState,
+    /// What computes the features: asked, got, why.
+    pub provider: String,
+    /// Whether it is the backbone that was asked for.
+    pub backbone: BackboneState,
     /// Frames answered.
     pub frames: u64,
     /// Frames that a newer one replaced before they were looked at.
@@ -84,6 +104,8 @@ pub(super) struct Meter {
     uri: String,
     start: Instant,
     pub(super) source: SourceState,
+    pub(super) provider: String,
+    pub(super) backbone: BackboneState,
     pub(super) frames: u64,
     pub(super) dropped: u64,
     pub(super) rejected: u64,
@@ -96,11 +118,13 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn new(uri: String) -> Self {
+    pub(super) fn new(uri: String, provider: String, is_awaited: bool) -> Self {
         Self {
             uri,
             start: Instant::now(),
             source: SourceState::Opening,
+            provider,
+            backbone: if is_awaited { BackboneState::Building } else { BackboneState::Ready },
             frames: 0,
             dropped: 0,
             rejected: 0,
@@ -142,6 +166,8 @@ impl Meter {
         LiveStatus {
             uri: self.uri.clone(),
             source: self.source.clone(),
+            provider: self.provider.clone(),
+            backbone: self.backbone.clone(),
             frames: self.frames,
             dropped: self.dropped,
             rejected: self.rejected,
@@ -173,7 +199,7 @@ mod tests {
 
     #[test]
     fn quantiles_are_of_the_window_and_the_longest_of_all() {
-        let mut meter = Meter::new("x".to_owned());
+        let mut meter = Meter::new("x".to_owned(), String::new(), false);
         meter.answered(Duration::from_secs(9));
         for millis in 0..WINDOW as u64 {
             meter.answered(Duration::from_millis(millis % 100));

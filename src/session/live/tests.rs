@@ -86,6 +86,14 @@ fn start(takes: Duration) -> (Live, Receiver<LiveEvent>, tempfile::TempDir) {
 }
 
 fn start_training(takes: Duration, steps: usize) -> (Live, Receiver<LiveEvent>, tempfile::TempDir) {
+    start_with(takes, steps, TutorBackbone::Ready(Quarters::boxed(Duration::ZERO)))
+}
+
+fn start_with(
+    takes: Duration,
+    steps: usize,
+    tutor: TutorBackbone,
+) -> (Live, Receiver<LiveEvent>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let eyes = Quarters::boxed(takes);
     let memory = Memory::open(Some(&folder.path().join("s.db")), &identity(eyes.as_ref())).unwrap();
@@ -98,7 +106,7 @@ fn start_training(takes: Duration, steps: usize) -> (Live, Receiver<LiveEvent>, 
         uri: "shades".to_owned(),
         repeats: false,
         eyes,
-        tutor: Quarters::boxed(Duration::ZERO),
+        tutor,
         learner,
         power: Power::Full,
         room: FrameRoom::default(),
@@ -218,7 +226,7 @@ fn stopping_finishes_what_is_done_and_names_what_is_not() {
     live.submit("the second", |_| panic!("it must not be done")).unwrap();
     assert_eq!(live.stop(), ["the second"]);
     assert!(done.try_recv().is_ok(), "the first was finished");
-    assert_eq!(live.submit("too late", |_| {}), Err(Busy));
+    assert_eq!(live.submit("too late", |_| {}), Err(Busy::Full));
 }
 
 #[test]
@@ -228,4 +236,45 @@ fn a_queue_that_is_full_says_so() {
     std::thread::sleep(Duration::from_millis(150));
     let taken = (0..QUEUED_JOBS + 5).filter(|_| live.submit("more", |_| {}).is_ok()).count();
     assert_eq!(taken, QUEUED_JOBS);
+}
+
+#[test]
+fn another_backbone_answers_until_the_awaited_one_is_made_and_nothing_of_it_is_stored() {
+    let (sender, made) = std::sync::mpsc::sync_channel(1);
+    let (live, events, folder) = start_with(Duration::from_millis(5), 0, TutorBackbone::Awaited(made));
+    wait("answers meanwhile", || live.status().frames >= 5);
+    assert_eq!(live.status().backbone, BackboneState::Building);
+    assert_eq!(live.submit("a lesson", |_| ()), Err(Busy::Building));
+    assert!(live.recent(10).is_empty(), "its features are of another class");
+    sender.send(Ok([Quarters::boxed(Duration::ZERO), Quarters::boxed(Duration::ZERO)])).unwrap();
+    wait("the awaited one", || live.status().backbone == BackboneState::Ready && live.status().recent >= 5);
+    let frames = live.recent(5);
+    let (done, taught) = std::sync::mpsc::sync_channel(1);
+    live.submit("a lesson", move |tutor| {
+        done.send(tutor.teach("shade", &frames).unwrap().labels.len()).unwrap();
+    })
+    .unwrap();
+    assert_eq!(taught.recv().unwrap(), 5);
+    live.stop();
+    let said = events.try_iter().any(|event| matches!(event, LiveEvent::Backbone(BackboneState::Ready)));
+    assert!(said);
+    assert_eq!(Memory::open_read_only(&folder.path().join("s.db")).unwrap().counts().unwrap().labels, 5);
+}
+
+#[test]
+fn an_awaited_backbone_that_fails_leaves_the_other_one_answering() {
+    let (sender, made) = std::sync::mpsc::sync_channel(1);
+    let (live, events, _folder) = start_with(Duration::from_millis(5), 0, TutorBackbone::Awaited(made));
+    let failed = crate::Error::Provider { asked: "tensorrt".to_owned(), reason: "out of memory".to_owned() };
+    sender.send(Err(failed)).unwrap();
+    let has_failed = || matches!(live.status().backbone, BackboneState::Failed { .. });
+    wait("the failure", has_failed);
+    let before = live.status().frames;
+    wait("more answers", || live.status().frames > before + 3);
+    assert_eq!(live.submit("a lesson", |_| ()), Err(Busy::Building));
+    live.stop();
+    let said = events.try_iter().any(|event| {
+        matches!(event, LiveEvent::Backbone(BackboneState::Failed { reason }) if reason.contains("out of memory"))
+    });
+    assert!(said && has_failed());
 }

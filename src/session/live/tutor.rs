@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use super::eye::Eye;
 use super::inference::Seen;
 use super::power::{DutyCycle, Power, yield_to_others};
-use super::status::Progress;
-use super::{LiveEvent, Queued, Shared, locked, meanwhile};
+use super::status::{BackboneState, Progress};
+use super::{AwaitedBackbones, LiveEvent, Queued, Shared, locked, meanwhile};
 use crate::backbone::Backbone;
 use crate::event::Event;
 use crate::ids::SampleId;
@@ -54,6 +54,34 @@ impl std::fmt::Debug for Tutor {
     }
 }
 
+/// What a tutor is made of besides its backbone.
+pub(super) struct Pupil {
+    pub(super) learner: Learner,
+    pub(super) power: Power,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// Waits for the backbones, hands on the one that answers, and gives the tutor with the other one; `None` at the end of
+/// the loop, or if they could not be made.
+pub(super) fn awaited(backbones: &AwaitedBackbones, pupil: Pupil) -> Option<Tutor> {
+    let shared = pupil.shared.clone();
+    let made = loop {
+        match backbones.recv_timeout(NAP) {
+            Err(RecvTimeoutError::Timeout) if shared.is_stopping() => return None,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break Err("loading it panicked".to_owned()),
+            Ok(made) => break made.map_err(|error| error.to_string()),
+        }
+    };
+    let tutor = made.and_then(|[eyes, tutor]| {
+        let tutor = Tutor::new(tutor, pupil).map_err(|error| error.to_string())?;
+        *locked(&shared.next_eyes) = Some(eyes);
+        shared.is_without_tutor.store(false, Ordering::SeqCst);
+        Ok(tutor)
+    });
+    tutor.map_err(|reason| shared.set_backbone(BackboneState::Failed { reason }, None)).ok()
+}
+
 /// Does jobs until there are no more senders, and stores frames in between. Jobs left at the end are named in `left`.
 pub(super) fn run(mut tutor: Tutor, jobs: &Receiver<Queued>, left: &Mutex<Vec<&'static str>>) {
     yield_to_others(NICE);
@@ -72,12 +100,8 @@ pub(super) fn run(mut tutor: Tutor, jobs: &Receiver<Queued>, left: &Mutex<Vec<&'
 }
 
 impl Tutor {
-    pub(super) fn new(
-        backbone: Box<dyn Backbone>,
-        mut learner: Learner,
-        power: Power,
-        shared: Arc<Shared>,
-    ) -> Result<Self> {
+    pub(super) fn new(backbone: Box<dyn Backbone>, pupil: Pupil) -> Result<Self> {
+        let Pupil { mut learner, power, shared } = pupil;
         let eye = Eye::new(backbone)?;
         learner.meanwhile = Some(meanwhile(&shared));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -61,10 +61,14 @@ function showStatus(status) {
   $('p50').textContent = `${live.latency_p50_millis.toFixed(0)} ms`;
   $('p99').textContent = `${live.latency_p99_millis.toFixed(0)} ms`;
   $('dropped').textContent = live.dropped;
-  const busy = live.pending > 0;
-  $('progress').hidden = !busy;
+  const busy = live.pending > 0, waits = live.backbone.state !== 'ready';
+  $('progress').hidden = !busy && !waits;
   $('roll-back').disabled = busy;
-  if (busy) {
+  if (waits) {
+    $('progress').querySelector('progress').removeAttribute('value');
+    $('progress').querySelector('span').textContent = live.backbone.reason ? `teaching is off: ${live.backbone.reason}`
+      : 'the backbone is being made, which takes minutes the first time; teaching waits for it';
+  } else if (busy) {
     const { step = 0, of = 0 } = live.learning ?? {};
     $('progress').querySelector('progress').value = of ? step / of : 0;
     $('progress').querySelector('span').textContent = of ? `learning, step ${step} of ${of}` : 'working';
@@ -74,7 +78,7 @@ function showStatus(status) {
     `${memory.labelled} labelled and ${memory.unlabelled} unlabelled frames`;
   $('memory-bar').style.setProperty('--v', memory.quota_bytes ? 100 * memory.bytes / memory.quota_bytes : 0);
   $('memory-bar').parentElement.hidden = !memory.quota_bytes;
-  const rows = { engine: facts.engine, provider: facts.provider, model: facts.model, head: live.head ?? 'none yet', power: facts.power,
+  const rows = { engine: facts.engine, provider: live.provider.replace(/^provider: /, ''), model: facts.model, head: live.head ?? 'none yet', power: facts.power,
     'longest latency': `${live.latency_max_millis.toFixed(0)} ms`, 'frames answered': live.frames, rejected: live.rejected,
     'kept / no room': `${live.kept} / ${live.not_kept}`, viewers: status.viewers, version: facts.version };
   $('facts').replaceChildren(...Object.entries(rows).map(([name, value]) => make('div', {},
@@ -243,6 +247,7 @@ function listen() {
   const on = (name, does) => events.addEventListener(name, event => does(JSON.parse(event.data)));
   on('prediction', showPrediction);
   on('source', source => showSource(source, sourceUri));
+  on('backbone', refresh);
   on('changed', refresh);
   on('missed', refresh);
   on('learning', event => {

@@ -31,7 +31,7 @@ pub(in super::super) async fn learn(
 ) -> Result<(StatusCode, Json<Queued>), ApiError> {
     // What comes of it is told to the watcher.
     let job = |tutor: &mut crate::session::live::Tutor| drop(tutor.learn());
-    web.live.submit_patient("learning", job).map_err(|_| ApiError::busy())?;
+    web.live.submit_patient("learning", job).map_err(ApiError::busy)?;
     Ok((StatusCode::ACCEPTED, Json(Queued { pending: web.live.status().pending })))
 }
 

@@ -13,7 +13,7 @@ use super::super::reply::{Acknowledged, Lesson, Name};
 use super::super::web::Web;
 use super::class_name;
 use crate::ids::SampleId;
-use crate::session::live::MOST_RECENT;
+use crate::session::live::{BackboneState, Busy, MOST_RECENT};
 use crate::vision::decode;
 
 /// Pixels of a picture that is sent: more than any camera's frame.
@@ -42,7 +42,12 @@ pub(in super::super) async fn teach(
     }
     let frames = web.live.recent(frames);
     if frames.is_empty() {
-        return Err(ApiError::new(StatusCode::CONFLICT, "no frame was seen yet: wait for the source"));
+        return Err(match web.live.status().backbone {
+            BackboneState::Ready => {
+                ApiError::new(StatusCode::CONFLICT, "no frame was seen yet: wait for the source")
+            }
+            BackboneState::Building | BackboneState::Failed { .. } => ApiError::busy(Busy::Building),
+        });
     }
     let class = name.clone();
     let taught = web.job("a lesson of frames", move |tutor| tutor.teach(&name, &frames)).await?;
