@@ -53,9 +53,15 @@ pub(crate) fn task_names(outcome: &StreamOutcome) -> Vec<String> {
 
 pub(crate) fn matrix(outcome: &StreamOutcome, method: &str) -> Vec<Vec<Option<f64>>> {
     let rows = outcome.methods.get(method).map(|m| m.accuracy_matrix.as_slice()).unwrap_or_default();
-    let taught =
-        |t: usize, row: &Vec<f64>| row.iter().enumerate().map(|(k, &v)| (k <= t).then_some(v)).collect();
+    let taught = |t: usize, row: &Vec<f64>| {
+        row.iter().enumerate().map(|(k, &v)| (k <= t).then_some(known(outcome, v))).collect()
+    };
     rows.iter().enumerate().map(|(t, row)| taught(t, row)).collect()
+}
+
+/// An accuracy, which nothing is without test frames.
+fn known(outcome: &StreamOutcome, accuracy: f64) -> f64 {
+    if outcome.test_frames == 0 { f64::NAN } else { accuracy }
 }
 
 pub(crate) fn after(outcome: &StreamOutcome) -> Vec<String> {
@@ -74,7 +80,8 @@ pub(crate) fn columns() -> Vec<Column> {
 pub(crate) fn rows(outcome: &StreamOutcome) -> Vec<Vec<String>> {
     let row = |name: &str| {
         let method = outcome.methods.get(name)?;
-        let figures = [method.final_accuracy, method.continual, method.forgetting].map(percent);
+        let figures = [method.final_accuracy, method.continual, method.forgetting];
+        let figures = figures.map(|figure| percent(known(outcome, figure)));
         Some([vec![name.to_owned()], figures.into()].concat())
     };
     ["kaizen", "slda", "naive", "joint"].into_iter().filter_map(row).collect()

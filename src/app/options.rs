@@ -214,11 +214,16 @@ impl Options {
     /// `frames` are bytes that something else than learning will take.
     fn learner_on(&self, memory: Memory, steps: Option<usize>, frames: u64) -> Result<(Learner, String)> {
         let (engine, line) = engine::open(self.engine())?;
+        Ok((Learner::new(self.settings(steps, frames)?, memory, engine)?, line))
+    }
+
+    /// Settings of a learner with training of so many steps, beside so many bytes of frames.
+    pub(super) fn settings(&self, steps: Option<usize>, frames: u64) -> Result<LearnerSettings> {
         let mut settings = LearnerSettings::default();
         settings.recipe.steps = steps.unwrap_or(settings.recipe.steps);
         settings.recipe.warmup_steps = settings.recipe.warmup_steps.min(settings.recipe.steps);
         settings.memory_limit = self.memory()?.map(|share| share.learning(frames));
-        Ok((Learner::new(settings, memory, engine)?, line))
+        Ok(settings)
     }
 
     /// ONNX Runtime's library as asked for.

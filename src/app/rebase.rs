@@ -9,7 +9,7 @@ use super::account::Account;
 use super::options::Options;
 use crate::learn::engine;
 use crate::memory::Memory;
-use crate::session::{self, Learner, LearnerSettings};
+use crate::session::{self, Learner};
 use crate::{Error, Result};
 
 #[derive(clap::Args)]
@@ -65,10 +65,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if outcome.labels > 0 {
         let (engine, line) = engine::open(options.engine())?;
         options.say(&line);
-        let mut settings = LearnerSettings::default();
-        settings.recipe.steps = arguments.steps.unwrap_or(settings.recipe.steps);
-        settings.recipe.warmup_steps = settings.recipe.warmup_steps.min(settings.recipe.steps);
-        let mut learner = Learner::new(settings, new, engine)?;
+        let mut learner = Learner::new(options.settings(arguments.steps, 0)?, new, engine)?;
         learner.consolidate(&mut account)?;
         drop(learner);
         new = Memory::open_existing(&path)?;

@@ -105,6 +105,21 @@ fn an_unknown_label_column_is_named() {
 }
 
 #[test]
+fn a_recording_without_test_frames_has_dashes_for_accuracies() {
+    let folder = TempDir::new().unwrap();
+    small_recording(folder.path(), HEADER);
+    let labels = folder.path().join("labels.csv");
+    let rows = fs::read_to_string(&labels).unwrap();
+    let (train, test): (Vec<_>, Vec<_>) = rows.lines().partition(|row| !row.ends_with(",test"));
+    assert!(!test.is_empty());
+    fs::write(&labels, train.join("\n")).unwrap();
+    let output = run(&["--source", &uri(folder.path())]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("0 test frames"), "{text}");
+    assert!(text.contains('–') && !text.contains(" 0.0%"), "{text}");
+}
+
+#[test]
 fn a_corrupt_frame_is_named_and_the_others_are_learned() {
     let temporary = TempDir::new().unwrap();
     let recording = small_recording(temporary.path(), HEADER);

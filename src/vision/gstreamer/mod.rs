@@ -64,6 +64,7 @@ struct GstreamerSource {
     sink: AppSink,
     uri: String,
     is_live: bool,
+    is_camera: bool,
     max_pixels: u64,
     position: u64,
     ended: bool,
@@ -83,6 +84,7 @@ impl GstreamerSource {
             sink,
             uri: uri.to_owned(),
             is_live: plan.is_live,
+            is_camera: pipeline::device(uri).is_some() || uri.starts_with("csi://"),
             max_pixels: options.max_pixels,
             position: 0,
             ended: false,
@@ -99,7 +101,8 @@ impl GstreamerSource {
         let message = bus.pop_filtered(&[gstreamer::MessageType::Error])?;
         let MessageView::Error(error) = message.view() else { return None };
         let from = error.src().map(|source| source.to_string()).unwrap_or_default();
-        let reason = format!("GStreamer: {} ({from})", error.error());
+        let way_out = if self.is_camera { "; `kaizen doctor` lists the cameras that are here" } else { "" };
+        let reason = format!("GStreamer: {} ({from}){way_out}", error.error());
         Some(Error::Source { uri: self.uri.clone(), reason })
     }
 

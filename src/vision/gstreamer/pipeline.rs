@@ -71,7 +71,7 @@ fn decoder(on_jetson: bool) -> &'static str {
 }
 
 /// The device of a V4L2 camera.
-fn device(uri: &str) -> Option<&str> {
+pub(super) fn device(uri: &str) -> Option<&str> {
     let path = uri.strip_prefix("v4l2://").or_else(|| uri.strip_prefix("file://")).unwrap_or(uri);
     path.starts_with("/dev/").then_some(path)
 }
