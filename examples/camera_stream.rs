@@ -80,7 +80,11 @@ fn main() -> Result<()> {
     };
     let uri = arguments.source.clone().unwrap_or_else(default_recording);
     let source = vision::open(&uri, &options)?;
+    // A state goes on with the features that it holds.
+    let state = arguments.state.as_deref().filter(|state| state.exists());
+    let own = state.map(Memory::open_read_only).transpose()?;
     let mut backbone = backbone::load(&BackboneOptions {
+        feature_class: own.map(|memory| memory.identity().feature_class.clone()),
         model: arguments.model.clone(),
         models_dir: arguments.models_dir.clone(),
         provider: arguments.provider,

@@ -91,7 +91,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         |(_, line)| line,
     );
     let run = |provider| run_on(&BackboneOptions { provider, ..arguments.backbone.options() });
-    let runs = Provider::ALL.map(|provider| (provider, run(provider)));
+    // `auto` last: TensorRT's own trial may build the engine that `auto` then takes.
+    let mut runs: Vec<_> =
+        Provider::ALL.into_iter().rev().map(|provider| (provider, run(provider))).collect();
+    runs.reverse();
     let plain = runs.iter().find(|(provider, _)| *provider == Provider::Tract);
     let plain = plain.and_then(|(_, run)| Some(run.as_ref().ok()?.features.clone()));
     let providers: Vec<_> =

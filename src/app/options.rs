@@ -76,8 +76,8 @@ pub(super) struct Options {
     /// Most bytes of the state file and its log; unlabelled and redundant samples give way [default: no limit]
     #[arg(long)]
     quota_bytes: Option<u64>,
-    /// MB of memory that the process stays below while it learns: fewer random features and frames at hand, or an error
-    /// that names the least; what a GPU driver takes is not counted [default: no limit]
+    /// MB of memory that the process stays below while it learns, by fewer random features and fewer frames at hand, or an
+    /// error that names the least; what it has taken at its start, drivers too, counts [default: no limit]
     #[arg(long, value_name = "MB")]
     memory_limit: Option<u64>,
     /// TOML file with any of these options; what is given here goes before it

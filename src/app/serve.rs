@@ -96,30 +96,33 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// What answers and what learns, and the features that the state holds.
 struct Backbones {
     eyes: Box<dyn Backbone>,
-    tutor: TutorBackbone,
+    tutor: Second,
     identity: FeatureIdentity,
 }
 
+/// The second backbone.
+enum Second {
+    Ready(Box<dyn Backbone>),
+    /// This is to be loaded in the background, in place of the first one too.
+    Later(BackboneOptions),
+}
+
 impl Arguments {
-    /// Both backbones. While TensorRT has yet to build its engine, CUDA answers.
+    /// Both backbones. While TensorRT has yet to build its engine, CUDA answers from what was learned before.
     fn backbones(&self, options: &Options) -> Result<Backbones> {
         let asked = options.backbone_options(&self.state, 0)?;
-        if backbone::awaits_engine(&asked)? {
+        if asked.feature_class.is_some() && backbone::awaits_engine(&asked)? {
             let at_once = BackboneOptions { provider: Provider::Cuda, ..asked.clone() };
             if let Ok(eyes) = backbone::load(&at_once) {
                 let class = backbone::feature_class(eyes.spec().precision, Provider::TensorRt);
                 let identity = FeatureIdentity { feature_class: class, ..session::identity(eyes.as_ref()) };
-                return Ok(Backbones {
-                    eyes,
-                    tutor: TutorBackbone::Awaited(in_background(asked)?),
-                    identity,
-                });
+                return Ok(Backbones { eyes, tutor: Second::Later(asked), identity });
             }
         }
         let eyes = backbone::load(&asked)?;
         let tutor = second(eyes.as_ref(), &asked)?;
         let identity = session::identity(eyes.as_ref());
-        Ok(Backbones { eyes, tutor: TutorBackbone::Ready(tutor), identity })
+        Ok(Backbones { eyes, tutor: Second::Ready(tutor), identity })
     }
 
     /// Everything that the live loop needs, opened, and what is said about it.
@@ -137,6 +140,10 @@ impl Arguments {
         let Backbones { eyes, tutor, identity } = self.backbones(&options)?;
         let room = options.frame_room()?;
         let (mut learner, engine) = options.new_learner(&self.state, &identity, self.steps, room)?;
+        let tutor = match tutor {
+            Second::Ready(backbone) => TutorBackbone::Ready(backbone),
+            Second::Later(asked) => TutorBackbone::Awaited(in_background(asked)?),
+        };
         if let Some(mib) = self.quota_mib {
             learner.set_quota_bytes(mib << 20)?;
         }
@@ -171,7 +178,10 @@ impl Arguments {
 fn second(eyes: &dyn Backbone, options: &BackboneOptions) -> Result<Box<dyn Backbone>> {
     match eyes.share(1)? {
         Some(shared) => Ok(shared),
-        None => backbone::load(&BackboneOptions { threads: 1, ..options.clone() }),
+        None => {
+            let provider = eyes.provider().got;
+            backbone::load(&BackboneOptions { provider, threads: 1, ..options.clone() })
+        }
     }
 }
 

@@ -144,8 +144,7 @@ pub(super) fn check_library(provider: Provider, runtime: &Runtime) -> Result<(),
         return Ok(());
     }
     Err(format!(
-        "{} was built without it: no libonnxruntime_providers_{name}.so beside it; give a library that has it by --ort-lib \
-         (NVIDIA's `onnxruntime-gpu` wheel), or take `--provider auto`",
+        "{} was built without it: no libonnxruntime_providers_{name}.so beside it",
         runtime.describe()
     ))
 }

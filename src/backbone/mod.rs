@@ -171,7 +171,18 @@ pub fn load(options: &BackboneOptions) -> Result<Box<dyn Backbone>> {
         [(_, only)] => (*only).to_owned(),
         several => several.iter().map(|(p, why)| format!("{p}: {why}")).collect::<Vec<_>>().join("; "),
     };
-    Err(Error::Provider { asked: options.provider.to_string(), reason })
+    let way_out = match (options.provider, &options.feature_class) {
+        (Provider::Cuda | Provider::TensorRt, _) => {
+            "; give a library that has it by --ort-lib (NVIDIA's `onnxruntime-gpu` wheel), or take `--provider auto`"
+                .to_owned()
+        }
+        (Provider::Auto, Some(class)) if class.ends_with(TENSORRT_CLASS) => format!(
+            "; the state holds features of class `{class}`, which TensorRT alone makes: `kaizen rebase --provider cpu` \
+             makes others of them"
+        ),
+        _ => String::new(),
+    };
+    Err(Error::Provider { asked: options.provider.to_string(), reason: reason + &way_out })
 }
 
 /// Path and version of the ONNX Runtime library that this process uses, e.g. `ONNX Runtime 1.31.1 at …`; loads it.

@@ -165,15 +165,19 @@ impl Statistics {
         if classes.is_empty() {
             return Ok(());
         }
-        let rows = join(labelled.iter().chain(open));
-        let (known, others) = rows.split_at(rows.len() / (labelled.len() + open.len()) * labelled.len());
+        let rows: Vec<&[f32]> = labelled.iter().chain(open).map(|sample| &*sample.features).collect();
+        let (known, others) = rows.split_at(labelled.len());
         if task.shares.len() != open.len() * distinct(&classes).len() {
             let map = &self.inputs.0;
-            task.shares =
-                self.settings.share_out(map.features(), map.transform(), [known, others], &classes)?;
+            task.shares = self.settings.share_out(
+                map.features(),
+                map.transform(),
+                [known.into(), others.into()],
+                &classes,
+            )?;
         }
         self.means.add(known, Assignment::Labels(&classes))?;
-        self.ensemble.add(&Evidence::new(rows, &classes, &task.shares)?)
+        self.ensemble.add(&Evidence::new(&rows[..], &classes, &task.shares)?)
     }
 }
 

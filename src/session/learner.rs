@@ -20,6 +20,9 @@ use crate::memory::{Memory, NewSample, Rows, Stored, StoredSample};
 use crate::rng::Rng;
 use crate::{Error, Result};
 
+/// Of what is stored, one part in so many more must fit into the memory limit for an unlabelled sample to be stored.
+const ROOM_FOR_LABELS: u64 = 10;
+
 /// A frame's features, ready to remember.
 #[derive(Clone, Debug)]
 pub struct Observation {
@@ -166,7 +169,7 @@ impl Learner {
         if fresh.is_empty() && (self.settings.recipe.steps == 0 || !unlabelled.iter().any(is_open)) {
             return self.nothing_new(events);
         }
-        let mut statistics = self.statistics(&training, &unlabelled)?;
+        let mut statistics = self.statistics(ensemble, &training, &unlabelled)?;
         let mut open = unlabelled;
         open.retain(is_open);
         self.announce(&fresh, open.len(), events)?;
@@ -194,17 +197,29 @@ impl Learner {
     }
 
     /// The closed forms as they are to be on what is stored, within the memory limit.
-    fn ensemble(&self) -> Result<EnsembleSettings> {
+    pub(super) fn ensemble(&self) -> Result<EnsembleSettings> {
         self.settings.ensemble_for(self.inputs.0.features(), &self.memory.counts()?)
+    }
+
+    /// Whether another unlabelled sample may be stored, so that what is taught later can still be learned within the memory
+    /// limit; true without one.
+    pub(super) fn has_room(&self) -> Result<bool> {
+        if self.settings.memory_limit.is_none() {
+            return Ok(true);
+        }
+        let mut counts = self.memory.counts()?;
+        let samples = counts.training + counts.held_out + counts.unlabelled;
+        counts.unlabelled += samples / ROOM_FOR_LABELS + 1;
+        Ok(self.settings.ensemble_for(self.inputs.0.features(), &counts).is_ok())
     }
 
     /// Takes the statistics out, gathered anew from the stored samples unless they are at hand.
     pub(super) fn statistics(
         &mut self,
+        settings: EnsembleSettings,
         training: &[StoredSample],
         unlabelled: &[StoredSample],
     ) -> Result<Statistics> {
-        let settings = self.ensemble()?;
         if let Some(statistics) = self.statistics.take() {
             return Ok(statistics);
         }

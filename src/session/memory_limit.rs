@@ -48,15 +48,24 @@ impl Load {
         let projection = SINGLE * width * random;
         let by_class = DOUBLE * classes * (components * (components + 3) / 2 + 2 * width + random);
         let statistics = square + DOUBLE * random * random + projection + by_class;
-        // The rows side by side, expectation-maximisation or eigenvectors, and the shares.
-        let gathering = 2 * rows + statistics + 5 * square / 2 + DOUBLE * samples * classes;
-        let solving = rows + statistics + (2 * square).max(DOUBLE * random * random) + square;
+        // A head with its geometry: the one that answers, and the ones that are tried.
+        let head = SINGLE * (width * width + classes * (components * (components + 3) / 2 + width + random))
+            + projection;
+        // Expectation-maximisation or eigenvectors, and three copies of the shares.
+        let gathering = rows + statistics + 5 * square / 2 + 3 * SINGLE * samples * classes + head;
+        let solving = rows + statistics + (2 * square).max(DOUBLE * random * random) + square / 2 + 2 * head;
         let training = if trained == 0 { 0 } else { TRAINING + SINGLE * width * VIEWS * trained };
-        gathering.max(solving).max(rows + projection + square + training)
+        gathering.max(solving).max(rows + 3 * head + training)
     }
 }
 
 impl LearnerSettings {
+    /// The closed forms with the fewest random features.
+    pub(super) fn narrowest_ensemble(&self, features: usize) -> EnsembleSettings {
+        let ensemble = self.ensemble(features);
+        EnsembleSettings { random_features: ensemble.random_features.min(FEWEST_FEATURES), ..ensemble }
+    }
+
     /// The closed forms for features of width `features` on what the memory holds: within the limit, if there is one.
     ///
     /// # Errors
@@ -74,12 +83,13 @@ impl LearnerSettings {
             classes: counts.classes,
             trained: drawn.min(samples) + replayed,
         };
+        let fewest = self.narrowest_ensemble(features).random_features;
         let fits = |random: &usize| limit.besides + load.bytes(&ensemble, *random) <= limit.bytes;
         // Halved as often as it takes.
         let mut halves = std::iter::successors(Some(ensemble.random_features), |wide| Some(wide / 2))
-            .take_while(|wide| *wide >= FEWEST_FEATURES.min(ensemble.random_features));
+            .take_while(|wide| *wide >= fewest);
         halves.find(fits).map(|random_features| EnsembleSettings { random_features, ..ensemble }).ok_or_else(|| {
-            let least = limit.besides + load.bytes(&ensemble, FEWEST_FEATURES.min(ensemble.random_features));
+            let least = limit.besides + load.bytes(&ensemble, fewest);
             Error::config(
                 "memory limit",
                 format!("{} MB", limit.bytes / 1_000_000),

@@ -175,7 +175,7 @@ fn statistics_gathered_anew_give_the_same_head_bit_for_bit() {
     let answer = |learner: &mut Learner| {
         let [training, unlabelled] =
             [Rows::Training, Rows::Unlabelled].map(|rows| learner.memory().samples(rows).unwrap());
-        let statistics = learner.statistics(&training, &unlabelled).unwrap();
+        let statistics = learner.statistics(learner.ensemble().unwrap(), &training, &unlabelled).unwrap();
         let head = statistics.ensemble.fit().unwrap().head;
         learner.statistics = Some(statistics);
         head.scores(&frame(1, 500, false).features).unwrap()
@@ -189,4 +189,28 @@ fn statistics_gathered_anew_give_the_same_head_bit_for_bit() {
     live.insert(*learner.learned.shared().first().unwrap(), ClassId(0));
     assert!(learner.learned.drop_stale(&live));
     assert_ne!(kept, answer(&mut learner));
+}
+
+#[test]
+fn a_class_is_forgotten_though_learning_does_not_fit_into_the_memory_limit() {
+    let mut learner = learner();
+    for number in 0..20 {
+        for class in 0..3 {
+            learner.observe(&frame(class, number, true)).unwrap();
+        }
+    }
+    learner.consolidate(&mut Discard).unwrap();
+    assert!(learner.has_room().unwrap());
+    learner.settings.memory_limit = Some(MemoryLimit { bytes: 1, besides: 0 });
+    assert!(!learner.has_room().unwrap());
+    learner.observe(&frame(1, 99, true)).unwrap();
+    let refused = learner.consolidate(&mut Discard).unwrap_err().to_string();
+    assert!(refused.contains("memory limit"), "{refused}");
+    let names = |learner: &Learner| -> Vec<String> {
+        let head = learner.predictor_now().unwrap();
+        head.classes().iter().map(|(_, name)| name.clone()).collect()
+    };
+    let before = names(&learner);
+    learner.forget(&before[0], &mut Discard).unwrap();
+    assert_eq!(names(&learner), before[1..]);
 }

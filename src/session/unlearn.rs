@@ -67,7 +67,10 @@ impl Learner {
                 candidates: Vec::new(),
             }));
         }
-        let statistics = self.statistics(&training, &unlabelled)?;
+        // Whatever the limit: what was taken back must not answer any more.
+        let narrowest = self.settings.narrowest_ensemble(self.inputs.0.features());
+        let ensemble = self.ensemble().unwrap_or(narrowest);
+        let statistics = self.statistics(ensemble, &training, &unlabelled)?;
         let (mut candidates, model) = closed_forms(&statistics)?;
         self.keep(statistics);
         if was_trained && self.settings.recipe.steps > 0 {

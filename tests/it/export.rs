@@ -110,7 +110,7 @@ fn same_in_both(what: &str, tail: &Tail<'_>, h: &[f32], wanted: [&[f32]; 3]) {
 }
 
 /// An ensemble learned from `h`, exported and run on `fresh` rows; its scores and those without its covariances.
-fn export_ensemble(h: Vec<f32>, classes: &[ClassId], fresh: &[f32]) -> [Vec<f32>; 2] {
+fn export_ensemble(h: &[f32], classes: &[ClassId], fresh: &[f32]) -> [Vec<f32>; 2] {
     let (width, transform) = (h.len() / classes.len(), FeatureTransform::SqrtL2);
     let settings = EnsembleSettings {
         components: 5,
@@ -142,7 +142,7 @@ fn export_ensemble(h: Vec<f32>, classes: &[ClassId], fresh: &[f32]) -> [Vec<f32>
 #[test]
 fn an_ensemble_with_a_covariance_a_class_is_written_as_it_is_computed() {
     let (h, classes) = rows(90, 12, 8);
-    let [scores, flat] = export_ensemble(h, &classes, &rows(30, 12, 9).0);
+    let [scores, flat] = export_ensemble(&h, &classes, &rows(30, 12, 9).0);
     // The control: the covariances change the answers.
     assert!(flat.iter().zip(&scores).any(|(a, b)| (a - b).abs() > 0.01));
 }
@@ -158,7 +158,7 @@ fn classes_that_are_far_apart_keep_their_logits_in_every_runtime() {
             *value = middle + 0.02 * (*value - middle);
         }
     }
-    let [scores, _] = export_ensemble(h.clone(), &classes, &h);
+    let [scores, _] = export_ensemble(&h, &classes, &h);
     let least = scores.iter().copied().fold(0.0, f32::min);
     assert!(least < -120.0, "the least logarithm of a probability is only {least}");
 }

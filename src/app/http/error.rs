@@ -22,22 +22,25 @@ pub(super) struct Failure {
 pub(super) struct ApiError {
     status: StatusCode,
     error: String,
+    /// Seconds after which to try again.
+    retry_after: Option<u16>,
 }
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self { status, error: error.into() }
+        Self { status, error: error.into(), retry_after: None }
     }
 
     pub(super) fn busy(busy: Busy) -> Self {
-        let why = match busy {
-            Busy::Full => "too much waits for the learner: try again in a few seconds",
-            Busy::Building => {
+        let (retry_after, why) = match busy {
+            Busy::Full => (2, "too much waits for the learner: try again in a few seconds"),
+            Busy::Building => (
+                60,
                 "the backbone is still being made (TensorRT takes minutes the first time), or could not be: frames are \
-                 answered, but nothing is taught or learned; see `backbone` in /api/v1/status"
-            }
+                 answered, but nothing is taught or learned; see `backbone` in /api/v1/status",
+            ),
         };
-        Self::new(StatusCode::TOO_MANY_REQUESTS, why)
+        Self { retry_after: Some(retry_after), ..Self::new(StatusCode::TOO_MANY_REQUESTS, why) }
     }
 
     pub(super) fn stopping() -> Self {
@@ -52,8 +55,8 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(Failure { error: self.error })).into_response();
-        if self.status == StatusCode::TOO_MANY_REQUESTS {
-            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("2"));
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

@@ -60,9 +60,12 @@ impl Log {
             }
             LiveEvent::Backbone(state) => {
                 let message = match state {
-                    BackboneState::Ready | BackboneState::Building => {
-                        "the backbone that was awaited answers from now on".to_owned()
+                    BackboneState::Building => {
+                        "TensorRT builds its engine, which takes minutes; CUDA answers meanwhile, \
+                                                nothing is taught or learned"
+                            .to_owned()
                     }
+                    BackboneState::Ready => "the backbone that was awaited answers from now on".to_owned(),
                     BackboneState::Failed { reason } => format!(
                         "the backbone that was awaited could not be made, so nothing is taught or learned: {reason}"
                     ),

@@ -44,7 +44,7 @@ fn registry(
     let labels: Labels = vec![
         ("version", facts.version.to_owned()),
         ("engine", facts.engine.clone()),
-        ("provider", facts.provider.clone()),
+        ("provider", live.provider.clone()),
         ("model", facts.model.clone()),
     ];
     registry.register("build", "What runs", Info::new(labels));

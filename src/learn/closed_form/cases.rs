@@ -143,7 +143,7 @@ fn ensemble_of(h: &[f32], labels: &[ClassId], dim: usize, components: usize) -> 
     let settings =
         EnsembleSettings { components, prior_rows: 20.0, random_features: 4, ..EnsembleSettings::default() };
     let mut ensemble = Ensemble::new(settings, dim, FeatureTransform::None, 1).unwrap();
-    ensemble.add(&Evidence::new(h.to_vec(), labels, &[]).unwrap()).unwrap();
+    ensemble.add(&Evidence::new(h, labels, &[]).unwrap()).unwrap();
     ensemble.fit().unwrap().head
 }
 
@@ -214,12 +214,12 @@ fn a_class_of_one_row_and_rows_before_the_components_keep_the_shared_covariance(
     };
     let mut ensemble = Ensemble::new(settings, dim, FeatureTransform::None, 1).unwrap();
     let (h, labels) = uneven_clusters(44, 2, 3, dim);
-    ensemble.add(&Evidence::new(h.clone(), &labels, &[]).unwrap()).unwrap();
+    ensemble.add(&Evidence::new(&h, &labels, &[]).unwrap()).unwrap();
     assert!(ensemble.fit().unwrap().head.curvature.is_none(), "6 rows for 4 components");
     let (h, mut labels) = uneven_clusters(45, 2, 10, dim);
     labels.iter_mut().for_each(|label| label.0 += 2);
     labels[0] = ClassId(9);
-    ensemble.add(&Evidence::new(h.clone(), &labels, &[]).unwrap()).unwrap();
+    ensemble.add(&Evidence::new(&h, &labels, &[]).unwrap()).unwrap();
     let head = ensemble.fit().unwrap().head;
     let curvature = head.curvature.unwrap();
     let flat: Vec<bool> = curvature

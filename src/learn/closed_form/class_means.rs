@@ -2,7 +2,7 @@
 
 use super::assignment::Assignment;
 use super::class_sums::ClassSums;
-use super::features::FeatureMap;
+use super::features::{FeatureMap, RowSet};
 use super::head::LinearHead;
 use crate::error::Result;
 use crate::ids::ClassId;
@@ -44,8 +44,8 @@ impl ClassMeans {
     ///
     /// # Errors
     /// As [`FeatureMap::apply`], or when the assignment does not fit; nothing is changed then.
-    pub fn add(&mut self, h: &[f32], assignment: Assignment<'_>) -> Result<()> {
-        self.update(h, assignment, 1.0)
+    pub fn add<'h>(&mut self, h: impl Into<RowSet<'h>>, assignment: Assignment<'_>) -> Result<()> {
+        self.update(h.into(), assignment, 1.0)
     }
 
     /// Takes back rows h [N, D] that were added with the same assignment.
@@ -53,20 +53,27 @@ impl ClassMeans {
     /// # Errors
     /// As [`ClassMeans::add`], and when a class would fall below zero rows; nothing is changed then.
     pub fn remove(&mut self, h: &[f32], assignment: Assignment<'_>) -> Result<()> {
-        self.update(h, assignment, -1.0)
+        self.update(h.into(), assignment, -1.0)
     }
 
-    fn update(&mut self, h: &[f32], assignment: Assignment<'_>, sign: f64) -> Result<()> {
-        let mapped = self.map.apply(h)?;
+    fn update(&mut self, h: RowSet<'_>, assignment: Assignment<'_>, sign: f64) -> Result<()> {
+        assignment.check(self.map.count(h)?)?;
         let width = self.map.width();
-        self.sums.add(&ClassSums::of_rows(width, &mapped, assignment)?, sign)?;
-        for (row, values) in mapped.chunks_exact(width).enumerate() {
-            let weight = sign * assignment.weight_of_row(row);
-            for (square, &value) in self.squares.iter_mut().zip(values) {
-                *square += weight * f64::from(value) * f64::from(value);
+        let mut own = ClassSums::new(width);
+        self.map.for_each_block(h, |rows, mapped| {
+            own.add(&ClassSums::of_rows(width, mapped, assignment.rows(rows))?, 1.0)
+        })?;
+        self.sums.add(&own, sign)?;
+        let squares = &mut self.squares;
+        self.map.for_each_block(h, |rows, mapped| {
+            for (row, values) in rows.zip(mapped.chunks_exact(width)) {
+                let weight = sign * assignment.weight_of_row(row);
+                for (square, &value) in squares.iter_mut().zip(values) {
+                    *square += weight * f64::from(value) * f64::from(value);
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// The head of the present means. A feature that never varied takes no part in the standardised distance; a

@@ -7,7 +7,7 @@ use faer::{Accum, Mat, MatMut, MatRef, get_global_parallelism};
 
 use super::assignment::Assignment;
 use super::class_sums::ClassSums;
-use super::features::BLOCK;
+use super::features::{BLOCK, RowSet};
 use super::gram::Factor;
 use super::lda::StreamingLda;
 use super::moments::{Moments, Pooled};
@@ -162,7 +162,12 @@ impl ClassCovariances {
 
     /// Adds rows h [N, D] that `lda` holds already. The components are those of all rows there as soon as they weigh twice
     /// as many rows as there are components; rows before that count nowhere here.
-    pub(super) fn add(&mut self, lda: &StreamingLda, h: &[f32], assignment: Assignment<'_>) -> Result<()> {
+    pub(super) fn add(
+        &mut self,
+        lda: &StreamingLda,
+        h: RowSet<'_>,
+        assignment: Assignment<'_>,
+    ) -> Result<()> {
         let wanted = self.wanted.min(lda.map().width());
         let total: f64 = lda.moments().counts().iter().map(|(_, count)| count).sum();
         if self.found.is_none() && wanted > 0 && total >= real(2 * wanted) {

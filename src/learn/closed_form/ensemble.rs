@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::assignment::Assignment;
 use super::curvature::{ClassCovariances, Curvature};
-use super::features::{FeatureMap, FeatureTransform};
+use super::features::{FeatureMap, FeatureTransform, RowSet};
 use super::head::{LinearHead, argmax_rows};
 use super::lda::{LdaModel, LdaSettings, StreamingLda};
 use super::ridge::RidgeHead;
@@ -63,10 +63,10 @@ impl Default for EnsembleSettings {
 }
 
 /// Rows of a task with their shares in its classes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Evidence {
+#[derive(Clone, Debug)]
+pub struct Evidence<'h> {
     /// Labelled rows h, then unlabelled ones, `[M + N, D]`.
-    h: Vec<f32>,
+    h: RowSet<'h>,
     /// The task's classes, ascending, `[K]`.
     classes: Vec<ClassId>,
     /// `[M + N, K]`
@@ -74,19 +74,24 @@ pub struct Evidence {
     labelled: usize,
 }
 
-impl Evidence {
+impl<'h> Evidence<'h> {
     /// Labelled rows, then unlabelled ones, h [M + N, D]; `labels` `[M]` of the former, and `shares` [N, K] of the latter
     /// in the labels' classes in ascending order.
     ///
     /// # Errors
     /// [`Error::Shape`] when the parts do not fit one another.
-    pub fn new(h: Vec<f32>, labels: &[ClassId], shares: &[f32]) -> Result<Self> {
+    pub fn new(h: impl Into<RowSet<'h>>, labels: &[ClassId], shares: &[f32]) -> Result<Self> {
+        let h = h.into();
         let classes = distinct(labels);
         let open = shares.len() / classes.len().max(1);
         let rows = labels.len() + open;
-        if shares.len() != open * classes.len() || !h.len().is_multiple_of(rows.max(1)) {
-            let wanted = format!("a multiple of {rows} values, {open} rows of {} shares", classes.len());
-            return Err(Error::shape("rows and shares of a task", wanted, (h.len(), shares.len())));
+        let (is_whole, given) = match h {
+            RowSet::Joined(h) => (h.len().is_multiple_of(rows.max(1)), h.len()),
+            RowSet::Apart(h) => (h.len() == rows, h.len()),
+        };
+        if shares.len() != open * classes.len() || !is_whole {
+            let wanted = format!("{rows} rows, {open} rows of {} shares", classes.len());
+            return Err(Error::shape("rows and shares of a task", wanted, (given, shares.len())));
         }
         let mut all = vec![0.0; labels.len() * classes.len()];
         for (row, label) in all.chunks_exact_mut(classes.len().max(1)).zip(labels) {
@@ -134,7 +139,7 @@ impl EnsembleSettings {
         &self,
         width: usize,
         transform: FeatureTransform,
-        [known, open]: [&[f32]; 2],
+        [known, open]: [RowSet<'_>; 2],
         labels: &[ClassId],
     ) -> Result<Vec<f32>> {
         let stranger_quantile = self.stranger_quantile;
@@ -199,12 +204,12 @@ impl Ensemble {
     ///
     /// # Errors
     /// As [`StreamingLda::add`].
-    pub fn add(&mut self, evidence: &Evidence) -> Result<()> {
+    pub fn add(&mut self, evidence: &Evidence<'_>) -> Result<()> {
         let shares = evidence.balanced(self.settings.largest_weight);
         let balanced = Assignment::Soft { classes: &evidence.classes, shares: &shares };
-        self.lda.add(&evidence.h, evidence.assignment())?;
-        self.covariances.add(&self.lda, &evidence.h, evidence.assignment())?;
-        self.ridge.add(&evidence.h, balanced)?;
+        self.lda.add(evidence.h, evidence.assignment())?;
+        self.covariances.add(&self.lda, evidence.h, evidence.assignment())?;
+        self.ridge.add(evidence.h, balanced)?;
         self.labelled += evidence.labelled;
         Ok(())
     }

@@ -13,6 +13,39 @@ use crate::rng::Rng;
 /// Rows that are mapped at a time: random features and products of components are many times as wide as the rows.
 pub(super) const BLOCK: usize = 256;
 
+/// Rows h [N, D], one after the other or each where it lies.
+#[derive(Clone, Copy, Debug)]
+pub enum RowSet<'a> {
+    /// `[N, D]`
+    Joined(&'a [f32]),
+    /// N times `[D]`
+    Apart(&'a [&'a [f32]]),
+}
+
+impl<'a> From<&'a [f32]> for RowSet<'a> {
+    fn from(rows: &'a [f32]) -> Self {
+        Self::Joined(rows)
+    }
+}
+
+impl<'a> From<&'a Vec<f32>> for RowSet<'a> {
+    fn from(rows: &'a Vec<f32>) -> Self {
+        Self::Joined(rows)
+    }
+}
+
+impl<'a, const N: usize> From<&'a [f32; N]> for RowSet<'a> {
+    fn from(rows: &'a [f32; N]) -> Self {
+        Self::Joined(rows)
+    }
+}
+
+impl<'a> From<&'a [&'a [f32]]> for RowSet<'a> {
+    fn from(rows: &'a [&'a [f32]]) -> Self {
+        Self::Apart(rows)
+    }
+}
+
 /// Row-wise transform of features h [N, D].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -135,14 +168,30 @@ impl FeatureMap {
         }
     }
 
+    /// As [`FeatureMap::count_rows`].
+    pub(super) fn count(&self, h: RowSet<'_>) -> Result<usize> {
+        match h {
+            RowSet::Joined(h) => self.count_rows(h),
+            RowSet::Apart(rows) => match rows.iter().find(|row| row.len() != self.features) {
+                Some(row) => Err(Error::shape("a row of features h", self.features, row.len())),
+                None => Ok(rows.len()),
+            },
+        }
+    }
+
     /// Number of rows in h [N, D], all of which [`FeatureMap::apply`] takes.
     ///
     /// # Errors
     /// As there.
-    pub(super) fn check(&self, h: &[f32]) -> Result<usize> {
-        let rows = self.count_rows(h)?;
+    pub(super) fn check<'h>(&self, h: impl Into<RowSet<'h>>) -> Result<usize> {
+        let h = h.into();
+        let rows = self.count(h)?;
         let is_bad = |row: &[f32]| row.iter().any(|value| !value.is_finite());
-        if let Some(index) = h.chunks_exact(self.features).position(is_bad) {
+        let bad = match h {
+            RowSet::Joined(h) => h.chunks_exact(self.features).position(is_bad),
+            RowSet::Apart(rows) => rows.iter().position(|row| is_bad(row)),
+        };
+        if let Some(index) = bad {
             let reason = "a feature is not finite; embed the frame again or leave it out".to_owned();
             return Err(Error::Frame { name: format!("feature row {index}"), reason });
         }
@@ -181,15 +230,21 @@ impl FeatureMap {
     ///
     /// # Errors
     /// As there, and whatever `work` reports.
-    pub(super) fn for_each_block(
+    pub(super) fn for_each_block<'h>(
         &self,
-        h: &[f32],
+        h: impl Into<RowSet<'h>>,
         mut work: impl FnMut(Range<usize>, &[f32]) -> Result<()>,
     ) -> Result<()> {
+        let h = h.into();
         let rows = self.check(h)?;
         for from in (0..rows).step_by(BLOCK) {
             let block = from..rows.min(from + BLOCK);
-            let mapped = self.apply(&h[block.start * self.features..block.end * self.features])?;
+            let mapped = match h {
+                RowSet::Joined(h) => {
+                    self.apply(&h[block.start * self.features..block.end * self.features])?
+                }
+                RowSet::Apart(rows) => self.apply(&rows[block.clone()].concat())?,
+            };
             work(block, &mapped)?;
         }
         Ok(())

@@ -4,7 +4,7 @@ use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
 use faer::{Mat, MatRef, get_global_parallelism};
 
 use super::assignment::Assignment;
-use super::features::FeatureMap;
+use super::features::{FeatureMap, RowSet};
 use super::geometry::{Mahalanobis, SHARED};
 use super::gram::{Factor, Gram};
 use super::head::LinearHead;
@@ -80,8 +80,8 @@ impl StreamingLda {
     ///
     /// # Errors
     /// As [`FeatureMap::apply`] and [`Moments::add`]; nothing is changed then.
-    pub fn add(&mut self, h: &[f32], assignment: Assignment<'_>) -> Result<()> {
-        self.moments.add_mapped(&self.map, h, assignment)
+    pub fn add<'h>(&mut self, h: impl Into<RowSet<'h>>, assignment: Assignment<'_>) -> Result<()> {
+        self.moments.add_mapped(&self.map, h.into(), assignment)
     }
 
     /// Takes back rows h [N, D] that were added with the same assignment.

@@ -21,7 +21,7 @@ pub use assignment::Assignment;
 pub use class_means::{ClassMeans, MeanDistance};
 pub use curvature::{Components, Curvature};
 pub use ensemble::{Ensemble, EnsembleHead, EnsembleModel, EnsembleSettings, Evidence, distinct};
-pub use features::{FeatureMap, FeatureTransform};
+pub use features::{FeatureMap, FeatureTransform, RowSet};
 pub use geometry::{Mahalanobis, MahalanobisState, SHARED};
 pub use head::{LinearHead, argmax_rows, softmax_rows};
 pub use lda::{LdaModel, LdaSettings, Priors, StreamingLda};

@@ -2,7 +2,7 @@
 
 use super::assignment::Assignment;
 use super::class_sums::ClassSums;
-use super::features::FeatureMap;
+use super::features::{FeatureMap, RowSet};
 use super::gram::Gram;
 use crate::error::{Error, Result};
 use crate::ids::ClassId;
@@ -102,10 +102,10 @@ impl Moments {
     pub(super) fn add_mapped(
         &mut self,
         map: &FeatureMap,
-        h: &[f32],
+        h: RowSet<'_>,
         assignment: Assignment<'_>,
     ) -> Result<()> {
-        assignment.check(map.count_rows(h)?)?;
+        assignment.check(map.count(h)?)?;
         map.for_each_block(h, |rows, mapped| self.add(mapped, assignment.rows(rows)))
     }
 

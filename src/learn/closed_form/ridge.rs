@@ -3,7 +3,7 @@
 use faer::MatRef;
 
 use super::assignment::Assignment;
-use super::features::FeatureMap;
+use super::features::{FeatureMap, RowSet};
 use super::head::{LinearHead, argmax_rows};
 use super::moments::Moments;
 use crate::error::{Error, Result};
@@ -57,8 +57,8 @@ impl RidgeHead {
     ///
     /// # Errors
     /// As [`FeatureMap::apply`] and [`Moments::add`]; nothing is changed then.
-    pub fn add(&mut self, h: &[f32], assignment: Assignment<'_>) -> Result<()> {
-        self.moments.add_mapped(&self.map, h, assignment)
+    pub fn add<'h>(&mut self, h: impl Into<RowSet<'h>>, assignment: Assignment<'_>) -> Result<()> {
+        self.moments.add_mapped(&self.map, h.into(), assignment)
     }
 
     /// Takes back rows h [N, D] that were added with the same assignment.

@@ -2,7 +2,7 @@
 
 use super::assignment::Assignment;
 use super::class_sums::ClassSums;
-use super::features::FeatureMap;
+use super::features::{FeatureMap, RowSet};
 use super::head::softmax_rows;
 use super::lda::{LdaModel, LdaSettings, Priors};
 use super::moments::Moments;
@@ -85,14 +85,19 @@ impl SemiLda {
     /// # Errors
     /// As [`FeatureMap::apply`]; [`Error::Shape`] when rows and labels differ in number; [`Error::Config`] without
     /// labelled rows or when the covariance cannot be inverted with this shrinkage.
-    pub fn assign(&self, labelled: &[f32], labels: &[ClassId], unlabelled: &[f32]) -> Result<SemiOutcome> {
-        let (known, open) = (self.map.apply(labelled)?, unlabelled);
+    pub fn assign<'h>(
+        &self,
+        labelled: impl Into<RowSet<'h>>,
+        labels: &[ClassId],
+        unlabelled: impl Into<RowSet<'h>>,
+    ) -> Result<SemiOutcome> {
+        let (known, open) = (labelled.into(), unlabelled.into());
         let width = self.map.width();
         let mut base = Moments::new(width);
-        base.add(&known, Assignment::Labels(labels))?;
+        base.add_mapped(&self.map, known, Assignment::Labels(labels))?;
         let settings = LdaSettings { shrinkage: self.settings.shrinkage, priors: Priors::Equal };
         let mut model = LdaModel::fit(&self.map, &base, settings)?;
-        let strangers = self.strangers(&model, &known, labels, open)?;
+        let strangers = self.strangers(&model, known, labels, open)?;
         // Kept rows weigh 1 in every round, so the second moment is the same in all of them.
         let kept: Vec<f64> = strangers.iter().map(|&stranger| f64::from(u8::from(!stranger))).collect();
         let Moments { sums: labelled_sums, mut gram } = base;
@@ -122,7 +127,7 @@ impl SemiLda {
 
     /// Class probabilities of each row [N, K], zero for strangers.
     #[allow(clippy::cast_possible_truncation, reason = "a log proportion fits f32")]
-    fn shares(&self, model: &LdaModel, open: &[f32], strangers: &[bool]) -> Result<Vec<f32>> {
+    fn shares(&self, model: &LdaModel, open: RowSet<'_>, strangers: &[bool]) -> Result<Vec<f32>> {
         let columns = model.head.classes.len();
         let total: f64 = model.counts.iter().sum();
         let log_proportion = |count: f64| (self.settings.proportions * (count / total).ln()) as f32;
@@ -147,16 +152,20 @@ impl SemiLda {
     fn strangers(
         &self,
         model: &LdaModel,
-        known: &[f32],
+        known: RowSet<'_>,
         labels: &[ClassId],
-        open: &[f32],
+        open: RowSet<'_>,
     ) -> Result<Vec<bool>> {
         let rows = self.map.check(open)?;
         let none = vec![false; rows];
         let Some(quantile) = self.settings.stranger_quantile else {
             return Ok(none);
         };
-        let mut own = model.left_out_novelty_of_mapped(known, labels);
+        let mut own = Vec::with_capacity(labels.len());
+        self.map.for_each_block(known, |rows, mapped| {
+            own.extend(model.left_out_novelty_of_mapped(mapped, &labels[rows]));
+            Ok(())
+        })?;
         if own.is_empty() {
             return Ok(none);
         }

@@ -79,7 +79,12 @@ pub(super) fn run(method: Method, arena: &Arena<'_>, progress: &mut dyn FnMut(f6
                 let open = arena.plain(&task.unlabelled);
                 let whole = EnsembleSettings { unlabelled_weight: 1.0, ..EnsembleSettings::default() };
                 let width = arena.features.width;
-                let shares = whole.share_out(width, FeatureTransform::SqrtL2, [&known, &open], &ids)?;
+                let shares = whole.share_out(
+                    width,
+                    FeatureTransform::SqrtL2,
+                    [(&known).into(), (&open).into()],
+                    &ids,
+                )?;
                 let classes = distinct(&ids);
                 head.add(&open, Assignment::Soft { classes: &classes, shares: &shares })?;
             }

@@ -10,21 +10,22 @@ use crate::learn::step::real;
 
 const TRANSFORM: FeatureTransform = FeatureTransform::SqrtL2;
 
-/// A task's labelled rows with what its unlabelled rows say.
-fn evidence(
+/// Adds a task's labelled rows and what its unlabelled rows say.
+fn add(
+    ensemble: &mut Ensemble,
     settings: &EnsembleSettings,
     arena: &Arena<'_>,
     labelled: &[usize],
     open: &[usize],
-) -> Result<Evidence> {
+) -> Result<()> {
     let (mut rows, ids) = (arena.plain(labelled), arena.ids(labelled));
     if open.is_empty() || settings.unlabelled_weight <= 0.0 {
-        return Evidence::new(rows, &ids, &[]);
+        return ensemble.add(&Evidence::new(&rows, &ids, &[])?);
     }
     rows.extend(arena.plain(open));
-    let parts = rows.split_at(labelled.len() * arena.features.width);
-    let shares = settings.share_out(arena.features.width, TRANSFORM, parts.into(), &ids)?;
-    Evidence::new(rows, &ids, &shares)
+    let (known, others) = rows.split_at(labelled.len() * arena.features.width);
+    let shares = settings.share_out(arena.features.width, TRANSFORM, [known.into(), others.into()], &ids)?;
+    ensemble.add(&Evidence::new(&rows, &ids, &shares)?)
 }
 
 pub(super) fn run(
@@ -39,7 +40,7 @@ pub(super) fn run(
     let mut matrix = AccuracyMatrix::new(arena.tasks().len())?;
     for (number, task) in arena.tasks().iter().enumerate() {
         let EnsembleModel { lda, head } = clock.time(|| {
-            ensemble.add(&evidence(&settings, arena, &task.labelled, &task.unlabelled)?)?;
+            add(&mut ensemble, &settings, arena, &task.labelled, &task.unlabelled)?;
             ensemble.fit()
         })?;
         arena.judge(&mut matrix, number, &mut |h| head.predict(h))?;

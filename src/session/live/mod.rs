@@ -94,7 +94,7 @@ pub enum LiveEvent {
     Changed(&'static str),
     /// The source began, ended or failed.
     Source(SourceState),
-    /// The backbone that was awaited answers, or failed.
+    /// A backbone is awaited, answers, or failed.
     Backbone(BackboneState),
 }
 
@@ -179,6 +179,9 @@ impl Live {
         let unfinished = Arc::new(Mutex::new(Vec::new()));
         let live = Self { shared, jobs: Mutex::new(Some(jobs)), threads: Mutex::default(), unfinished };
         let (shared, left) = (live.shared.clone(), live.unfinished.clone());
+        if is_awaited {
+            shared.tell(LiveEvent::Backbone(BackboneState::Building));
+        }
         match tutor {
             TutorBackbone::Ready(backbone) => {
                 let tutor = Tutor::new(backbone, pupil)?;

@@ -76,7 +76,7 @@ pub struct LiveStatus {
     pub rejected: u64,
     /// Unlabelled frames stored.
     pub kept: u64,
-    /// Unlabelled frames that were to be stored and found no room in the queue.
+    /// Unlabelled frames that were to be stored and found no room in the queue or within the memory limit.
     pub not_kept: u64,
     /// Answers a second.
     pub frames_per_sec: f64,
@@ -166,7 +166,7 @@ impl Meter {
         LiveStatus {
             uri: self.uri.clone(),
             source: self.source.clone(),
-            provider: self.provider.clone(),
+            provider: self.provider.trim_start_matches("provider: ").to_owned(),
             backbone: self.backbone.clone(),
             frames: self.frames,
             dropped: self.dropped,

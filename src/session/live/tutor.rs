@@ -231,9 +231,16 @@ impl Tutor {
     /// Stores one frame that waits, if there is one.
     fn store_kept(&mut self) {
         let Some(seen) = locked(&self.shared.kept).pop_front() else { return };
-        let stored = self
-            .observation(&seen.frame, seen.features.clone(), None)
-            .and_then(|observation| self.learner.observe_all(&[observation]));
+        let stored = match self.learner.has_room() {
+            Ok(false) => {
+                locked(&self.shared.meter).not_kept += 1;
+                return;
+            }
+            Ok(true) => self
+                .observation(&seen.frame, seen.features.clone(), None)
+                .and_then(|observation| self.learner.observe_all(&[observation])),
+            Err(error) => Err(error),
+        };
         match stored {
             Ok(stored) if stored.iter().any(|stored| !stored.duplicate) => {
                 locked(&self.shared.meter).kept += 1;

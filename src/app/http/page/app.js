@@ -52,7 +52,7 @@ function showSource(source, uri) {
   $('source').title = source.reason ?? uri;
 }
 
-let sourceUri = '';
+let sourceUri = '', resting = true;
 function showStatus(status) {
   const { live, memory, facts } = status;
   sourceUri = live.uri;
@@ -63,8 +63,10 @@ function showStatus(status) {
   $('dropped').textContent = live.dropped;
   const busy = live.pending > 0, waits = live.backbone.state !== 'ready';
   $('progress').hidden = !busy && !waits;
-  $('roll-back').disabled = busy;
+  resting = !busy && !waits;
+  for (const id of ['roll-back', 'learn', 'undo']) $(id).disabled = waits || (id === 'roll-back' && busy);
   if (waits) {
+    $('progress').querySelector('progress').hidden = live.backbone.state === 'failed';
     $('progress').querySelector('progress').removeAttribute('value');
     $('progress').querySelector('span').textContent = live.backbone.reason ? `teaching is off: ${live.backbone.reason}`
       : 'the backbone is being made, which takes minutes the first time; teaching waits for it';
@@ -78,7 +80,7 @@ function showStatus(status) {
     `${memory.labelled} labelled and ${memory.unlabelled} unlabelled frames`;
   $('memory-bar').style.setProperty('--v', memory.quota_bytes ? 100 * memory.bytes / memory.quota_bytes : 0);
   $('memory-bar').parentElement.hidden = !memory.quota_bytes;
-  const rows = { engine: facts.engine, provider: live.provider.replace(/^provider: /, ''), model: facts.model, head: live.head ?? 'none yet', power: facts.power,
+  const rows = { engine: facts.engine, provider: live.provider, model: facts.model, head: live.head ?? 'none yet', power: facts.power,
     'longest latency': `${live.latency_max_millis.toFixed(0)} ms`, 'frames answered': live.frames, rejected: live.rejected,
     'kept / no room': `${live.kept} / ${live.not_kept}`, viewers: status.viewers, version: facts.version };
   $('facts').replaceChildren(...Object.entries(rows).map(([name, value]) => make('div', {},
@@ -275,7 +277,7 @@ $('keep').onclick = () => {
   showVersion();
 };
 // While it learns, what answers may be newer than the newest version.
-const rollBackNewest = () => $('progress').hidden && history.versions[0]?.status === 'serving' && rollBack(history.versions[0].version);
+const rollBackNewest = () => resting && history.versions[0]?.status === 'serving' && rollBack(history.versions[0].version);
 const undoNewest = () => lessons()[0] && undo(lessons()[0].labels);
 $('roll-back').onclick = rollBackNewest;
 $('undo').onclick = undoNewest;

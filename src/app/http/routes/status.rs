@@ -9,16 +9,17 @@ use serde_json::{Value, json};
 
 use super::super::error::{ApiError, Failure};
 use super::super::reply::{Class, MemoryUse, Prediction, Status};
-use super::super::web::Web;
+use super::super::web::{Facts, Web};
 
 /// Frame rate, latency, engine, provider, state: everything about now.
 #[utoipa::path(get, path = "/api/v1/status", tag = "live", responses((status = 200, body = Status)))]
 pub(in super::super) async fn status(State(web): State<Arc<Web>>) -> Result<Json<Status>, ApiError> {
     let (bytes, counts) = web.read(|memory| Ok((memory.bytes()?, memory.counts()?))).await?;
     let prediction = web.seen.borrow().as_deref().map(Prediction::of);
+    let live = web.live.status();
     Ok(Json(Status {
-        facts: web.facts.clone(),
-        live: web.live.status(),
+        facts: Facts { provider: live.provider.clone(), ..web.facts.clone() },
+        live,
         prediction,
         memory: MemoryUse {
             bytes,
@@ -50,17 +51,18 @@ pub(in super::super) async fn classes(State(web): State<Arc<Web>>) -> Result<Jso
     Ok(Json(classes.await?))
 }
 
-/// Whether frames are answered: 200, or 503 with the reason.
+/// Whether frames are answered and can be taught: 200, or 503 with the reason.
 #[utoipa::path(get, path = "/healthz", tag = "operations", responses(
     (status = 200, description = "all is well"),
-    (status = 503, description = "the source failed", body = Failure)
+    (status = 503, description = "the source or the backbone failed", body = Failure)
 ))]
 pub(in super::super) async fn health(State(web): State<Arc<Web>>) -> Result<Json<Value>, ApiError> {
-    use crate::session::live::SourceState;
-    match web.live.status().source {
-        SourceState::Failed { reason } => {
+    use crate::session::live::{BackboneState, LiveStatus, SourceState};
+    let LiveStatus { source, backbone, .. } = web.live.status();
+    match (source, backbone) {
+        (SourceState::Failed { reason }, _) | (_, BackboneState::Failed { reason }) => {
             Err(ApiError::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, reason))
         }
-        state => Ok(Json(json!({ "healthy": true, "source": state }))),
+        (state, _) => Ok(Json(json!({ "healthy": true, "source": state }))),
     }
 }
