@@ -8,6 +8,7 @@ use crate::{Error, Result};
 const MEGABYTE: u64 = 1_000_000;
 /// What products of matrices take on each thread besides their operands.
 const SCRATCH: u64 = 8 * MEGABYTE;
+
 /// A limit of resident memory, and what the process has taken of it: program, backbone.
 #[derive(Clone, Copy)]
 pub(super) struct MemoryShare {

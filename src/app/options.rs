@@ -142,18 +142,18 @@ impl Options {
 
     /// The backbone asked for, or the one that the state was made with.
     pub(super) fn backbone(&self, state: &Path) -> Result<Box<dyn Backbone>> {
-        self.backbone_on(state, 0)
+        self.load(&self.backbone_options(state)?)
     }
 
-    /// The same on so many CPU threads; 0 leaves the choice to the runtime.
-    pub(super) fn backbone_on(&self, state: &Path, threads: usize) -> Result<Box<dyn Backbone>> {
-        let backbone = backbone::load(&self.backbone_options(state, threads)?)?;
+    /// Another backbone than the state's, or the same with other options; what it is, is said.
+    pub(super) fn load(&self, asked: &BackboneOptions) -> Result<Box<dyn Backbone>> {
+        let backbone = backbone::load(asked)?;
         self.say(&format!("model: {}; {}", backbone.spec().name, backbone.provider().line()));
         Ok(backbone)
     }
 
     /// What to load for a state, with the backbone and the class of features that it holds, if it is there.
-    pub(super) fn backbone_options(&self, state: &Path, threads: usize) -> Result<BackboneOptions> {
+    pub(super) fn backbone_options(&self, state: &Path) -> Result<BackboneOptions> {
         let memory = state.exists().then(|| Memory::open_read_only(state)).transpose()?;
         let own = memory.as_ref().map(Memory::identity);
         Ok(BackboneOptions {
@@ -161,9 +161,8 @@ impl Options {
             models_dir: self.models_dir.clone(),
             provider: self.provider(),
             ort_lib: self.ort_lib.clone(),
-            threads,
             feature_class: own.map(|own| own.feature_class.clone()),
-            builds_engine: false,
+            ..BackboneOptions::default()
         })
     }
 

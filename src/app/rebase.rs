@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::account::Account;
 use super::options::Options;
-use crate::backbone::{self, BackboneOptions};
+use crate::backbone::BackboneOptions;
 use crate::learn::engine;
 use crate::memory::Memory;
 use crate::session::{self, Learner};
@@ -52,9 +52,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     options.say(&text);
     // What the state holds is what is to change.
-    let asked = BackboneOptions { feature_class: None, ..options.backbone_options(&arguments.state, 0)? };
-    let mut backbone = backbone::load(&asked)?;
-    options.say(&format!("model: {}; {}", backbone.spec().name, backbone.provider().line()));
+    let asked = BackboneOptions { feature_class: None, ..options.backbone_options(&arguments.state)? };
+    let mut backbone = options.load(&asked)?;
     let identity = session::identity(backbone.as_ref());
     if *old.identity() == identity {
         let allowed = "a backbone other than the state's own: `--model NAME`";

@@ -110,7 +110,7 @@ enum Second {
 impl Arguments {
     /// Both backbones. While TensorRT has yet to build its engine, CUDA answers from what was learned before.
     fn backbones(&self, options: &Options) -> Result<Backbones> {
-        let asked = options.backbone_options(&self.state, 0)?;
+        let asked = options.backbone_options(&self.state)?;
         if asked.feature_class.is_some() && backbone::awaits_engine(&asked)? {
             let at_once = BackboneOptions { provider: Provider::Cuda, ..asked.clone() };
             if let Ok(eyes) = backbone::load(&at_once) {

@@ -40,33 +40,24 @@ impl EngineFolder {
         let lock = File::create(beside)?;
         lock.lock()?;
         let folder = Self { path: path.to_owned(), _lock: lock };
-        if std::fs::read_to_string(path.join(WHOLE)).ok() != Some(folder.listing()?) {
+        if !Self::is_whole(path) {
             std::fs::remove_dir_all(path)?;
             std::fs::create_dir_all(path)?;
         }
         Ok(folder)
     }
 
-    /// Whether a folder holds an engine that was whole, for one who does not want to wait.
+    /// Whether a folder holds engines that were whole; takes no lock.
     fn is_whole(path: &Path) -> bool {
         let listed = std::fs::read_to_string(path.join(WHOLE)).ok();
         listed.is_some_and(|listed| !listed.is_empty() && listing(path).ok() == Some(listed))
-    }
-
-    /// Engine files, in order.
-    fn engines(&self) -> std::io::Result<Vec<PathBuf>> {
-        engines(&self.path)
-    }
-
-    fn listing(&self) -> std::io::Result<String> {
-        listing(&self.path)
     }
 
     /// Says that the engines are whole: one of them answered. TensorRT leaves what it cannot do to CUDA without a word; an
     /// engine on disk shows that it took the graph.
     pub(super) fn finish(&self) -> Result<(), String> {
         let told = |error: std::io::Error| format!("{error}: {}", self.path.display());
-        let engines = self.engines().map_err(told)?;
+        let engines = engines(&self.path).map_err(told)?;
         if engines.is_empty() {
             return Err(format!(
                 "it built no engine in {}, so CUDA would run the graph instead; use `--provider cuda`",
@@ -82,7 +73,7 @@ impl EngineFolder {
             File::open(engine)?.sync_all()?;
         }
         let mut list = File::create(self.path.join(WHOLE))?;
-        list.write_all(self.listing()?.as_bytes())?;
+        list.write_all(listing(&self.path)?.as_bytes())?;
         list.sync_all()?;
         File::open(&self.path)?.sync_all()
     }

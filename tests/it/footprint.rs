@@ -112,6 +112,10 @@ fn a_hundred_classes_and_five_thousand_samples_fit_into_a_small_board() {
         assert!(account.contains("published"), "{account}");
         assert_eq!(account.contains("random features"), limit.is_some(), "{account}");
     }
+    let copy = folder.path().join("closed.db");
+    std::fs::copy(&state, &copy).unwrap();
+    let peak = peak_of(&["learn", "--steps", "0"], &copy);
+    assert!(peak < CEILING_MB, "closed forms alone: {peak} MB");
     for arguments in [&["learn"][..], &["predict", picture, "--json"], &["teach", "class 1", picture]] {
         let peak = peak_of(arguments, &state);
         assert!(peak < CEILING_MB, "{arguments:?}: {peak} MB");

@@ -28,8 +28,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// What happens, as server-sent events.
 ///
 /// `prediction` (the newest answer; older ones are skipped if the reader is slow), `learning` (`task_started`,
-/// `narrowed`, `trained`, `candidate_failed`, `consolidated`, `frame_rejected`), `changed` (`labels`, `samples` or `versions` are
-/// other than they were: read them again), `source`, `backbone`, and `missed` (so many messages were skipped).
+/// `narrowed`, `trained`, `candidate_failed`, `consolidated`, `frame_rejected`), `changed` (`labels`, `samples` or
+/// `versions` are other than they were: read them again), `source`, `backbone`, and `missed` (so many messages were skipped).
 #[utoipa::path(get, path = "/api/v1/events", tag = "live", responses(
     (status = 200, description = "a stream without end", content_type = "text/event-stream", body = String)
 ))]
