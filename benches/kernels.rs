@@ -8,15 +8,15 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use kaizen_edge::gpu::Device;
-use kaizen_edge::heads::{Adapter, Architecture, Mlp, Norm};
-use kaizen_edge::learn::cpu::{Interpreter, Product, Scalars};
-use kaizen_edge::learn::gpu::Run;
-use kaizen_edge::learn::objective::{Objective, SslMethod};
-use kaizen_edge::learn::program::{Op, Program, Role};
-use kaizen_edge::learn::step::{StepSpec, step_program};
-use kaizen_edge::learn::update::Optimizer;
-use kaizen_edge::rng::Rng;
+use kaizen_edge::low_level::gpu::Device;
+use kaizen_edge::low_level::heads::{Adapter, Architecture, Mlp, Norm};
+use kaizen_edge::low_level::learn::cpu::{Interpreter, Product, Scalars};
+use kaizen_edge::low_level::learn::gpu::Run;
+use kaizen_edge::low_level::learn::objective::{Objective, SslMethod};
+use kaizen_edge::low_level::learn::program::{Op, Program, Role};
+use kaizen_edge::low_level::learn::step::{StepSpec, step_program};
+use kaizen_edge::low_level::learn::update::Optimizer;
+use kaizen_edge::low_level::rng::Rng;
 
 const ROWS: usize = 32;
 const FEATURES: usize = 256;

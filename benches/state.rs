@@ -15,12 +15,12 @@
 use std::path::Path;
 use std::time::Instant;
 
-use kaizen_edge::backbone::{self, BackboneOptions, Provider};
-use kaizen_edge::event::Discard;
-use kaizen_edge::learn::engine::{self, EngineChoice};
-use kaizen_edge::memory::{FeatureIdentity, Memory};
-use kaizen_edge::rng::Rng;
-use kaizen_edge::session::{Learner, LearnerSettings, Observation, Predictor};
+use kaizen_edge::low_level::backbone::{self, BackboneOptions};
+use kaizen_edge::low_level::event::Discard;
+use kaizen_edge::low_level::memory::{FeatureIdentity, Memory, Sample};
+use kaizen_edge::low_level::rng::Rng;
+use kaizen_edge::low_level::session::{FeatureLearner, LearnerSettings, PublishedHead, TrainingControl};
+use kaizen_edge::{EngineChoice, Provider};
 
 #[path = "../tests/it/synthetic.rs"]
 mod synthetic;
@@ -83,12 +83,11 @@ fn add(memory: &mut Memory, numbers: std::ops::Range<usize>, classes: usize) {
     synthetic::add(memory, numbers, classes, |_| true);
 }
 
-fn learner(memory: Memory, steps: usize) -> Learner {
-    let (engine, _) = engine::open(EngineChoice::Cpu).unwrap();
+fn learner(memory: Memory, steps: usize) -> FeatureLearner {
     let mut settings = LearnerSettings::default();
     settings.recipe.steps = steps;
     settings.recipe.warmup_steps = settings.recipe.warmup_steps.min(steps);
-    Learner::new(settings, memory, engine).unwrap()
+    FeatureLearner::new(settings, memory, EngineChoice::Cpu).unwrap()
 }
 
 /// A state that learned `classes` classes and then got more samples, `samples` in all.
@@ -99,7 +98,7 @@ fn fill(path: &Path, samples: usize, classes: usize) {
         add(&mut memory, start..learned.min(start + 500), classes);
     }
     let mut learner = learner(memory, 0);
-    assert!(learner.consolidate(&mut Discard).unwrap().published);
+    assert!(learner.consolidate(&mut TrainingControl::new(&mut Discard)).unwrap().published);
     drop(learner);
     let mut memory = Memory::open_existing(path).unwrap();
     for start in (learned..samples).step_by(500) {
@@ -113,15 +112,15 @@ fn measure(path: &Path, classes: usize) -> [f64; 5] {
     let read = millis(5, || drop(Memory::open_read_only(path).unwrap()));
     let mut memory = Memory::open_existing(path).unwrap();
     let settings = LearnerSettings::default();
-    let restore = millis(3, || drop(Predictor::restore(&memory, &settings).unwrap().unwrap()));
+    let restore = millis(3, || drop(PublishedHead::restore(&memory, &settings).unwrap().unwrap()));
     let mut number = 10_000_000;
     let teach = millis(100, || {
         number += 1;
         add(&mut memory, number..number + 1, classes);
     });
-    let predictor = Predictor::restore(&memory, &settings).unwrap().unwrap();
+    let head = PublishedHead::restore(&memory, &settings).unwrap().unwrap();
     let probe = row(1, WIDTH, &mut Rng::new(9, 9));
-    let predict = millis(50, || drop(predictor.predict(&probe).unwrap()));
+    let predict = millis(50, || drop(head.predict(&probe).unwrap()));
     [open, read, restore, teach, predict]
 }
 
@@ -184,7 +183,7 @@ fn soak(frames: usize) {
     let (mut warm, mut most, start) = (0.0_f64, 0.0_f64, Instant::now());
     for frame in 0..frames {
         let class = rng.below(10);
-        let observation = Observation {
+        let sample = Sample {
             features: row(class, SOAK_WIDTH, &mut rng),
             views: vec![row(class, SOAK_WIDTH, &mut rng)],
             thumbnail: Some(vec![7; 1000]),
@@ -192,9 +191,9 @@ fn soak(frames: usize) {
             timestamp_millis: i64::try_from(frame).unwrap(),
             label: frame.is_multiple_of(50).then(|| format!("class {class}")),
         };
-        learner.observe(&observation).unwrap();
+        learner.add(&[sample]).unwrap();
         if frame % 5000 == 4999 {
-            learner.consolidate(&mut Discard).unwrap();
+            learner.consolidate(&mut TrainingControl::new(&mut Discard)).unwrap();
             let now = resident();
             if frame < frames / 4 {
                 warm = warm.max(now);

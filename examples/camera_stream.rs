@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Parser;
-use kaizen_edge::backbone::{self, BackboneOptions, Provider};
-use kaizen_edge::event::EventSink;
-use kaizen_edge::learn::engine::{self, EngineChoice};
-use kaizen_edge::memory::Memory;
-use kaizen_edge::session::{self, Learner, StreamSettings};
-use kaizen_edge::vision::{self, SourceOptions};
+use kaizen_bench::stream::{StreamSettings, run_stream};
+use kaizen_edge::low_level::backbone::{self, BackboneOptions};
+use kaizen_edge::low_level::learn::engine;
+use kaizen_edge::low_level::memory::Memory;
+use kaizen_edge::low_level::session::{Embedder, FeatureLearner};
+use kaizen_edge::low_level::vision::{self, SourceOptions};
+use kaizen_edge::{EngineChoice, EventSink, Provider};
 
 #[path = "camera_stream/page.rs"]
 mod page;
@@ -83,7 +84,7 @@ fn main() -> Result<()> {
     // A state goes on with the features that it holds.
     let state = arguments.state.as_deref().filter(|state| state.exists());
     let own = state.map(Memory::open_read_only).transpose()?;
-    let mut backbone = backbone::load(&BackboneOptions {
+    let backbone = backbone::load(&BackboneOptions {
         feature_class: own.map(|memory| memory.identity().feature_class.clone()),
         model: arguments.model.clone(),
         models_dir: arguments.models_dir.clone(),
@@ -109,16 +110,11 @@ fn main() -> Result<()> {
         model: backbone.spec().name.clone(),
         source: uri,
     };
-    let identity = session::identity(backbone.as_ref());
-    let memory = Memory::open(arguments.state.as_deref(), &identity)?;
-    let learner = Learner::new(settings.learner.clone(), memory, engine)?;
-    let outcome = session::run_stream(
-        source,
-        backbone.as_mut(),
-        learner,
-        &settings,
-        &mut screen as &mut dyn EventSink,
-    )?;
+    let mut embedder = Embedder::new(backbone, arguments.seed)?;
+    let memory = Memory::open(arguments.state.as_deref(), &embedder.identity())?;
+    let learner = FeatureLearner::new(settings.learner.clone(), memory, engine)?;
+    let events: &mut dyn EventSink = &mut screen;
+    let outcome = run_stream(source, &mut embedder, learner, &settings, events)?;
     screen.finish();
 
     println!("{}", summary::text(&outcome));

@@ -85,6 +85,56 @@ pub enum Error {
         /// Why, and the way out.
         reason: String,
     },
+    /// Something else has to be done first.
+    #[error("{what} is not ready: {reason}; {way_out}")]
+    NotReady {
+        /// What was asked for.
+        what: String,
+        /// What is missing.
+        reason: String,
+        /// What to do first.
+        way_out: String,
+    },
+    /// There is no such class, sample, label, cluster, version or tensor.
+    #[error("there is no {what} `{name}`: {way_out}")]
+    NotFound {
+        /// The kind of thing.
+        what: &'static str,
+        /// Its name or number, as given.
+        name: String,
+        /// What there is, or where to look it up.
+        way_out: String,
+    },
+    /// Stored bytes are not what was written.
+    #[error("{what} is damaged: {reason}; {way_out}")]
+    Corrupt {
+        /// What is damaged.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+        /// How to get a sound one.
+        way_out: String,
+    },
+    /// It could be done, and is not, because the result would be wrong.
+    #[error("{what} is refused: {reason}; {way_out}")]
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// What would be wrong.
+        reason: String,
+        /// What to do instead.
+        way_out: String,
+    },
+    /// A limit that was set leaves no room.
+    #[error("{what} is full: {reason}; {way_out}")]
+    Full {
+        /// What is full.
+        what: String,
+        /// The limit, and what does not fit.
+        reason: String,
+        /// How to make room.
+        way_out: String,
+    },
     /// Reading or writing a file failed.
     #[error("{source}: {}", path.display())]
     Io {
@@ -110,5 +160,36 @@ impl Error {
     /// An [`Error::Config`] from anything printable.
     pub fn config(field: &'static str, value: impl std::fmt::Display, allowed: impl Into<String>) -> Self {
         Self::Config { field, value: value.to_string(), allowed: allowed.into() }
+    }
+
+    /// An [`Error::NotReady`] from anything printable.
+    pub fn not_ready(what: impl Into<String>, reason: impl Into<String>, way_out: impl Into<String>) -> Self {
+        Self::NotReady { what: what.into(), reason: reason.into(), way_out: way_out.into() }
+    }
+
+    /// An [`Error::NotFound`] from anything printable.
+    pub fn not_found(what: &'static str, name: impl std::fmt::Display, way_out: impl Into<String>) -> Self {
+        Self::NotFound { what, name: name.to_string(), way_out: way_out.into() }
+    }
+
+    /// An [`Error::Corrupt`] from anything printable.
+    pub fn corrupt(what: impl Into<String>, reason: impl Into<String>, way_out: impl Into<String>) -> Self {
+        Self::Corrupt { what: what.into(), reason: reason.into(), way_out: way_out.into() }
+    }
+
+    /// An [`Error::Refused`] from anything printable.
+    pub fn refused(what: impl Into<String>, reason: impl Into<String>, way_out: impl Into<String>) -> Self {
+        Self::Refused { what: what.into(), reason: reason.into(), way_out: way_out.into() }
+    }
+
+    /// An [`Error::Full`] from anything printable.
+    pub fn full(what: impl Into<String>, reason: impl Into<String>, way_out: impl Into<String>) -> Self {
+        Self::Full { what: what.into(), reason: reason.into(), way_out: way_out.into() }
+    }
+}
+
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
     }
 }

@@ -42,6 +42,11 @@ pub enum Event {
         /// Training steps to come.
         steps: usize,
     },
+    /// The engine that trains was opened.
+    Engine {
+        /// Which engine on which device, and why.
+        line: String,
+    },
     /// Training steps were taken.
     Trained {
         /// Steps so far in this task.

@@ -3,8 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    kaizen_edge::app::run().unwrap_or_else(|error| {
-        eprintln!("kaizen: {}", kaizen_edge::app::sentence(&error));
-        ExitCode::FAILURE
-    })
+    kaizen_edge::run_program()
 }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use kaizen_edge::report::{Report, Section, Series, Unit};
-use kaizen_edge::session::StreamOutcome;
+use kaizen_bench::report::{Report, Section, Series, Unit};
+use kaizen_bench::stream::StreamOutcome;
 
 use crate::summary::{Facts, after, columns, matrix, rows, task_names};
 

@@ -4,8 +4,8 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use kaizen_edge::event::{Event, EventSink};
-use kaizen_edge::report::percent;
+use kaizen_bench::report::percent;
+use kaizen_edge::{Event, EventSink};
 
 /// The terminal as an event sink.
 pub(crate) struct Screen {

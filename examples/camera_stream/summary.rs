@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use kaizen_edge::report::{Column, percent, text_matrix, text_table, write_atomic};
-use kaizen_edge::session::StreamOutcome;
+use kaizen_bench::report::{Column, percent, text_matrix, text_table};
+use kaizen_bench::stream::StreamOutcome;
+use kaizen_edge::low_level::file::write_atomic;
 use serde::Serialize;
 
 /// What really ran.

@@ -8,8 +8,8 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use kaizen_edge::memory::{Memory, Rows};
-use kaizen_edge::session::Prediction;
+use kaizen_edge::low_level::memory::{Memory, Rows};
+use kaizen_edge::Prediction;
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../tests/it/learned_state.rs"]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::options::{DAMAGED, IN_PART};
 use crate::memory::Memory;
-use crate::session::{LearnerSettings, Predictor};
+use crate::session::{LearnerSettings, PublishedHead};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -20,14 +20,14 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut memory = Memory::open_existing(&arguments.state)?;
     let report = memory.check()?;
-    let serves = Predictor::restore(&memory, &LearnerSettings::default());
+    let serves = PublishedHead::restore(&memory, &LearnerSettings::default());
     let counts = memory.counts()?;
     let code = match (report.is_sound(), report.is_repaired() && serves.is_ok()) {
         (true, true) => 0,
         (false, true) => IN_PART,
         _ => DAMAGED,
     };
-    let serves = serves.map(|predictor| predictor.map(|predictor| predictor.kind().name()));
+    let serves = serves.map(|head| head.map(|head| head.kind().name()));
     if arguments.json {
         let serves = serves.map_err(|error| error.to_string());
         let value = serde_json::json!({

@@ -6,11 +6,12 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 #[cfg(feature = "tract")]
 use super::export;
+use super::failure::sentence;
 #[cfg(feature = "serve")]
 use super::serve;
 use super::{
-    bench, bench_step, check, doctor, export_data, history, import, learn, manual, options, predict, rebase,
-    record, teach, unknowns, warmup,
+    bench_step, check, doctor, export_data, history, import, learn, manual, options, predict, rebase, record,
+    teach, unknowns, warmup,
 };
 
 #[derive(Parser)]
@@ -65,8 +66,12 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Does now what the first start would wait for, above all TensorRT's engine
     Warmup(warmup::Arguments),
-    /// The bake-off: every method on the same features, with a report
-    Bench(Box<bench::Arguments>),
+    /// Says where the bake-off went
+    #[command(hide = true, disable_help_flag = true)]
+    Bench {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Times whole training steps at the shapes of tools/peer_torch_step.py
     BenchStep(bench_step::Arguments),
     /// Completions for a shell, on standard output
@@ -77,7 +82,7 @@ enum Command {
 
 impl Command {
     /// The options that the commands on a state share.
-    fn options(&mut self) -> Option<&mut options::Options> {
+    fn options(&mut self) -> Option<&mut options::CommonOptions> {
         Some(match self {
             Self::Teach(arguments) => &mut arguments.images.options,
             Self::Observe(arguments) => &mut arguments.options,
@@ -89,17 +94,35 @@ impl Command {
             Self::Rebase(arguments) => &mut arguments.options,
             #[cfg(feature = "tract")]
             Self::Export(arguments) => &mut arguments.options,
-            _ => return None,
+            #[cfg(feature = "serve")]
+            Self::Serve(arguments) => &mut arguments.options,
+            Self::Unknowns(_)
+            | Self::Name(_)
+            | Self::History(_)
+            | Self::Check(_)
+            | Self::ExportData(_)
+            | Self::Record(_)
+            | Self::Doctor(_)
+            | Self::Warmup(_)
+            | Self::Bench { .. }
+            | Self::BenchStep(_)
+            | Self::Completions(_)
+            | Self::Man(_) => return None,
         })
     }
 }
 
-/// Parses the command line and runs the command.
-///
-/// # Errors
-/// Whatever the command reports; `main` prints it.
+/// Runs the `kaizen` program: parses the command line, runs the command, and says on standard error why it failed.
+#[must_use]
+pub fn run() -> ExitCode {
+    run_command().unwrap_or_else(|error| {
+        eprintln!("kaizen: {}", sentence(&error));
+        ExitCode::FAILURE
+    })
+}
+
 #[expect(clippy::print_stdout, reason = "the configuration is asked for")]
-pub fn run() -> anyhow::Result<ExitCode> {
+fn run_command() -> anyhow::Result<ExitCode> {
     let mut command = Arguments::parse().command;
     if let Some(options) = command.options() {
         options.settle()?;
@@ -131,7 +154,10 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Export(arguments) => export::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Warmup(arguments) => warmup::run(&arguments),
-        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Bench { arguments } => anyhow::bail!(
+            "the bake-off is a program of its own: `kaizen-bench {}` (`cargo run --release -p kaizen-bench -- …`)",
+            arguments.join(" ")
+        ),
         Command::BenchStep(arguments) => bench_step::run(&arguments),
     }
 }

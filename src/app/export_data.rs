@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::options::IN_PART;
 use crate::Error;
+use crate::file::write_atomic;
 use crate::ids::SampleId;
 use crate::memory::{Memory, Rows};
-use crate::report::write_atomic;
 
 /// How the data set is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -3,8 +3,7 @@
 use std::io::ErrorKind;
 
 /// The error with its causes, but for those that it names itself, and the way out of a full disk.
-#[must_use]
-pub fn sentence(error: &anyhow::Error) -> String {
+pub(super) fn sentence(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain() {
         let reason = cause.to_string();

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::console::percent;
+use super::table::Table;
 use crate::ids::SampleId;
 use crate::memory::{LabelEntry, LabelId, Memory, VersionEntry, VersionId, VersionStatus};
-use crate::report::{Column, percent, text_table};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -75,35 +76,27 @@ fn text(record: &Record) -> String {
     for label in record.labels.iter().filter(|label| label.current) {
         classes.entry(&label.class).or_default().push(label.label_id.0);
     }
-    let rows: Vec<_> = (classes.iter())
-        .map(|(class, ids)| vec![(*class).to_owned(), ids.len().to_string(), spans(ids)])
-        .collect();
-    let columns = ["class", "images", "label ids"].map(Column::plain);
-    let mut text =
-        if rows.is_empty() { "no labels\n".to_owned() } else { text_table(&columns, &rows, false) };
+    let mut table = Table::new(["class", "images", "label ids"]);
+    for (class, ids) in &classes {
+        table.row([(*class).to_owned(), ids.len().to_string(), spans(ids)]);
+    }
+    let mut text = if classes.is_empty() { "no labels\n".to_owned() } else { table.to_string() };
     for version in &record.versions {
         let status = match version.status {
             VersionStatus::Published if record.serving == Some(version.id) => "serves",
             VersionStatus::Published => "published",
             VersionStatus::RolledBack => "rolled back",
         };
-        let reason = version.figures["reason"].as_str().unwrap_or("");
-        text += &format!("\nversion {} {status}: {}, {reason}\n", version.id, version.head_kind);
-        let accuracy = |value: &serde_json::Value| value.as_f64().map_or_else(|| "-".to_owned(), percent);
-        let figures = version.figures["classes"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let rows: Vec<_> = (figures.iter())
-            .map(|class| {
-                let name = class["class"].as_str().unwrap_or("?").to_owned();
-                vec![
-                    name,
-                    accuracy(&class["before"]),
-                    accuracy(&class["after"]),
-                    class["samples"].to_string(),
-                ]
-            })
-            .collect();
-        if !rows.is_empty() {
-            text += &text_table(&["class", "before", "after", "samples"].map(Column::plain), &rows, false);
+        let figures = version.figures.clone().unwrap_or_default();
+        text += &format!("\nversion {} {status}: {}, {}\n", version.id, version.head_kind, figures.reason);
+        let accuracy = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), percent);
+        let mut table = Table::new(["class", "before", "after", "samples"]);
+        for class in &figures.classes {
+            let name = class.class.clone().unwrap_or_else(|| "?".to_owned());
+            table.row([name, accuracy(class.before), accuracy(class.after), class.samples.to_string()]);
+        }
+        if !figures.classes.is_empty() {
+            text += &table.to_string();
         }
     }
     for entry in record.log.iter().flatten() {

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::options::{Options, sources};
-use super::teach::{Class, Store};
+use super::options::{CommonOptions, sources};
+use super::teach::Store;
 use crate::Result;
+use crate::session::Labelling;
 use crate::vision::{CocoSource, FrameSource, SourceOptions};
 
 #[derive(clap::Args)]
@@ -19,11 +20,11 @@ pub(super) struct Arguments {
     /// Folder with the pictures of the COCO files [default: the folder of each file]
     #[arg(long)]
     images: Option<PathBuf>,
-    /// No account for people, only one JSON line an image
+    /// No progress for people, only one JSON line an image
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(super) options: Options,
+    pub(super) options: CommonOptions,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -37,7 +38,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             opened.extend(sources(std::slice::from_ref(path))?);
         }
     }
-    Store { state: &arguments.state, options: &options, class: Class::AsLabelled }.run(opened)
+    Store { state: &arguments.state, options: &options, labelling: Labelling::BySource }.run(opened)
 }
 
 fn coco(file: &Path, images: Option<&Path>) -> Result<Box<dyn FrameSource>> {

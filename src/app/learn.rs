@@ -5,9 +5,11 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::account::Account;
-use super::options::{IN_PART, Options};
+use super::console::Console;
+use super::options::{CommonOptions, IN_PART};
+use crate::Result;
 use crate::memory::LabelId;
+use crate::session::{Learner, TrainingControl};
 
 #[derive(clap::Args)]
 pub(super) struct LearnArguments {
@@ -43,12 +45,16 @@ pub(super) struct On {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(super) options: Options,
+    pub(super) options: CommonOptions,
 }
 
 impl On {
-    fn account(&self) -> Account {
-        Account::new(self.options.quiet() || self.json)
+    fn learner(&self, steps: Option<usize>) -> Result<Learner> {
+        Learner::open(self.options.training_on(&self.state, steps))
+    }
+
+    fn console(&self) -> Console {
+        Console::new(self.options.quiet() || self.json)
     }
 
     #[expect(clippy::print_stdout, reason = "the result is the command's output")]
@@ -63,19 +69,21 @@ impl On {
 
 pub(super) fn learn(arguments: &LearnArguments) -> anyhow::Result<ExitCode> {
     let on = &arguments.on;
-    let mut learner = on.options.learner(&on.state, arguments.steps)?;
-    let mut account = on.account();
-    let outcome = learner.consolidate(&mut account)?;
-    on.result(&account.verdict(), &serde_json::to_value(account.last())?);
-    Ok(if account.was_rolled_back(&outcome) { ExitCode::from(IN_PART) } else { ExitCode::SUCCESS })
+    let mut learner = on.learner(arguments.steps)?;
+    let mut console = on.console();
+    let outcome = learner.consolidate(&mut TrainingControl::new(&mut console))?;
+    on.result(&console.verdict(), &serde_json::to_value(console.last())?);
+    Ok(if console.was_rolled_back(&outcome) { ExitCode::from(IN_PART) } else { ExitCode::SUCCESS })
 }
 
 pub(super) fn undo(arguments: &UndoArguments) -> anyhow::Result<ExitCode> {
     let on = &arguments.on;
-    let mut learner = on.options.learner(&on.state, None)?;
-    let mut account = on.account();
-    let (class, relearned) = learner.undo(LabelId(arguments.label_id), &mut account)?;
-    let names = learner.memory().classes()?;
+    let mut learner = on.learner(None)?;
+    let mut console = on.console();
+    let label = LabelId(arguments.label_id);
+    let control = &mut TrainingControl::new(&mut console);
+    let (class, relearned) = learner.core_mut().undo(label, control)?;
+    let names = learner.core().memory().classes()?;
     let name = names.iter().find(|(id, _)| Some(*id) == class).map(|(_, name)| name);
     let mut text = match name {
         Some(name) => format!("label {} is taken back; the image is `{name}` again", arguments.label_id),
@@ -83,7 +91,7 @@ pub(super) fn undo(arguments: &UndoArguments) -> anyhow::Result<ExitCode> {
     };
     let relearned = relearned.is_some();
     if relearned {
-        text += &format!("\n{}", account.verdict());
+        text += &format!("\n{}", console.verdict());
     }
     on.result(&text, &json!({ "undone": arguments.label_id, "class": name, "learned_anew": relearned }));
     Ok(ExitCode::SUCCESS)
@@ -91,13 +99,14 @@ pub(super) fn undo(arguments: &UndoArguments) -> anyhow::Result<ExitCode> {
 
 pub(super) fn forget(arguments: &ForgetArguments) -> anyhow::Result<ExitCode> {
     let on = &arguments.on;
-    let mut learner = on.options.learner(&on.state, None)?;
-    let mut account = on.account();
-    let (samples, relearned) = learner.forget(&arguments.name, &mut account)?;
+    let mut learner = on.learner(None)?;
+    let mut console = on.console();
+    let control = &mut TrainingControl::new(&mut console);
+    let (samples, relearned) = learner.core_mut().forget(&arguments.name, control)?;
     let mut text = format!("`{}` is forgotten: {samples} images erased", arguments.name);
     let relearned = relearned.is_some();
     if relearned {
-        text += &format!("\n{}", account.verdict());
+        text += &format!("\n{}", console.verdict());
     }
     on.result(&text, &json!({ "forgotten": arguments.name, "samples": samples, "learned_anew": relearned }));
     Ok(ExitCode::SUCCESS)

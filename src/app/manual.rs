@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Command;
 
 use crate::Error;
-use crate::report::write_atomic;
+use crate::file::write_atomic;
 
 #[derive(clap::Args)]
 pub(super) struct Completions {

@@ -1,12 +1,11 @@
 //! The command line.
 
-mod account;
-mod bench;
 mod bench_step;
 mod board;
 mod check;
 mod cli;
 mod configuration;
+mod console;
 mod doctor;
 #[cfg(feature = "tract")]
 mod export;
@@ -19,16 +18,15 @@ mod images;
 mod import;
 mod learn;
 mod manual;
-mod memory_share;
 mod options;
 mod predict;
 mod rebase;
 mod record;
 #[cfg(feature = "serve")]
 mod serve;
+mod table;
 mod teach;
 mod unknowns;
 mod warmup;
 
 pub use cli::run;
-pub use failure::sentence;

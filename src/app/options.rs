@@ -6,17 +6,11 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::configuration::Configuration;
-use super::memory_share::MemoryShare;
-use crate::backbone::{self, Backbone, BackboneOptions, Provider};
-use crate::learn::engine::{self, EngineChoice};
-#[cfg(feature = "serve")]
-use crate::memory::FeatureIdentity;
-use crate::memory::Memory;
-#[cfg(feature = "serve")]
-use crate::session::live::FrameRoom;
-use crate::session::{self, Learner, LearnerSettings};
+use crate::Result;
+use crate::backbone::{Backbone, BackboneOptions, Provider};
+use crate::learn::engine::EngineChoice;
+use crate::session::Options;
 use crate::vision::{self, FrameSource, SourceOptions};
-use crate::{Error, Result};
 
 /// Some frames were left out, the guard rolled back, or damage was repaired.
 pub(super) const IN_PART: u8 = 3;
@@ -46,7 +40,7 @@ pub(super) struct BackboneArguments {
 }
 
 impl BackboneArguments {
-    /// The same for the backbone.
+    /// What to load.
     pub(super) fn options(&self) -> BackboneOptions {
         let Self { model, models_dir, provider, ort_lib } = self.clone();
         BackboneOptions { model, models_dir, provider, ort_lib, ..BackboneOptions::default() }
@@ -54,7 +48,7 @@ impl BackboneArguments {
 }
 
 #[derive(Clone, clap::Args)]
-pub(super) struct Options {
+pub(super) struct CommonOptions {
     /// Backbone: a name in models/manifest.toml or an ONNX file listed there [default: the state's own]
     #[arg(long)]
     model: Option<String>,
@@ -70,7 +64,7 @@ pub(super) struct Options {
     /// ONNX Runtime's shared library
     #[arg(long)]
     ort_lib: Option<PathBuf>,
-    /// Only the results, no account of what is done
+    /// Only the results, no progress
     #[arg(long)]
     quiet: bool,
     /// Most bytes of the state file and its log; unlabelled and redundant samples give way [default: no limit]
@@ -88,7 +82,7 @@ pub(super) struct Options {
     pub(super) print_config: bool,
 }
 
-impl Options {
+impl CommonOptions {
     /// Takes what the configuration file says for every option that is not given.
     pub(super) fn settle(&mut self) -> Result<()> {
         let Some(path) = &self.config else { return Ok(()) };
@@ -116,8 +110,7 @@ impl Options {
         self.provider.unwrap_or(Provider::Auto)
     }
 
-    /// Who is to train.
-    pub(super) fn engine(&self) -> EngineChoice {
+    fn engine(&self) -> EngineChoice {
         self.engine.unwrap_or(EngineChoice::Auto)
     }
 
@@ -126,9 +119,10 @@ impl Options {
         self.quiet
     }
 
-    /// Holds a state to the quota, if there is one.
-    pub(super) fn limit(&self, memory: &mut Memory) -> Result<()> {
-        self.quota_bytes.map_or(Ok(()), |bytes| memory.set_quota_bytes(bytes))
+    /// Most bytes of the state.
+    #[cfg(feature = "serve")]
+    pub(super) fn quota_bytes(&self) -> Option<u64> {
+        self.quota_bytes
     }
 
     /// Progress over so many images, for a person who watches; hidden otherwise.
@@ -140,95 +134,33 @@ impl Options {
         ProgressBar::new(images as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
     }
 
-    /// The backbone asked for, or the one that the state was made with.
-    pub(super) fn backbone(&self, state: &Path) -> Result<Box<dyn Backbone>> {
-        self.load(&self.backbone_options(state)?)
-    }
-
-    /// Another backbone than the state's, or the same with other options; what it is, is said.
-    pub(super) fn load(&self, asked: &BackboneOptions) -> Result<Box<dyn Backbone>> {
-        let backbone = backbone::load(asked)?;
-        self.say(&format!("model: {}; {}", backbone.spec().name, backbone.provider().line()));
-        Ok(backbone)
-    }
-
-    /// What to load for a state, with the backbone and the class of features that it holds, if it is there.
-    pub(super) fn backbone_options(&self, state: &Path) -> Result<BackboneOptions> {
-        let memory = state.exists().then(|| Memory::open_read_only(state)).transpose()?;
-        let own = memory.as_ref().map(Memory::identity);
-        Ok(BackboneOptions {
-            model: self.model.clone().or_else(|| own.map(|own| own.backbone_name.clone())),
-            models_dir: self.models_dir.clone(),
-            provider: self.provider(),
-            ort_lib: self.ort_lib.clone(),
-            feature_class: own.map(|own| own.feature_class.clone()),
-            ..BackboneOptions::default()
-        })
-    }
-
-    /// The state to read, which must hold features of `backbone`.
-    pub(super) fn reader(state: &Path, backbone: &dyn Backbone) -> Result<Memory> {
-        let memory = Memory::open_read_only(state)?;
-        memory.require(&session::identity(backbone))?;
-        Ok(memory)
-    }
-
-    /// A learner on an existing state, with training of so many steps.
-    pub(super) fn learner(&self, state: &Path, steps: Option<usize>) -> Result<Learner> {
-        let mut memory = Memory::open_existing(state)?;
-        self.limit(&mut memory)?;
-        let own = &memory.identity().backbone_name;
-        if let Some(asked) = self.model.as_ref().filter(|asked| *asked != own) {
-            return Err(Error::config("model", asked, format!("{own}, with which the state was made")));
+    /// What a learner on `state` is opened with.
+    pub(super) fn on(&self, state: &Path) -> Options {
+        Options {
+            state: Some(state.to_path_buf()),
+            backbone: BackboneOptions {
+                model: self.model.clone(),
+                models_dir: self.models_dir.clone(),
+                provider: self.provider(),
+                ort_lib: self.ort_lib.clone(),
+                ..BackboneOptions::default()
+            },
+            engine: self.engine(),
+            quota_bytes: self.quota_bytes,
+            memory_limit_megabytes: self.memory_limit,
+            ..Options::new()
         }
-        let (learner, line) = self.learner_on(memory, steps, 0)?;
-        self.say(&line);
-        Ok(learner)
     }
 
-    /// A learner on a state for such features, made if it is not there, and what is to be said of its engine.
-    #[cfg(feature = "serve")]
-    pub(super) fn new_learner(
-        &self,
-        state: &Path,
-        identity: &FeatureIdentity,
-        steps: Option<usize>,
-        room: FrameRoom,
-    ) -> Result<(Learner, String)> {
-        let memory = Memory::open(Some(state), identity)?;
-        // As many again as wait are on their way.
-        self.learner_on(memory, steps, (room.recent + 2 * room.waiting) as u64)
+    /// As [`CommonOptions::on`], with training of so many steps.
+    pub(super) fn training_on(&self, state: &Path, steps: Option<usize>) -> Options {
+        let options = self.on(state);
+        steps.map_or(options.clone(), |steps| options.steps(steps))
     }
 
-    /// How many frames are to be held.
-    #[cfg(feature = "serve")]
-    pub(super) fn frame_room(&self) -> Result<FrameRoom> {
-        Ok(self.memory()?.map(MemoryShare::frames).unwrap_or_default())
-    }
-
-    fn memory(&self) -> Result<Option<MemoryShare>> {
-        self.memory_limit.map(MemoryShare::now).transpose()
-    }
-
-    /// `frames` are bytes that something else than learning will take.
-    fn learner_on(&self, memory: Memory, steps: Option<usize>, frames: u64) -> Result<(Learner, String)> {
-        let (engine, line) = engine::open(self.engine())?;
-        Ok((Learner::new(self.settings(steps, frames)?, memory, engine)?, line))
-    }
-
-    /// Settings of a learner with training of so many steps, beside so many bytes of frames.
-    pub(super) fn settings(&self, steps: Option<usize>, frames: u64) -> Result<LearnerSettings> {
-        let mut settings = LearnerSettings::default();
-        settings.recipe.steps = steps.unwrap_or(settings.recipe.steps);
-        settings.recipe.warmup_steps = settings.recipe.warmup_steps.min(settings.recipe.steps);
-        settings.memory_limit = self.memory()?.map(|share| share.learning(frames));
-        Ok(settings)
-    }
-
-    /// ONNX Runtime's library as asked for.
-    #[cfg(feature = "tract")]
-    pub(super) fn ort_lib(&self) -> Option<&Path> {
-        self.ort_lib.as_deref()
+    /// Says which backbone runs, and on what.
+    pub(super) fn say_backbone(&self, backbone: &dyn Backbone) {
+        self.say(&format!("model: {}; {}", backbone.spec().name, backbone.provider().line()));
     }
 
     /// These options, quiet also where the output is for programs.

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::images;
-use super::options::{IN_PART, Options, sources};
+use super::console::percent;
+use super::images::Images;
+use super::options::{CommonOptions, IN_PART, sources};
 use crate::Error;
-use crate::report::percent;
-use crate::session::{LearnerSettings, Predictor};
+use crate::memory::Sample;
+use crate::session::{self, PublishedHead};
 
 /// The answer for an image unlike everything learned.
 const UNKNOWN: &str = "unknown";
@@ -26,7 +27,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(super) options: Options,
+    pub(super) options: CommonOptions,
 }
 
 #[derive(Serialize)]
@@ -44,41 +45,45 @@ struct Answer<'a> {
     novelty: f32,
 }
 
-#[expect(clippy::print_stdout, reason = "the answers are the command's output")]
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let options = arguments.options.quieter(arguments.json);
     let sources = sources(&arguments.paths)?;
-    images::warn(&sources, &options);
-    if !arguments.state.exists() {
-        let reason = "there is no such file: `kaizen teach NAME PATH… --state FILE` makes one".to_owned();
-        return Err(Error::State { path: arguments.state.clone(), reason }.into());
-    }
-    let mut backbone = options.backbone(&arguments.state)?;
-    let memory = Options::reader(&arguments.state, backbone.as_ref())?;
-    let Some(predictor) = Predictor::restore(&memory, &LearnerSettings::default())? else {
-        let reason = "nothing was learned: `kaizen teach` a class, then `kaizen learn`".to_owned();
-        return Err(Error::State { path: arguments.state.clone(), reason }.into());
-    };
-    let left_out = images::each(sources, backbone.as_mut(), 0, &options, |image| {
-        for prediction in predictor.predict(&image.features)? {
-            let unknown = prediction.is_unknown();
-            let answer = Answer {
-                name: &image.frame.name,
-                class: if unknown { UNKNOWN } else { &prediction.name },
-                unknown,
-                nearest: &prediction.name,
-                probability: prediction.probability,
-                novelty: prediction.novelty,
-            };
-            if arguments.json {
-                println!("{}", serde_json::to_string(&answer)?);
-            } else {
-                println!("{}", text(&answer));
+    let on_state = options.on(&arguments.state);
+    let (memory, mut embedder) = session::open_reader(&on_state)?;
+    options.say_backbone(embedder.backbone());
+    let head = session::restore(&memory, &on_state)?;
+    let mut images = Images::of(&sources, &options);
+    for source in sources {
+        embedder.embed_source(source, 0, |embedded| {
+            images.done();
+            match embedded {
+                Ok(image) => answer(&image.sample, &head, arguments.json),
+                Err(error @ Error::Frame { .. }) => {
+                    images.leave_out(&error);
+                    Ok(())
+                }
+                Err(error) => Err(error.into()),
             }
-        }
-        Ok(())
-    })?;
-    Ok(if left_out == 0 { ExitCode::SUCCESS } else { ExitCode::from(IN_PART) })
+        })?;
+    }
+    images.finish();
+    Ok(if images.left_out == 0 { ExitCode::SUCCESS } else { ExitCode::from(IN_PART) })
+}
+
+#[expect(clippy::print_stdout, reason = "the answers are the command's output")]
+fn answer(image: &Sample, head: &PublishedHead, json: bool) -> anyhow::Result<()> {
+    for prediction in head.predict(&image.features)? {
+        let answer = Answer {
+            name: &image.name,
+            class: prediction.class().unwrap_or(UNKNOWN),
+            unknown: prediction.is_unknown(),
+            nearest: &prediction.nearest,
+            probability: prediction.probability,
+            novelty: prediction.novelty,
+        };
+        println!("{}", if json { serde_json::to_string(&answer)? } else { text(&answer) });
+    }
+    Ok(())
 }
 
 fn text(answer: &Answer<'_>) -> String {

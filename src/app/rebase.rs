@@ -5,12 +5,11 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::account::Account;
-use super::options::Options;
-use crate::backbone::BackboneOptions;
-use crate::learn::engine;
+use super::console::Console;
+use super::options::CommonOptions;
+use crate::backbone;
 use crate::memory::Memory;
-use crate::session::{self, Learner};
+use crate::session::{self, Embedder, Learner, Options, TrainingControl};
 use crate::{Error, Result};
 
 #[derive(clap::Args)]
@@ -28,7 +27,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(super) options: Options,
+    pub(super) options: CommonOptions,
 }
 
 #[expect(clippy::print_stdout, reason = "the result is the command's output")]
@@ -51,10 +50,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     options.say(&text);
-    // What the state holds is what is to change.
-    let asked = BackboneOptions { feature_class: None, ..options.backbone_options(&arguments.state)? };
-    let mut backbone = options.load(&asked)?;
-    let identity = session::identity(backbone.as_ref());
+    // Not the model and the class of features that the state holds: they are what is to change.
+    let new_options = options.training_on(&arguments.state, arguments.steps);
+    let mut embedder = Embedder::new(backbone::load(&new_options.backbone)?, new_options.settings.seed)?;
+    options.say_backbone(embedder.backbone());
+    let identity = embedder.identity();
     if *old.identity() == identity {
         let allowed = "a backbone other than the state's own: `--model NAME`";
         return Err(Error::config("model", &identity.backbone_name, allowed).into());
@@ -62,20 +62,19 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let path = place_beside(&old)?;
     let mut new = Memory::open(Some(&path), &identity)?;
     let bar = options.progress(losses.kept + losses.without_thumbnail);
-    let outcome = session::rebase(&old, &mut new, backbone.as_mut(), |seen| bar.set_position(seen as u64))?;
+    let outcome = session::rebase(&old, &mut new, &mut embedder, |seen| bar.set_position(seen as u64))?;
     bar.finish_and_clear();
-    let mut account = Account::new(options.quiet());
+    let mut console = Console::new(options.quiet());
     if outcome.labels > 0 {
-        let (engine, line) = engine::open(options.engine())?;
-        options.say(&line);
-        let mut learner = Learner::new(options.settings(arguments.steps, 0)?, new, engine)?;
-        learner.consolidate(&mut account)?;
+        let new_options = Options { quota_bytes: None, ..new_options };
+        let mut learner = Learner::on(new, Some(embedder), new_options)?;
+        learner.consolidate(&mut TrainingControl::new(&mut console))?;
         drop(learner);
         new = Memory::open_existing(&path)?;
     }
     old.replace_with(new)?;
     if arguments.json {
-        println!("{}", json!({ "losses": losses, "rebased": outcome, "learned": account.last() }));
+        println!("{}", json!({ "losses": losses, "rebased": outcome, "learned": console.last() }));
     } else {
         println!(
             "{} samples with {} labels stand on {} now; {} repeat others, {} lost\n{}",
@@ -84,7 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             identity.backbone_name,
             outcome.duplicates,
             outcome.lost,
-            account.verdict()
+            console.verdict()
         );
     }
     Ok(ExitCode::SUCCESS)

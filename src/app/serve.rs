@@ -10,11 +10,11 @@ use std::sync::mpsc::sync_channel;
 use serde_json::json;
 
 use super::http::{self, Access, Channels, Facts, Log, LogFormat, Token, Web};
-use super::options::Options;
+use super::options::CommonOptions;
 use crate::backbone::{self, Backbone, BackboneOptions, Provider};
 use crate::memory::{FeatureIdentity, Memory};
-use crate::session;
-use crate::session::live::{AwaitedBackbones, Live, LiveParts, Power, TutorBackbone};
+use crate::session::live::{FrameBudget, Live, LiveParts, PendingBackbones, Watcher};
+use crate::session::{Embedder, Learner, Options, Power, identity, second_backbone};
 use crate::vision::{self, SourceOptions};
 use crate::{Error, Result};
 
@@ -42,20 +42,20 @@ pub(super) struct Arguments {
     /// How much of the machine learning takes: full, balanced (half of the time) or low (a fifth)
     #[arg(long, default_value = "balanced")]
     power: Power,
-    /// MiB that the state may take on disk
-    #[arg(long)]
+    /// MiB that the state may take on disk; `--quota-bytes` says the same in bytes
+    #[arg(long, conflicts_with = "quota_bytes")]
     quota_mib: Option<u64>,
     /// Training steps of a consolidation; 0 for closed-form heads only
     #[arg(long)]
     steps: Option<usize>,
-    /// Account on standard error: text or json
+    /// Log on standard error: text or json
     #[arg(long, default_value = "text")]
     log_format: LogFormat,
     /// Columns and rows of raw frames, and of frames asked of a camera
     #[arg(long, num_args = 2, value_names = ["WIDTH", "HEIGHT"], default_values_t = [640, 480])]
     raw_size: Vec<u32>,
     #[command(flatten)]
-    options: Options,
+    pub(super) options: CommonOptions,
 }
 
 #[expect(clippy::print_stdout, reason = "the address is what a caller waits for")]
@@ -93,41 +93,44 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What answers and what learns, and the features that the state holds.
+/// What answers, what the learner uses, and the features that the state holds.
 struct Backbones {
-    eyes: Box<dyn Backbone>,
-    tutor: Second,
+    inference: Box<dyn Backbone>,
+    /// The learner's; none while it is still to be loaded.
+    learning: Option<Box<dyn Backbone>>,
     identity: FeatureIdentity,
 }
 
-/// The second backbone.
-enum Second {
-    Ready(Box<dyn Backbone>),
-    /// This is to be loaded in the background, in place of the first one too.
-    Later(BackboneOptions),
-}
-
 impl Arguments {
+    /// What the learner is opened with.
+    fn learner_options(&self) -> Options {
+        let mut options = self.options.training_on(&self.state, self.steps);
+        options.quota_bytes = self.quota_bytes();
+        options
+    }
+
+    fn quota_bytes(&self) -> Option<u64> {
+        self.quota_mib.map(|mib| mib << 20).or(self.options.quota_bytes())
+    }
+
     /// Both backbones. While TensorRT has yet to build its engine, CUDA answers from what was learned before.
-    fn backbones(&self, options: &Options) -> Result<Backbones> {
-        let asked = options.backbone_options(&self.state)?;
-        if asked.feature_class.is_some() && backbone::awaits_engine(&asked)? {
+    fn backbones(asked: &BackboneOptions) -> Result<Backbones> {
+        if asked.feature_class.is_some() && backbone::awaits_engine(asked)? {
             let at_once = BackboneOptions { provider: Provider::Cuda, ..asked.clone() };
-            if let Ok(eyes) = backbone::load(&at_once) {
-                let class = backbone::feature_class(eyes.spec().precision, Provider::TensorRt);
-                let identity = FeatureIdentity { feature_class: class, ..session::identity(eyes.as_ref()) };
-                return Ok(Backbones { eyes, tutor: Second::Later(asked), identity });
+            if let Ok(inference) = backbone::load(&at_once) {
+                let feature_class = backbone::feature_class(inference.spec().precision, Provider::TensorRt);
+                let identity = FeatureIdentity { feature_class, ..identity(inference.as_ref()) };
+                return Ok(Backbones { inference, learning: None, identity });
             }
         }
-        let eyes = backbone::load(&asked)?;
-        let tutor = second(eyes.as_ref(), &asked)?;
-        let identity = session::identity(eyes.as_ref());
-        Ok(Backbones { eyes, tutor: Second::Ready(tutor), identity })
+        let inference = backbone::load(asked)?;
+        let learning = Some(second_backbone(inference.as_ref(), asked)?);
+        let identity = identity(inference.as_ref());
+        Ok(Backbones { inference, learning, identity })
     }
 
     /// Everything that the live loop needs, opened, and what is said about it.
-    fn parts(&self, log: &Log, watcher: crate::session::live::Watcher) -> anyhow::Result<(LiveParts, Facts)> {
-        let options = self.options.quieter(true);
+    fn parts(&self, log: &Log, watcher: Watcher) -> anyhow::Result<(LiveParts, Facts)> {
         let source_options = SourceOptions {
             raw_width: self.raw_size[0],
             raw_height: self.raw_size[1],
@@ -137,61 +140,55 @@ impl Arguments {
         // Opened once before anything is loaded, so that a wrong source costs nothing.
         let mut first = Some(vision::open(&uri, &source_options)?);
         let open = move || first.take().map_or_else(|| vision::open(&uri, &source_options), Ok);
-        let Backbones { eyes, tutor, identity } = self.backbones(&options)?;
-        let room = options.frame_room()?;
-        let (mut learner, engine) = options.new_learner(&self.state, &identity, self.steps, room)?;
-        let tutor = match tutor {
-            Second::Ready(backbone) => TutorBackbone::Ready(backbone),
-            Second::Later(asked) => TutorBackbone::Awaited(in_background(asked)?),
-        };
-        if let Some(mib) = self.quota_mib {
-            learner.set_quota_bytes(mib << 20)?;
-        }
+        let options = self.learner_options();
+        let asked = options.backbone_for_state()?;
+        let Backbones { inference, learning, identity } = Self::backbones(&asked)?;
+        let frame_budget =
+            options.memory_limit_megabytes.map_or_else(FrameBudget::default, FrameBudget::of_limit);
+        let memory = Memory::open(Some(&self.state), &identity)?;
+        let is_pending = learning.is_none();
+        let embedder = learning.map(|backbone| Embedder::new(backbone, options.settings.seed)).transpose()?;
+        // As many again as wait are on their way.
+        let frame_bytes = (frame_budget.recent + 2 * frame_budget.waiting) as u64;
+        let mut learner = Learner::on(memory, embedder, Options { frame_bytes, ..options })?;
+        let slot = learner.core_mut().engine();
+        slot.get()?;
+        let engine = slot.take_line().unwrap_or_default();
+        let pending_backbones = is_pending.then(|| in_background(asked)).transpose()?;
         let facts = Facts {
             version: env!("CARGO_PKG_VERSION"),
             engine: engine.trim_start_matches("engine: ").to_owned(),
-            provider: eyes.provider().line().trim_start_matches("provider: ").to_owned(),
-            model: eyes.spec().name.clone(),
+            provider: inference.provider().line().trim_start_matches("provider: ").to_owned(),
+            model: inference.spec().name.clone(),
             power: self.power.name(),
             state: self.state.display().to_string(),
-            quota_bytes: self.quota_mib.map(|mib| mib << 20),
+            quota_bytes: self.quota_bytes(),
         };
-        let start =
-            format!("model {}; {}; {engine}; power {}", facts.model, eyes.provider().line(), facts.power);
+        let provider = inference.provider().line();
+        let start = format!("model {}; {provider}; {engine}; power {}", facts.model, facts.power);
         log.say("started", &start, &serde_json::to_value(&facts)?);
         let parts = LiveParts {
             source: Box::new(open),
             uri: self.source.clone(),
             repeats: self.repeats,
-            eyes,
-            tutor,
+            inference_backbone: inference,
+            pending_backbones,
             learner,
             power: self.power,
-            room,
+            frame_budget,
             watcher,
         };
         Ok((parts, facts))
     }
 }
 
-/// Another backbone like `eyes`, on one thread.
-fn second(eyes: &dyn Backbone, options: &BackboneOptions) -> Result<Box<dyn Backbone>> {
-    match eyes.share(1)? {
-        Some(shared) => Ok(shared),
-        None => {
-            let provider = eyes.provider().got;
-            backbone::load(&BackboneOptions { provider, threads: 1, ..options.clone() })
-        }
-    }
-}
-
 /// Loads both backbones on a thread of their own.
-fn in_background(options: BackboneOptions) -> Result<AwaitedBackbones> {
+fn in_background(options: BackboneOptions) -> Result<PendingBackbones> {
     let (sender, made) = sync_channel(1);
     let load = move || -> Result<[Box<dyn Backbone>; 2]> {
-        let eyes = backbone::load(&options)?;
-        let tutor = second(eyes.as_ref(), &options)?;
-        Ok([eyes, tutor])
+        let inference = backbone::load(&options)?;
+        let learning = second_backbone(inference.as_ref(), &options)?;
+        Ok([inference, learning])
     };
     // Nobody waits any more if the program stops.
     let thread =

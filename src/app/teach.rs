@@ -6,15 +6,12 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::images;
-use super::options::{IN_PART, Options, sources};
+use super::images::Images;
+use super::options::{CommonOptions, IN_PART, sources};
 use crate::ids::SampleId;
-use crate::memory::{LabelId, Memory, NewSample};
-use crate::session;
-use crate::vision::{FrameSource, Split};
-
-/// Augmented views stored with each image, for self-supervision.
-const VIEWS: usize = 2;
+use crate::memory::{LabelId, Sample, Stored};
+use crate::session::{Labelling, Learner, Taken};
+use crate::vision::FrameSource;
 
 #[derive(clap::Args)]
 pub(super) struct TeachArguments {
@@ -32,11 +29,11 @@ pub(super) struct ObserveArguments {
     /// State file, made if it is not there
     #[arg(long)]
     state: PathBuf,
-    /// No account for people, only one JSON line an image
+    /// No progress for people, only one JSON line an image
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(super) options: Options,
+    pub(super) options: CommonOptions,
 }
 
 /// One stored image; printed once it is durable.
@@ -54,75 +51,48 @@ struct Acknowledgement<'a> {
 
 pub(super) fn teach(arguments: &TeachArguments) -> anyhow::Result<ExitCode> {
     let ObserveArguments { paths, state, json, options } = &arguments.images;
-    let store = Store { state, options: &options.quieter(*json), class: Class::Is(&arguments.name) };
+    let store = Store { state, options: &options.quieter(*json), labelling: Labelling::As(&arguments.name) };
     store.run(sources(paths)?)
 }
 
 pub(super) fn observe(arguments: &ObserveArguments) -> anyhow::Result<ExitCode> {
     let ObserveArguments { paths, state, json, options } = arguments;
-    let store = Store { state, options: &options.quieter(*json), class: Class::Unknown };
+    let store = Store { state, options: &options.quieter(*json), labelling: Labelling::Unlabelled };
     store.run(sources(paths)?)
-}
-
-/// Which class the images are of.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Class<'a> {
-    /// All of this one.
-    Is(&'a str),
-    /// It is not known.
-    Unknown,
-    /// The source says; images to test on are left out.
-    AsLabelled,
 }
 
 /// Images into a state.
 pub(super) struct Store<'a> {
     pub(super) state: &'a Path,
-    pub(super) options: &'a Options,
-    pub(super) class: Class<'a>,
+    pub(super) options: &'a CommonOptions,
+    pub(super) labelling: Labelling<'a>,
 }
 
 impl Store<'_> {
     /// Embeds every image and acknowledges each once it is durable.
     pub(super) fn run(&self, sources: Vec<Box<dyn FrameSource>>) -> anyhow::Result<ExitCode> {
         let options = self.options;
-        images::warn(&sources, options);
-        let mut backbone = options.backbone(self.state)?;
-        let mut memory = Memory::open(Some(self.state), &session::identity(backbone.as_ref()))?;
-        options.limit(&mut memory)?;
+        let mut learner = Learner::open(options.on(self.state))?;
+        options.say_backbone(learner.embedder()?.backbone());
+        let mut images = Images::of(&sources, options);
         let (mut stored, mut duplicates, mut tests) = (0_usize, 0_usize, 0_usize);
-        let left_out = images::each(sources, backbone.as_mut(), VIEWS, options, |image| {
-            let class = match self.class {
-                Class::Is(name) => Some(name),
-                Class::Unknown => None,
-                Class::AsLabelled if image.frame.split == Split::Test => {
-                    tests += 1;
-                    return Ok(());
+        for source in sources {
+            learner.add_source(source, self.labelling, |taken| {
+                images.done();
+                match taken {
+                    Taken::Stored(sample, outcome) => {
+                        stored += 1;
+                        duplicates += usize::from(outcome.duplicate);
+                        acknowledge(sample, outcome)?;
+                    }
+                    Taken::ForTesting => tests += 1,
+                    Taken::Unusable(error) => images.leave_out(&error),
                 }
-                Class::AsLabelled => image.frame.label.as_deref(),
-            };
-            let outcome = memory.add_sample(NewSample {
-                features: &image.features,
-                views: &image.views,
-                thumbnail: image.frame.thumbnail.as_deref(),
-                name: &image.frame.name,
-                timestamp_millis: i64::try_from(image.frame.timestamp_millis).unwrap_or(i64::MAX),
-                label: class,
+                anyhow::Ok(())
             })?;
-            stored += 1;
-            duplicates += usize::from(outcome.duplicate);
-            let line = serde_json::to_string(&Acknowledgement {
-                label_id: outcome.label,
-                sample: outcome.sample,
-                class,
-                name: &image.frame.name,
-                duplicate: outcome.duplicate,
-            })?;
-            let mut output = std::io::stdout().lock();
-            writeln!(output, "{line}")?;
-            output.flush()?;
-            Ok(())
-        })?;
+        }
+        images.finish();
+        let left_out = images.left_out;
         options
             .say(&format!("{stored} images stored, {duplicates} of them known before; {left_out} left out"));
         if tests > 0 {
@@ -130,4 +100,17 @@ impl Store<'_> {
         }
         Ok(if left_out == 0 { ExitCode::SUCCESS } else { ExitCode::from(IN_PART) })
     }
+}
+
+fn acknowledge(sample: &Sample, stored: Stored) -> anyhow::Result<()> {
+    let line = serde_json::to_string(&Acknowledgement {
+        label_id: stored.label,
+        sample: stored.sample,
+        class: sample.label.as_deref(),
+        name: &sample.name,
+        duplicate: stored.duplicate,
+    })?;
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "{line}")?;
+    Ok(output.flush()?)
 }

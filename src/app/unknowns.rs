@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde_json::json;
 
+use super::table::Table;
 use crate::Error;
+use crate::file::write_atomic;
 use crate::ids::SampleId;
 use crate::memory::Memory;
-use crate::report::{Column, text_table, write_atomic};
-use crate::session::{self, LearnerSettings, Predictor};
+use crate::session::{self, Learner, Options};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -35,7 +36,7 @@ pub(super) struct NameArguments {
     /// State file
     #[arg(long)]
     state: PathBuf,
-    /// No account for people, only one JSON line an image
+    /// No progress for people, only one JSON line an image
     #[arg(long, visible_alias = "quiet")]
     json: bool,
 }
@@ -54,8 +55,8 @@ struct Listed {
 #[expect(clippy::print_stdout, reason = "the list is the command's output")]
 pub(super) fn list(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let memory = Memory::open_read_only(&arguments.state)?;
-    let predictor = predictor(&memory)?;
-    let found = session::unknowns(&memory, &predictor)?;
+    let head = session::restore(&memory, &Options::new())?;
+    let found = session::unknowns(&memory, &head)?;
     if let Some(folder) = &arguments.out {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     }
@@ -83,11 +84,11 @@ pub(super) fn list(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 #[expect(clippy::print_stdout, reason = "the acknowledgements are the command's output")]
 pub(super) fn name(arguments: &NameArguments) -> anyhow::Result<ExitCode> {
-    let mut memory = Memory::open_existing(&arguments.state)?;
-    let predictor = predictor(&memory)?;
-    let mut broken = None;
+    let mut learner = Learner::open(Options::new().state(&arguments.state))?;
+    let (mut broken, mut count) = (None, 0);
     let cluster = SampleId(arguments.cluster);
-    let named = session::name_cluster(&mut memory, &predictor, cluster, &arguments.name, |labels| {
+    learner.core_mut().name_cluster(cluster, &arguments.name, |labels| {
+        count += labels.len();
         for (sample, label) in labels {
             println!("{}", json!({ "label_id": label, "sample": sample, "class": arguments.name }));
         }
@@ -99,18 +100,9 @@ pub(super) fn name(arguments: &NameArguments) -> anyhow::Result<ExitCode> {
         return Err(error.into());
     }
     if !arguments.json {
-        let count = named.samples.len();
         eprintln!("{count} images are `{}` now: `kaizen learn` learns it", arguments.name);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn predictor(memory: &Memory) -> anyhow::Result<Predictor> {
-    let Some(predictor) = Predictor::restore(memory, &LearnerSettings::default())? else {
-        let reason = "nothing was learned: `kaizen teach` a class, then `kaizen learn`".to_owned();
-        return Err(Error::State { path: memory.path().to_path_buf(), reason }.into());
-    };
-    Ok(predictor)
 }
 
 /// Writes the thumbnail of a sample, if it has one.
@@ -128,13 +120,9 @@ fn text(unlabelled: usize, unknown: usize, clusters: &[Listed]) -> String {
     let Some(first) = clusters.first() else {
         return head;
     };
-    let rows: Vec<_> = (clusters.iter())
-        .map(|listed| {
-            let Listed { cluster, size, cohesion, name, .. } = listed;
-            vec![cluster.to_string(), size.to_string(), format!("{cohesion:.3}"), name.clone()]
-        })
-        .collect();
-    let columns = ["cluster", "images", "cohesion", "representative"].map(Column::plain);
-    let table = text_table(&columns, &rows, false);
+    let mut table = Table::new(["cluster", "images", "cohesion", "representative"]);
+    for Listed { cluster, size, cohesion, name, .. } in clusters {
+        table.row([cluster.to_string(), size.to_string(), format!("{cohesion:.3}"), name.clone()]);
+    }
     format!("{head}\n{table}`kaizen name {} NAME --state FILE` names the first", first.cluster)
 }

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use ort::ep::ExecutionProviderDispatch;
 
+use super::environment::Environment;
 use super::library::Runtime;
 use super::onnxruntime::Source;
-use super::places::Places;
 use super::{BackboneSpec, Provider};
 
 /// What a session registers, and what helps to explain why that failed.
@@ -104,19 +104,23 @@ fn listing(folder: &Path) -> std::io::Result<String> {
 }
 
 /// The folder of TensorRT's engines for a model, if there can be one.
-fn engine_folder(sha256: &str, runtime: &Runtime, places: &Places) -> Option<PathBuf> {
-    places.tensorrt_cache(&format!("{sha256}-ort{}-trt", runtime.version))
+fn engine_folder(sha256: &str, runtime: &Runtime, environment: &Environment) -> Option<PathBuf> {
+    environment.tensorrt_cache(&format!("{sha256}-ort{}-trt", runtime.version))
 }
 
 /// Whether TensorRT has built the engine of a model.
-pub(super) fn has_engine(sha256: &str, runtime: &Runtime, places: &Places) -> bool {
-    engine_folder(sha256, runtime, places).is_some_and(|folder| EngineFolder::is_whole(&folder))
+pub(super) fn has_engine(sha256: &str, runtime: &Runtime, environment: &Environment) -> bool {
+    engine_folder(sha256, runtime, environment).is_some_and(|folder| EngineFolder::is_whole(&folder))
 }
 
 /// Refuses TensorRT where it would take minutes to start. Where it cannot run at all, that is the reason.
-pub(super) fn require_engine(spec: &BackboneSpec, runtime: &Runtime, places: &Places) -> Result<(), String> {
+pub(super) fn require_engine(
+    spec: &BackboneSpec,
+    runtime: &Runtime,
+    environment: &Environment,
+) -> Result<(), String> {
     check_library(Provider::TensorRt, runtime)?;
-    if has_engine(&spec.sha256, runtime, places) {
+    if has_engine(&spec.sha256, runtime, environment) {
         return Ok(());
     }
     Err("its engine is not built yet, which takes minutes: run `kaizen warmup`, or ask for `--provider tensorrt`".into())
@@ -150,14 +154,14 @@ pub(super) fn register(
     provider: Provider,
     source: &Source<'_>,
     input: &str,
-    places: &Places,
+    environment: &Environment,
 ) -> Result<Registration, String> {
     let hints = preload(&source.runtime.path);
     let cuda = cuda(source.runtime)?;
     if provider == Provider::Cuda {
         return Ok(Registration { providers: vec![cuda], hints, engines: None });
     }
-    let cache = engine_folder(&source.spec.sha256, source.runtime, places)
+    let cache = engine_folder(&source.spec.sha256, source.runtime, environment)
         .ok_or("no folder for its engines: set HOME or XDG_CACHE_HOME")?;
     let engines = EngineFolder::open(&cache)
         .map_err(|e| format!("no folder for its engines: {e}: {}", cache.display()))?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::places::Places;
+use super::environment::Environment;
 use super::provider::one_line;
 
 /// Oldest ONNX Runtime 1.x that serves.
@@ -36,21 +36,24 @@ impl Runtime {
 static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
 
 /// The runtime of this process: found and loaded at the first call, then kept. The error is a sentence.
-pub(super) fn runtime(explicit: Option<&Path>, places: &Places) -> Result<&'static Runtime, String> {
+pub(super) fn runtime(
+    explicit: Option<&Path>,
+    environment: &Environment,
+) -> Result<&'static Runtime, String> {
     if let Some(kept) = RUNTIME.get() {
-        return kept_runtime(kept, explicit, places);
+        return kept_runtime(kept, explicit, environment);
     }
-    let found = search(explicit, places, &probe)?;
-    kept_runtime(RUNTIME.get_or_init(|| start(found)), explicit, places)
+    let found = search(explicit, environment, &probe)?;
+    kept_runtime(RUNTIME.get_or_init(|| start(found)), explicit, environment)
 }
 
 fn kept_runtime(
     kept: &'static Result<Runtime, String>,
     explicit: Option<&Path>,
-    places: &Places,
+    environment: &Environment,
 ) -> Result<&'static Runtime, String> {
     let runtime = kept.as_ref().map_err(Clone::clone)?;
-    match explicit.map(|path| canonical(&places.current_dir.join(path))) {
+    match explicit.map(|path| canonical(&environment.current_dir.join(path))) {
         Some(asked) if asked != runtime.path => Err(format!(
             "this process has already loaded {}; start a new one for {}",
             runtime.path.display(),
@@ -94,21 +97,21 @@ fn probe(path: &Path) -> Option<u32> {
 /// The first library that answers. A path that was asked for, by option or variable, is not replaced by another.
 fn search(
     explicit: Option<&Path>,
-    places: &Places,
+    environment: &Environment,
     probe: &dyn Fn(&Path) -> Option<u32>,
 ) -> Result<Found, String> {
-    let asked = match (explicit, &places.ort_dylib_path) {
+    let asked = match (explicit, &environment.ort_dylib_path) {
         (Some(path), _) => Some(("--ort-lib", path)),
         (None, Some(path)) => Some(("ORT_DYLIB_PATH", path.as_path())),
         (None, None) => None,
     };
     let mut tried = Vec::new();
     if let Some((by, path)) = asked {
-        let path = places.current_dir.join(path);
+        let path = environment.current_dir.join(path);
         return match examine(&path, probe) {
             Ok(found) => Ok(found),
             Err(why) => {
-                let command = install_command(places);
+                let command = install_command(environment);
                 let place = path.display();
                 Err(one_line(&format!(
                     "no ONNX Runtime at {place} (from {by}): {why}; correct the path, or {command}"
@@ -116,7 +119,7 @@ fn search(
             }
         };
     }
-    for folder in folders(places) {
+    for folder in folders(environment) {
         let libraries = libraries_in(&folder);
         if libraries.is_empty() {
             tried.push(folder.display().to_string());
@@ -128,7 +131,7 @@ fn search(
             }
         }
     }
-    let command = install_command(places);
+    let command = install_command(environment);
     Err(one_line(&format!("no ONNX Runtime library found; looked in {}; {command}", tried.join(", "))))
 }
 
@@ -151,14 +154,14 @@ fn canonical(path: &Path) -> PathBuf {
 }
 
 /// The folders that are looked at when no path is given, in order.
-fn folders(places: &Places) -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = places.data_dir.iter().cloned().collect();
-    let cache = places.current_dir.join(".cache/onnxruntime");
+fn folders(environment: &Environment) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = environment.data_dir.iter().cloned().collect();
+    let cache = environment.current_dir.join(".cache/onnxruntime");
     folders.push(cache.clone());
     folders.push(cache.join("onnxruntime/capi"));
-    let system = |relative: &str| places.system_root.join(relative);
-    let environments = places.virtual_env.iter().cloned().chain([places.current_dir.join(".venv")]);
-    let prefixes = places.user_prefix.iter().cloned().chain([system("usr/local"), system("usr")]);
+    let system = |relative: &str| environment.system_root.join(relative);
+    let environments = environment.virtual_env.iter().cloned().chain([environment.current_dir.join(".venv")]);
+    let prefixes = environment.user_prefix.iter().cloned().chain([system("usr/local"), system("usr")]);
     for prefix in environments.chain(prefixes) {
         folders.extend(wheel_folders(&prefix.join("lib")));
     }
@@ -198,13 +201,13 @@ fn sorted_entries(folder: &Path, keep: impl Fn(&str) -> bool) -> Vec<PathBuf> {
 }
 
 /// The one command that puts a library on this machine.
-fn install_command(places: &Places) -> String {
+fn install_command(environment: &Environment) -> String {
     let x86 = std::env::consts::ARCH == "x86_64";
-    if places.is_jetson() {
+    if environment.is_jetson() {
         "install NVIDIA's `onnxruntime-gpu` wheel for this JetPack (Jetson AI Lab's package index: `pip3 install \
          onnxruntime-gpu --index-url <that index>`)"
             .into()
-    } else if x86 && places.has_nvidia_driver() {
+    } else if x86 && environment.has_nvidia_driver() {
         "run `pip install onnxruntime-gpu[cuda,cudnn]`".into()
     } else {
         "run `pip install onnxruntime`".into()

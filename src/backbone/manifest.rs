@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::places::Places;
+use super::environment::Environment;
 use crate::error::{Error, Result};
 
 /// File name of the manifest.
@@ -200,11 +200,11 @@ impl Manifest {
 /// # Errors
 /// [`Error::Model`] that lists the folders looked at.
 pub fn locate(models_dir: Option<&Path>) -> Result<PathBuf> {
-    locate_in(models_dir, &Places::of_process()?)
+    locate_in(models_dir, &Environment::of_process()?)
 }
 
-pub(super) fn locate_in(models_dir: Option<&Path>, places: &Places) -> Result<PathBuf> {
-    let folders = models_dir.map_or_else(|| standard_folders(places), |given| vec![given.to_path_buf()]);
+pub(super) fn locate_in(models_dir: Option<&Path>, environment: &Environment) -> Result<PathBuf> {
+    let folders = models_dir.map_or_else(|| standard_folders(environment), |given| vec![given.to_path_buf()]);
     if let Some(found) = folders.iter().find(|folder| folder.join(MANIFEST_FILE).is_file()) {
         return Ok(found.clone());
     }
@@ -214,15 +214,15 @@ pub(super) fn locate_in(models_dir: Option<&Path>, places: &Places) -> Result<Pa
     Err(Error::Model { path: folders.into_iter().next().unwrap_or_default(), reason })
 }
 
-fn standard_folders(places: &Places) -> Vec<PathBuf> {
-    let mut folders = vec![places.current_dir.join("models")];
-    if let Some(program_dir) = &places.program_dir {
+fn standard_folders(environment: &Environment) -> Vec<PathBuf> {
+    let mut folders = vec![environment.current_dir.join("models")];
+    if let Some(program_dir) = &environment.program_dir {
         folders.extend(program_dir.ancestors().take(5).map(|folder| folder.join("models")));
     }
-    folders.extend(places.data_dir.as_ref().map(|dir| dir.join("models")));
+    folders.extend(environment.data_dir.as_ref().map(|dir| dir.join("models")));
     folders.extend(
         ["usr/local/share", "usr/share"]
-            .map(|share| places.system_root.join(share).join("kaizen-edge/models")),
+            .map(|share| environment.system_root.join(share).join("kaizen-edge/models")),
     );
     folders
 }
@@ -234,20 +234,20 @@ fn standard_folders(places: &Places) -> Vec<PathBuf> {
 /// [`Error::Model`] for an unknown name (the message lists the known ones) and for a file that is in no manifest (the
 /// message shows the entry to add, with the file's hash).
 pub fn resolve(name_or_path: Option<&str>, models_dir: Option<&Path>) -> Result<ModelEntry> {
-    resolve_in(name_or_path, models_dir, &Places::of_process()?)
+    resolve_in(name_or_path, models_dir, &Environment::of_process()?)
 }
 
 pub(super) fn resolve_in(
     name_or_path: Option<&str>,
     models_dir: Option<&Path>,
-    places: &Places,
+    environment: &Environment,
 ) -> Result<ModelEntry> {
     if let Some(file) = name_or_path.map(Path::new)
         && (file.extension().is_some_and(|e| e == "onnx") || file.components().count() > 1)
     {
         return resolve_file(file);
     }
-    let folder = locate_in(models_dir, places)?;
+    let folder = locate_in(models_dir, environment)?;
     let manifest = Manifest::read(&folder)?;
     let name = name_or_path.unwrap_or(&manifest.default);
     manifest.get(name).cloned().ok_or_else(|| Error::Model {

@@ -7,15 +7,15 @@
 
 mod accelerator;
 mod batch;
+mod environment;
 mod library;
 mod manifest;
 mod onnxruntime;
-mod places;
 mod provider;
 #[cfg(feature = "tract")]
-mod tract;
+mod run_onnx;
 #[cfg(feature = "tract")]
-mod whole;
+mod tract;
 
 use std::path::{Path, PathBuf};
 
@@ -26,10 +26,10 @@ pub(crate) use batch::pattern;
 pub use manifest::{Channels, Layout, MANIFEST_FILE, Manifest, ModelEntry, Precision, locate, resolve};
 pub use provider::{Provider, ProviderAttempt, ProviderReport};
 #[cfg(feature = "tract")]
-pub use whole::{onnx, run_in_onnx_runtime, run_in_tract};
+pub use run_onnx::{onnx, run_in_onnx_runtime, run_in_tract};
 
 use crate::error::{Error, Result};
-use places::Places;
+use environment::Environment;
 
 /// A frozen network that turns images into features.
 pub trait Backbone: Send {
@@ -149,8 +149,8 @@ impl Default for BackboneOptions {
 /// [`Error::Model`] and [`Error::Shape`] if the file is not what its manifest entry says, [`Error::Provider`] if a
 /// provider that was asked for cannot run here, or, with `auto`, none can.
 pub fn load(options: &BackboneOptions) -> Result<Box<dyn Backbone>> {
-    let places = Places::of_process()?;
-    let entry = manifest::resolve_in(options.model.as_deref(), options.models_dir.as_deref(), &places)?;
+    let environment = Environment::of_process()?;
+    let entry = manifest::resolve_in(options.model.as_deref(), options.models_dir.as_deref(), &environment)?;
     let onnx = entry.read()?;
     let spec = BackboneSpec::from(&entry);
     let mut attempts: Vec<ProviderAttempt> = Vec::new();
@@ -158,7 +158,7 @@ pub fn load(options: &BackboneOptions) -> Result<Box<dyn Backbone>> {
     // One that is asked for, or that alone will do, may take its time.
     let waits = options.builds_engine || chain.len() == 1;
     for provider in chain {
-        match open(provider, options, &places, &spec, (&onnx, waits), &attempts) {
+        match open(provider, options, &environment, &spec, (&onnx, waits), &attempts) {
             Ok(backbone) => return Ok(backbone),
             Err(Error::Provider { reason, .. }) => {
                 attempts.push(ProviderAttempt { provider, failure: Some(reason) });
@@ -190,7 +190,7 @@ pub fn load(options: &BackboneOptions) -> Result<Box<dyn Backbone>> {
 /// # Errors
 /// [`Error::Provider`] with the places looked at and the command that installs one.
 pub fn find_onnx_runtime(ort_lib: Option<&Path>) -> Result<String> {
-    let found = library::runtime(ort_lib, &Places::of_process()?);
+    let found = library::runtime(ort_lib, &Environment::of_process()?);
     let runtime = found.map_err(|reason| Error::Provider { asked: Provider::Cpu.to_string(), reason })?;
     Ok(runtime.describe())
 }
@@ -203,13 +203,13 @@ pub fn awaits_engine(options: &BackboneOptions) -> Result<bool> {
     if chain(options) != [Provider::TensorRt] {
         return Ok(false);
     }
-    let places = Places::of_process()?;
-    let entry = manifest::resolve_in(options.model.as_deref(), options.models_dir.as_deref(), &places)?;
-    let Ok(runtime) = library::runtime(options.ort_lib.as_deref(), &places) else { return Ok(false) };
+    let environment = Environment::of_process()?;
+    let entry = manifest::resolve_in(options.model.as_deref(), options.models_dir.as_deref(), &environment)?;
+    let Ok(runtime) = library::runtime(options.ort_lib.as_deref(), &environment) else { return Ok(false) };
     let can_run = |provider| accelerator::check_library(provider, runtime).is_ok();
     Ok(can_run(Provider::TensorRt)
         && can_run(Provider::Cuda)
-        && !accelerator::has_engine(&entry.sha256, runtime, &places))
+        && !accelerator::has_engine(&entry.sha256, runtime, &environment))
 }
 
 /// The providers to try, in order.
@@ -226,7 +226,7 @@ fn chain(options: &BackboneOptions) -> Vec<Provider> {
 fn open(
     got: Provider,
     options: &BackboneOptions,
-    places: &Places,
+    environment: &Environment,
     spec: &BackboneSpec,
     (onnx, waits): (&[u8], bool),
     before: &[ProviderAttempt],
@@ -239,16 +239,16 @@ fn open(
     let mut backbone: Box<dyn Backbone> = if got == Provider::Tract {
         open_tract(spec, &report, onnx, options.threads)?
     } else {
-        let runtime = library::runtime(options.ort_lib.as_deref(), places)
+        let runtime = library::runtime(options.ort_lib.as_deref(), environment)
             .map_err(|reason| Error::Provider { asked: got.to_string(), reason })?;
         let source = onnxruntime::Source { spec, onnx, runtime, threads: options.threads };
         if got == Provider::TensorRt && !waits {
-            accelerator::require_engine(spec, runtime, places)
+            accelerator::require_engine(spec, runtime, environment)
                 .map_err(|reason| Error::Provider { asked: got.to_string(), reason })?;
         }
         let report = report(runtime.describe());
         Box::new(if onnxruntime::is_accelerator(got) {
-            onnxruntime::OrtBackbone::on_accelerator(&source, report, places)?
+            onnxruntime::OrtBackbone::on_accelerator(&source, report, environment)?
         } else {
             onnxruntime::OrtBackbone::on_cpu(&source, report)?
         })

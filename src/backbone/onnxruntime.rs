@@ -6,8 +6,8 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
 
 use super::batch::{check_declared, check_features, check_images, check_one_in_one_out, pattern};
+use super::environment::Environment;
 use super::library::Runtime;
-use super::places::Places;
 use super::{Backbone, BackboneSpec, Provider, ProviderReport, accelerator};
 use crate::error::{Error, Result};
 
@@ -57,7 +57,7 @@ impl OrtBackbone {
     pub(super) fn on_accelerator(
         source: &Source<'_>,
         report: ProviderReport,
-        places: &Places,
+        environment: &Environment,
     ) -> Result<Self> {
         let provider = report.got;
         let failed = |reason: String| Error::Provider { asked: provider.to_string(), reason };
@@ -67,7 +67,7 @@ impl OrtBackbone {
         let expected = on_cpu.embed(images.view())?;
 
         let input = on_cpu.session.inputs()[0].name();
-        let registration = accelerator::register(provider, source, input, places).map_err(failed)?;
+        let registration = accelerator::register(provider, source, input, environment).map_err(failed)?;
         let session = builder(source)
             .and_then(|b| {
                 Ok(b.with_disable_cpu_fallback()?.with_execution_providers(registration.providers)?)

@@ -3,7 +3,9 @@
 use super::OUTPUTS;
 use super::nodes::Nodes;
 use crate::heads::{Architecture, Layer, Parameters};
-use crate::learn::closed_form::{Curvature, EnsembleHead, FeatureTransform, LinearHead, Mahalanobis, SHARED};
+use crate::learn::closed_form::{
+    ClassCovariances, EnsembleHead, FeatureTransform, LinearHead, Mahalanobis, SHARED,
+};
 use crate::learn::inference::{BATCH_NORM_EPS, LAYER_NORM_EPS};
 use crate::{Error, Result};
 
@@ -128,22 +130,22 @@ fn linear(nodes: &mut Nodes, head: &LinearHead, mapped: &str) -> String {
 }
 
 /// Logits from components u = V φ - V m and the products u_i u_j, j ≤ i.
-fn quadratic(nodes: &mut Nodes, curvature: &Curvature, mapped: &str) -> String {
-    let components = curvature.components.as_ref();
+fn quadratic(nodes: &mut Nodes, class_covariances: &ClassCovariances, mapped: &str) -> String {
+    let components = class_covariances.components.as_ref();
     let offset: Vec<f32> = components.offset.iter().map(|value| -value).collect();
     let u = nodes.linear(mapped, &components.directions, &offset, components.width());
     let (left, right): (Vec<_>, Vec<_>) = components.pairs().unzip();
     let [left, right] = [left, right].map(|columns| nodes.columns(&u, &columns));
     let products = nodes.op("Mul", &[&left, &right]);
     let terms = nodes.concatenated(&[&u, &products]);
-    nodes.linear(&terms, &curvature.weight, &curvature.bias, components.terms())
+    nodes.linear(&terms, &class_covariances.weight, &class_covariances.bias, components.terms())
 }
 
 /// log softmax(a f) + log softmax(b g)
 fn ensemble(nodes: &mut Nodes, head: &EnsembleHead, mapped: &str) -> String {
     let mut lda = linear(nodes, &head.lda, mapped);
-    if let Some(curvature) = &head.curvature {
-        let more = quadratic(nodes, curvature, mapped);
+    if let Some(class_covariances) = &head.class_covariances {
+        let more = quadratic(nodes, class_covariances, mapped);
         lda = nodes.op("Add", &[&lda, &more]);
     }
     let ridge = linear(nodes, &head.ridge, mapped);

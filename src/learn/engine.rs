@@ -184,7 +184,7 @@ impl Problem {
         let classes = i32::try_from(self.architecture.classes()).unwrap_or(i32::MAX);
         let view = &input.index[..self.rows.min(input.index.len())];
         let labelled = view.iter().filter(|&&row| (0..classes).contains(&self.labels[row as usize])).count();
-        if labelled == 0 { 0.0 } else { 1.0 / crate::learn::step::real(labelled) }
+        if labelled == 0 { 0.0 } else { 1.0 / crate::number::real(labelled) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use crate::learn::step::real;
+use crate::number::real;
 
 /// Linear warm-up from `start` to `peak` over `warmup` steps, then half a cosine down to 0 at `total`
 /// (the paper's scripts, per epoch; here per step).

@@ -26,7 +26,7 @@ impl Memory {
         })?;
         let Some(class) = class else {
             let names: Vec<String> = self.classes()?.into_iter().map(|(_, name)| name).collect();
-            return Err(Error::config("class", name, format!("one of [{}]", names.join(", "))));
+            return Err(Error::not_found("class", name, format!("classes are [{}]", names.join(", "))));
         };
         let count = self.forget_class(class)?;
         self.checkpoint()?;

@@ -158,7 +158,12 @@ impl Memory {
                     .query_row([sample.0], |row| row.get(0))
                     .optional()?;
                 if state.is_none_or(|state| state == FORGOTTEN) {
-                    return Err(Error::config("sample", sample, "a sample that is still kept").into());
+                    return Err(Error::not_found(
+                        "kept sample",
+                        sample,
+                        "`kaizen history` lists those with a label",
+                    )
+                    .into());
                 }
                 teach(connection, sample.0, class)
             };
@@ -181,7 +186,7 @@ impl Memory {
                 .optional()?;
             let Some((sample, class)) = found else {
                 let allowed = "a label that still counts: see `kaizen history`";
-                return Err(Error::config("label_id", label, allowed).into());
+                return Err(Error::not_found("label that counts", label, allowed).into());
             };
             append(connection, Some(sample), class, LabelKind::Undo, Some(label.0))?;
             settle(connection, sample)?;

@@ -3,7 +3,7 @@
 //! head and no engine: features are `[D]` rows and heads are bytes.
 //!
 //! ```
-//! use kaizen_edge::memory::{FeatureIdentity, Memory, NewSample, Rows};
+//! use kaizen_edge::low_level::memory::{FeatureIdentity, Memory, Rows, Sample};
 //!
 //! let identity = FeatureIdentity {
 //!     backbone_name: "tiny".into(),
@@ -13,15 +13,13 @@
 //!     preprocessing: "224 bilinear".into(),
 //! };
 //! let mut memory = Memory::open(None, &identity)?;
-//! let new = NewSample {
-//!     features: &[0.5, 1.0],
-//!     views: &[],
-//!     thumbnail: None,
-//!     name: "cup-1.jpg",
-//!     timestamp_millis: 0,
-//!     label: Some("cup"),
+//! let new = Sample {
+//!     features: vec![0.5, 1.0],
+//!     name: "cup-1.jpg".into(),
+//!     label: Some("cup".into()),
+//!     ..Sample::default()
 //! };
-//! let stored = memory.add_sample(new)?;
+//! let stored = memory.add_sample(&new)?;
 //! assert!(stored.label.is_some());
 //! assert_eq!(memory.samples(Rows::Training)?.len(), 1);
 //! # Ok::<(), kaizen_edge::Error>(())
@@ -55,8 +53,10 @@ pub use counts::Counts;
 pub use identity::FeatureIdentity;
 pub use labels::{LabelEntry, LabelId, LabelKind};
 pub use quota::{MIN_QUOTA_BYTES, Tally};
-pub use samples::{Description, NewSample, Rows, Stored, StoredSample};
-pub use versions::{History, NewVersion, Version, VersionEntry, VersionId, VersionStatus};
+pub use samples::{Description, Rows, Sample, Stored, StoredSample};
+pub use versions::{
+    ClassFigures, History, NewVersion, Version, VersionEntry, VersionFigures, VersionId, VersionStatus,
+};
 
 use crate::error::{Error, Result};
 use fault::Outcome;

@@ -30,24 +30,24 @@ const RECENT: i64 = 8;
 /// One sample in so many is held out.
 const HELD_OUT_ONE_IN: u64 = 6;
 
-/// A sample to store. Features are rounded to f16.
-#[derive(Clone, Copy, Debug)]
-pub struct NewSample<'a> {
-    /// Features of the unaugmented frame, `[D]`.
-    pub features: &'a [f32],
+/// What is remembered of a frame. Features are stored in half precision.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sample {
+    /// Features of the frame itself, `[D]`.
+    pub features: Vec<f32>,
     /// Features of augmented views, each `[D]`.
-    pub views: &'a [Vec<f32>],
+    pub views: Vec<Vec<f32>>,
     /// A small JPEG to show.
-    pub thumbnail: Option<&'a [u8]>,
-    /// Where it came from: file name or URI.
-    pub name: &'a str,
+    pub thumbnail: Option<Vec<u8>>,
+    /// File name of the frame or its position in the source.
+    pub name: String,
     /// When the frame was taken, milliseconds since the Unix epoch or the start of a recording.
     pub timestamp_millis: i64,
-    /// Its class, if known.
-    pub label: Option<&'a str>,
+    /// Name of its class, if known.
+    pub label: Option<String>,
 }
 
-/// What became of a [`NewSample`]; durable when returned.
+/// What became of a [`Sample`] that was added; durable when returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// The sample's row, or the row of the one it repeats.
@@ -94,8 +94,9 @@ pub struct Description {
     pub timestamp_millis: i64,
 }
 
-struct Prepared<'a> {
-    new: NewSample<'a>,
+/// A checked sample in the form in which it is written.
+struct Encoded<'a> {
+    new: &'a Sample,
     bytes: Vec<u8>,
     rounded: Vec<f32>,
     views: Vec<Vec<u8>>,
@@ -106,8 +107,8 @@ impl Memory {
     ///
     /// # Errors
     /// As [`Memory::add_samples`].
-    pub fn add_sample(&mut self, new: NewSample<'_>) -> Result<Stored> {
-        let stored = self.add_samples(&[new])?;
+    pub fn add_sample(&mut self, new: &Sample) -> Result<Stored> {
+        let stored = self.add_samples(std::slice::from_ref(new))?;
         stored.first().copied().ok_or_else(|| Error::shape("stored samples", 1, stored.len()))
     }
 
@@ -118,33 +119,30 @@ impl Memory {
     /// [`Error::Shape`] or [`Error::Frame`] for features of another width or not finite in f16;
     /// [`Error::Config`] for a class name that cannot be used; [`Error::State`] if the quota or the disk is
     /// full.
-    pub fn add_samples(&mut self, new: &[NewSample<'_>]) -> Result<Vec<Stored>> {
-        let prepared =
-            new.iter().map(|sample| self.prepare(sample)).collect::<Result<Vec<Prepared<'_>>>>()?;
-        let bytes = prepared.iter().map(Prepared::cost).sum();
+    pub fn add_samples(&mut self, new: &[Sample]) -> Result<Vec<Stored>> {
+        let encoded = new.iter().map(|sample| self.encode(sample)).collect::<Result<Vec<Encoded<'_>>>>()?;
+        let bytes = encoded.iter().map(Encoded::cost).sum();
         self.write(Cost::of(bytes), |connection, tally| {
-            prepared.iter().map(|sample| add(connection, sample, tally)).collect()
+            encoded.iter().map(|sample| add(connection, sample, tally)).collect()
         })
     }
 
-    fn prepare<'a>(&self, new: &NewSample<'a>) -> Result<Prepared<'a>> {
+    fn encode<'a>(&self, new: &'a Sample) -> Result<Encoded<'a>> {
         let width = self.identity.feature_width;
-        for (number, values) in
-            [new.features].into_iter().chain(new.views.iter().map(Vec::as_slice)).enumerate()
-        {
+        for (number, values) in [&new.features].into_iter().chain(&new.views).enumerate() {
             if values.len() != width {
                 let what = format!("features of {}, view {number} (0: the frame itself)", new.name);
                 return Err(Error::shape(what, [width], [values.len()]));
             }
             if values.iter().any(|value| !half::f16::from_f32(*value).is_finite()) {
                 let reason = format!("features of view {number} are not finite in half precision");
-                return Err(Error::Frame { name: new.name.to_owned(), reason });
+                return Err(Error::Frame { name: new.name.clone(), reason });
             }
         }
-        let bytes = bytes_from_features(new.features);
+        let bytes = bytes_from_features(&new.features);
         let rounded = features_from_bytes(&bytes);
         let views = new.views.iter().map(|view| bytes_from_features(view)).collect();
-        Ok(Prepared { new: *new, bytes, rounded, views })
+        Ok(Encoded { new, bytes, rounded, views })
     }
 
     /// Kept samples of one kind, by id.
@@ -249,10 +247,10 @@ impl Memory {
     }
 }
 
-impl Prepared<'_> {
+impl Encoded<'_> {
     fn cost(&self) -> usize {
         let views: usize = self.views.iter().map(|view| view.len() + 128).sum();
-        self.bytes.len() + views + self.new.thumbnail.map_or(0, <[u8]>::len) + self.new.name.len() + 512
+        self.bytes.len() + views + self.new.thumbnail.as_ref().map_or(0, Vec::len) + self.new.name.len() + 512
     }
 }
 
@@ -268,15 +266,15 @@ pub(super) fn intact_features(blob: ValueRef<'_>, sum: ValueRef<'_>, width: usiz
     }
 }
 
-fn add(connection: &Connection, prepared: &Prepared<'_>, tally: &mut Tally) -> Outcome<Stored> {
-    let class = prepared.new.label.map(|name| class_row(connection, name)).transpose()?;
-    let twin = twin(connection, prepared, class)?;
+fn add(connection: &Connection, encoded: &Encoded<'_>, tally: &mut Tally) -> Outcome<Stored> {
+    let class = encoded.new.label.as_deref().map(|name| class_row(connection, name)).transpose()?;
+    let twin = twin(connection, encoded, class)?;
     let sample = match twin {
         Some(twin) => {
             tally.duplicates += 1;
             twin
         }
-        None => insert(connection, prepared)?,
+        None => insert(connection, encoded)?,
     };
     let label = class.map(|class| teach(connection, sample, class)).transpose()?;
     let held_out = connection
@@ -285,25 +283,25 @@ fn add(connection: &Connection, prepared: &Prepared<'_>, tally: &mut Tally) -> O
     Ok(Stored { sample: SampleId(sample), label, held_out, duplicate: twin.is_some() })
 }
 
-fn insert(connection: &Connection, prepared: &Prepared<'_>) -> Outcome<i64> {
+fn insert(connection: &Connection, encoded: &Encoded<'_>) -> Outcome<i64> {
     let id = seal::next_id(connection, "samples", "id")?;
-    let sum = seal::sum(&prepared.bytes);
+    let sum = seal::sum(&encoded.bytes);
     let held_out = u64::from_be_bytes(sum.to_be_bytes()).is_multiple_of(HELD_OUT_ONE_IN);
     let sealed = [
         ValueRef::Integer(id),
-        ValueRef::Text(prepared.new.name.as_bytes()),
-        ValueRef::Integer(prepared.new.timestamp_millis),
+        ValueRef::Text(encoded.new.name.as_bytes()),
+        ValueRef::Integer(encoded.new.timestamp_millis),
         ValueRef::Integer(i64::from(held_out)),
         ValueRef::Integer(KEPT),
         ValueRef::Integer(sum),
-        seal::optional(prepared.new.thumbnail.map(seal::sum)),
+        seal::optional(encoded.new.thumbnail.as_deref().map(seal::sum)),
         ValueRef::Integer(now_millis()),
     ];
     seal::insert(connection, &seal::SAMPLES, &sealed, &[])?;
     connection
         .prepare_cached("INSERT INTO contents (sample_id, features, thumbnail) VALUES (?1, ?2, ?3)")?
-        .execute((id, &prepared.bytes, prepared.new.thumbnail))?;
-    for (number, view) in (0..).zip(&prepared.views) {
+        .execute((id, &encoded.bytes, encoded.new.thumbnail.as_deref()))?;
+    for (number, view) in (0..).zip(&encoded.views) {
         let row = [ValueRef::Integer(id), ValueRef::Integer(number), ValueRef::Blob(view)];
         seal::insert(connection, &seal::VIEWS, &row, &[])?;
     }
@@ -312,14 +310,14 @@ fn insert(connection: &Connection, prepared: &Prepared<'_>) -> Outcome<i64> {
 
 /// The kept sample that a new one repeats: one with the same features, or a recent one that is nearly the
 /// same, of the same class or unlabelled.
-fn twin(connection: &Connection, prepared: &Prepared<'_>, class: Option<i64>) -> Outcome<Option<i64>> {
-    let sum = seal::sum(&prepared.bytes);
+fn twin(connection: &Connection, encoded: &Encoded<'_>, class: Option<i64>) -> Outcome<Option<i64>> {
+    let sum = seal::sum(&encoded.bytes);
     let same = connection
         .prepare_cached(
             "SELECT id FROM samples INDEXED BY samples_by_features JOIN contents ON sample_id=id
              WHERE features_sum=?1 AND state=0 AND features=?2 AND (class_id IS NULL OR class_id=?3)",
         )?
-        .query_row((sum, &prepared.bytes, class), |row| row.get(0))
+        .query_row((sum, &encoded.bytes, class), |row| row.get(0))
         .optional()?;
     if same.is_some() {
         return Ok(same);
@@ -335,7 +333,7 @@ fn twin(connection: &Connection, prepared: &Prepared<'_>, class: Option<i64>) ->
             let ValueRef::Blob(bytes) = row.get_ref(1)? else {
                 continue;
             };
-            if cosine(&features_from_bytes(bytes), &prepared.rounded) > NEAR_DUPLICATE {
+            if cosine(&features_from_bytes(bytes), &encoded.rounded) > NEAR_DUPLICATE {
                 return Ok(Some(row.get(0)?));
             }
         }

@@ -1,6 +1,8 @@
 //! Versions of the heads: what was published, what the guard turned down, what was taken back; and the state
 //! of the training between consolidations.
 
+use std::collections::BTreeMap;
+
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 use serde::{Deserialize, Serialize};
@@ -40,7 +42,35 @@ pub struct NewVersion<'a> {
     /// Which kind of head answers: the trained one or a closed-form one.
     pub head_kind: &'a str,
     /// What the guard measured.
-    pub figures: &'a serde_json::Value,
+    pub figures: &'a VersionFigures,
+}
+
+/// What the guard measured when it decided on a version.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VersionFigures {
+    /// Why the heads were published or refused, in a sentence.
+    pub reason: String,
+    /// Whether held-out samples decided; training samples did otherwise.
+    pub held_out: bool,
+    /// Accuracy of each candidate by its name, 0..1.
+    pub candidates: BTreeMap<String, f64>,
+    /// Accuracy of each class before and after.
+    pub classes: Vec<ClassFigures>,
+}
+
+/// Accuracy of one class under the heads before and after a version.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClassFigures {
+    /// Name of the class.
+    pub class: Option<String>,
+    /// Accuracy of the heads before, 0..1; none if they did not know the class.
+    pub before: Option<f64>,
+    /// Accuracy of the new heads, 0..1.
+    pub after: Option<f64>,
+    /// Samples behind these figures.
+    pub samples: u64,
 }
 
 /// A recorded version, without its heads.
@@ -56,8 +86,8 @@ pub struct VersionEntry {
     pub head_kind: String,
     /// SHA-256 of the heads, in hexadecimal.
     pub sha256: String,
-    /// What the guard measured.
-    pub figures: serde_json::Value,
+    /// What the guard measured; none if the row was damaged and repaired.
+    pub figures: Option<VersionFigures>,
     /// Milliseconds since the Unix epoch.
     pub created_millis: i64,
 }
@@ -104,7 +134,8 @@ impl Memory {
 
     fn record(&mut self, new: NewVersion<'_>, status: VersionStatus) -> Result<VersionId> {
         let digest = hex(&seal::sha256(new.heads));
-        let figures = new.figures.to_string();
+        let figures = serde_json::to_string(new.figures)
+            .map_err(|error| Error::shape("figures of a version", "finite numbers", error.to_string()))?;
         let heads = match status {
             VersionStatus::Published => ValueRef::Blob(new.heads),
             VersionStatus::RolledBack => ValueRef::Null,
@@ -138,9 +169,8 @@ impl Memory {
                 .query_row([version.0], |row| row.get(0))
                 .optional()?;
             if found.as_deref() != Some(VersionStatus::Published.text()) {
-                return Err(
-                    Error::config("version", version, "a published version: see `kaizen history`").into()
-                );
+                let way_out = "`kaizen history` lists the published versions";
+                return Err(Error::not_found("published version", version, way_out).into());
             }
             seal::amend(connection, &seal::VERSIONS, version.0, "status='rolled_back'", &[])?;
             Ok(serving(connection)?.map(VersionId))

@@ -1,307 +1,366 @@
-//! The learner: what was observed and taught goes to memory; a consolidation trains the candidates, holds them
-//! against held-out samples and publishes the best.
+//! The learner as its users see it: frames in, names and predictions out.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::Instant;
+use std::path::Path;
 
-use super::candidates::Candidate;
-use super::learned::{Learned, Statistics};
-use super::meanwhile::Meanwhile;
-use super::predictor::{Answer, HeadKind, Inputs, Predictor};
-use super::publish::Trial;
-use super::settings::LearnerSettings;
-use crate::event::{Event, EventSink};
-use crate::heads::{Architecture, Parameters};
-use crate::ids::ClassId;
-use crate::learn::closed_form::{EnsembleModel, EnsembleSettings, LdaModel};
-use crate::learn::engine::Engine;
-use crate::memory::{Memory, NewSample, Rows, Stored, StoredSample};
-use crate::rng::Rng;
+use super::embedder::{BATCH, Embedder, VIEWS};
+use super::feature_learner::{Consolidation, EngineSlot, FeatureLearner};
+use super::memory_limit::MemoryLimit;
+use super::options::Options;
+use super::predictor::Predictor;
+use super::published_head::Prediction;
+use super::training_control::TrainingControl;
+use super::unknowns::Unknowns;
+use crate::backbone::{self, Backbone, BackboneOptions};
+use crate::event::{Discard, Event, EventSink};
+use crate::ids::SampleId;
+use crate::memory::{History, LabelId, Memory, Sample, Stored, VersionId};
+use crate::vision::{Frame, FrameSource, Split};
 use crate::{Error, Result};
 
-/// Of what is stored, one part in so many more must fit into the memory limit for an unlabelled sample to be stored.
-const ROOM_FOR_LABELS: u64 = 10;
-
-/// A frame's features, ready to remember.
-#[derive(Clone, Debug)]
-pub struct Observation {
-    /// Features of the frame itself, `[D]`.
-    pub features: Vec<f32>,
-    /// Features of augmented views, each `[D]`.
-    pub views: Vec<Vec<f32>>,
-    /// A small JPEG, to show.
-    pub thumbnail: Option<Vec<u8>>,
-    /// File name or position.
-    pub name: String,
-    /// When it was taken.
-    pub timestamp_millis: i64,
-    /// Its class, if known.
-    pub label: Option<String>,
-}
-
-impl Observation {
-    /// The same to the memory.
-    pub(super) fn sample(&self) -> NewSample<'_> {
-        NewSample {
-            features: &self.features,
-            views: &self.views,
-            thumbnail: self.thumbnail.as_deref(),
-            name: &self.name,
-            timestamp_millis: self.timestamp_millis,
-            label: self.label.as_deref(),
-        }
-    }
-}
-
-/// What a consolidation did.
-#[derive(Clone, Debug)]
-pub struct Consolidation {
-    /// Whether new heads serve.
-    pub published: bool,
-    /// The head that was chosen.
-    pub head: HeadKind,
-    /// Held-out accuracy of each candidate, 0..1.
-    pub candidates: Vec<(HeadKind, f64)>,
-}
-
-/// Observes, remembers, consolidates; answers by the last published head.
+/// A camera's learner. It remembers what it is taught, learns it without forgetting, and names what it sees.
+///
+/// ```
+/// use kaizen_edge::{Frame, Learner, Options};
+///
+/// # let models = concat!(env!("CARGO_MANIFEST_DIR"), "/models");
+/// let mut learner = Learner::open(Options::new().models_dir(models))?;
+/// let shade = |shade: u8| Frame::new(32, 32, vec![shade; 32 * 32 * 3], format!("shade {shade}"));
+/// learner.teach("dark", (0..60).step_by(10).map(shade))?;
+/// learner.teach("bright", (200..250).step_by(10).map(shade))?;
+/// learner.learn()?;
+/// assert_eq!(learner.predict(shade(35)?)?.nearest, "dark");
+/// # Ok::<(), kaizen_edge::Error>(())
+/// ```
+#[derive(Debug)]
 pub struct Learner {
-    pub(super) settings: LearnerSettings,
-    pub(super) memory: Memory,
-    pub(super) engine: Box<dyn Engine>,
-    pub(super) inputs: Inputs,
-    pub(super) learned: Learned,
-    /// Gathered when first needed: opening a state costs nothing by the sample.
-    pub(super) statistics: Option<Statistics>,
-    pub(super) columns: Vec<ClassId>,
-    pub(super) trained: Option<(Architecture, Parameters)>,
-    pub(super) published: Option<Arc<Predictor>>,
-    /// What answers was fitted to the labels on opening and never stood before the guard.
-    pub(super) is_provisional: bool,
-    pub(super) meanwhile: Option<Meanwhile>,
+    core: FeatureLearner,
+    /// Loaded when a frame first needs it.
+    embedder: Option<Embedder>,
+    options: Options,
+    /// Frames turned into samples so far; their numbers decide how augmented views are drawn.
+    frames: u64,
 }
 
-impl std::fmt::Debug for Learner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Learner")
-            .field("columns", &self.columns)
-            .field("tasks", &self.learned.tasks)
-            .finish_non_exhaustive()
-    }
+/// Which class the frames of a source are taught as.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Labelling<'a> {
+    /// Every frame as this class.
+    As(&'a str),
+    /// No frame has a class.
+    Unlabelled,
+    /// Each frame as the class that the source gives it; frames for testing are left out.
+    BySource,
+}
+
+/// What became of a frame of a source.
+#[derive(Debug)]
+pub(crate) enum Taken<'a> {
+    /// It is durable.
+    Stored(&'a Sample, Stored),
+    /// It is for testing and was not stored.
+    ForTesting,
+    /// It could not be used.
+    Unusable(Error),
 }
 
 impl Learner {
-    /// A learner over `memory`: it answers and goes on as the one that last wrote there. A state with labels and
-    /// without a version answers from the start, by a closed-form head.
+    /// Opens the state that `options` name, or makes it. The learner answers and continues as the one that last wrote
+    /// there. A state that exists is opened without loading its backbone; that happens when a frame needs it.
     ///
     /// # Errors
-    /// [`Error::State`] if the memory cannot be read, [`Error::Config`] for settings out of range.
-    pub fn new(settings: LearnerSettings, memory: Memory, engine: Box<dyn Engine>) -> Result<Self> {
-        let inputs = Inputs(settings.map(memory.identity().feature_width)?);
-        let mut learner = Self {
-            learned: Learned::default(),
-            statistics: None,
-            inputs,
-            settings,
-            memory,
-            engine,
-            columns: Vec::new(),
-            trained: None,
-            published: None,
-            is_provisional: false,
-            meanwhile: None,
-        };
-        learner.restore_training()?;
-        learner.is_provisional = learner.memory.published()?.is_none();
-        learner.published = Predictor::restore(&learner.memory, &learner.settings)?.map(Arc::new);
-        Ok(learner)
-    }
-
-    /// The memory.
-    #[must_use]
-    pub fn memory(&self) -> &Memory {
-        &self.memory
-    }
-
-    /// The engine that trains.
-    #[must_use]
-    pub fn engine(&mut self) -> &mut dyn Engine {
-        self.engine.as_mut()
-    }
-
-    /// The published head, if anything was learned.
-    #[must_use]
-    pub fn predictor_now(&self) -> Option<Arc<Predictor>> {
-        self.published.clone()
-    }
-
-    /// Remembers a frame, durably if the memory is a file.
-    ///
-    /// # Errors
-    /// [`Error::State`] if the quota or the disk is full, [`Error::Frame`] for features that are not finite.
-    pub fn observe(&mut self, observation: &Observation) -> Result<Stored> {
-        self.memory.add_sample(observation.sample())
-    }
-
-    /// Learns what came since the last time: trains the heads on new samples and replay, fits the closed forms, and
-    /// publishes the best on held-out samples unless the old classes would suffer.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if nothing is labelled yet; [`Error::State`] from the memory. Training that runs into non-finite
-    /// values, or whose engine fails, only drops the trained candidate.
-    pub fn consolidate(&mut self, events: &mut dyn EventSink) -> Result<Consolidation> {
-        let start = Instant::now();
-        self.settle_removals(events)?;
-        let ensemble = self.ensemble()?;
-        let training = self.memory.samples(Rows::Training)?;
-        let held_out = self.memory.samples(Rows::HeldOut)?;
-        let unlabelled = self.memory.samples(Rows::Unlabelled)?;
-        if training.is_empty() {
-            return Err(Error::config("labels", 0, "at least one labelled sample: teach a class first"));
-        }
-        self.learned.keep_shared(&unlabelled);
-        let fresh: Vec<_> = training.iter().filter(|s| !self.learned.has(s)).cloned().collect();
-        // A sample with the held-out mark, labelled later, is to judge heads that never saw it.
-        let shared = self.learned.shared();
-        let is_open = |s: &StoredSample| !s.held_out && !shared.contains(&s.id);
-        // Closed forms learn nothing from unlabelled samples alone.
-        if fresh.is_empty() && (self.settings.recipe.steps == 0 || !unlabelled.iter().any(is_open)) {
-            return self.nothing_new(events);
-        }
-        let mut statistics = self.statistics(ensemble, &training, &unlabelled)?;
-        let mut open = unlabelled;
-        open.retain(is_open);
-        self.announce(&fresh, open.len(), events)?;
-        let of = self.settings.ensemble(self.inputs.0.features()).random_features;
-        if ensemble.random_features < of {
-            events.emit(&Event::Narrowed { random_features: ensemble.random_features, of });
-        }
-        let replay = self.replay(&training);
-        statistics.learn(&mut self.learned, &fresh, &open)?;
-        if self.settings.recipe.steps == 0 {
-            // The solutions need the room.
-            open = Vec::new();
-        }
-        let (candidates, model) = closed_forms(&statistics)?;
-        self.keep(statistics);
-        let trial = Trial { held_out: &held_out, training: &training, model, start, guarded: true };
-        let mut scored = self.scored(candidates, &trial)?;
-        if self.settings.recipe.steps > 0 {
-            self.answer_meanwhile(&scored, &trial)?;
-            let meanwhile = self.meanwhile.clone();
-            let trained = self.train(&fresh, &open, &replay, meanwhile.as_ref(), events);
-            scored.extend(self.scored(Self::unless_it_failed(trained, events)?, &trial)?);
-        }
-        self.publish_best(scored, trial, events)
-    }
-
-    /// The closed forms as they are to be on what is stored, within the memory limit.
-    pub(super) fn ensemble(&self) -> Result<EnsembleSettings> {
-        self.settings.ensemble_for(self.inputs.0.features(), &self.memory.counts()?)
-    }
-
-    /// Whether another unlabelled sample may be stored, so that what is taught later can still be learned within the memory
-    /// limit; true without one.
-    pub(super) fn has_room(&self) -> Result<bool> {
-        if self.settings.memory_limit.is_none() {
-            return Ok(true);
-        }
-        let mut counts = self.memory.counts()?;
-        let samples = counts.training + counts.held_out + counts.unlabelled;
-        counts.unlabelled += samples / ROOM_FOR_LABELS + 1;
-        Ok(self.settings.ensemble_for(self.inputs.0.features(), &counts).is_ok())
-    }
-
-    /// Takes the statistics out, gathered anew from the stored samples unless they are at hand.
-    pub(super) fn statistics(
-        &mut self,
-        settings: EnsembleSettings,
-        training: &[StoredSample],
-        unlabelled: &[StoredSample],
-    ) -> Result<Statistics> {
-        if let Some(statistics) = self.statistics.take() {
-            return Ok(statistics);
-        }
-        let mut statistics = Statistics::new(&self.inputs, settings, self.settings.seed)?;
-        statistics.relearn(&mut self.learned, training, unlabelled)?;
-        Ok(statistics)
-    }
-
-    /// Keeps the statistics for the next time; under a memory limit they are gathered anew then.
-    pub(super) fn keep(&mut self, statistics: Statistics) {
-        self.statistics = self.settings.memory_limit.is_none().then_some(statistics);
-    }
-
-    /// Training that ran into values that are not finite, or an engine that failed, only costs its candidate: what was
-    /// taught is in the closed forms.
-    pub(super) fn unless_it_failed(
-        trained: Result<Answer>,
-        events: &mut dyn EventSink,
-    ) -> Result<Vec<Candidate>> {
-        match trained {
-            Err(error @ (Error::NonFinite { .. } | Error::Device { .. })) => {
-                let (head, reason) = (HeadKind::Kaizen.name(), error.to_string());
-                events.emit(&Event::CandidateFailed { head, reason });
-                Ok(Vec::new())
+    /// [`Error::State`] if another process writes the state, or if it is damaged; [`Error::Model`] and
+    /// [`Error::Provider`] if the backbone of a new state cannot be loaded.
+    pub fn open(options: Options) -> Result<Self> {
+        let existing = options.state.as_deref().filter(|state| state.exists());
+        let (memory, embedder) = match existing {
+            Some(state) => (Memory::open_existing(state)?, None),
+            None => {
+                let embedder = options.load(None)?;
+                let memory = Memory::open(options.state.as_deref(), &embedder.identity())?;
+                (memory, Some(embedder))
             }
-            other => Ok(vec![Candidate { kind: HeadKind::Kaizen, answer: other? }]),
+        };
+        Self::on(memory, embedder, options)
+    }
+
+    /// A learner on `memory`, with the backbone that made its features if that is loaded.
+    pub(crate) fn on(mut memory: Memory, embedder: Option<Embedder>, options: Options) -> Result<Self> {
+        let own = &memory.identity().backbone_name;
+        if let Some(asked) =
+            options.backbone.model.as_ref().filter(|asked| *asked != own && embedder.is_none())
+        {
+            return Err(Error::config("model", asked, format!("{own}, with which the state was made")));
         }
+        if let Some(bytes) = options.quota_bytes {
+            memory.set_quota_bytes(bytes)?;
+        }
+        let (mut settings, mut engine) = (options.settings.clone(), EngineSlot::from(options.engine));
+        if let Some(megabytes) = options.memory_limit_megabytes {
+            // What the driver takes counts as taken already.
+            engine.get()?;
+            settings.memory_limit = Some(MemoryLimit::now(megabytes, options.frame_bytes)?);
+        }
+        let core = FeatureLearner::new(settings, memory, engine)?;
+        Ok(Self { core, embedder, options, frames: 0 })
     }
 
-    fn nothing_new(&mut self, events: &mut dyn EventSink) -> Result<Consolidation> {
-        let head = self.published.as_ref().map_or(HeadKind::Slda, |published| published.kind());
-        events.emit(&Event::Consolidated {
-            task: self.learned.tasks,
-            published: false,
-            head: head.name(),
-            candidates: Vec::new(),
-            held_out: 0,
-            reason: "every sample was learned before".to_owned(),
-            learning_secs: 0.0,
-        });
-        self.learned.tasks += 1;
-        Ok(Consolidation { published: false, head, candidates: Vec::new() })
+    /// Teaches frames of a class: each is durable when this returns. [`Learner::learn`] then learns them.
+    ///
+    /// A frame is a [`Frame`], a path, or whatever else converts into one; [`crate::frames`] reads them from a folder, a
+    /// recording or a camera.
+    ///
+    /// # Errors
+    /// [`Error::Frame`] for a frame that cannot be used (those before it are taught), [`Error::State`] if the state is
+    /// full, and others from the backbone.
+    pub fn teach<F>(&mut self, name: &str, frames: impl IntoIterator<Item = F>) -> Result<Vec<LabelId>>
+    where
+        F: TryInto<Frame>,
+        Error: From<F::Error>,
+    {
+        Ok(self.add(Some(name), frames)?.into_iter().filter_map(|stored| stored.label).collect())
     }
 
-    fn announce(&self, fresh: &[StoredSample], unlabelled: usize, events: &mut dyn EventSink) -> Result<()> {
-        let new: BTreeSet<_> =
-            fresh.iter().filter_map(|s| s.class).filter(|c| !self.columns.contains(c)).collect();
-        let classes =
-            self.memory.classes()?.into_iter().filter(|(id, _)| new.contains(id)).map(|(_, name)| name);
-        events.emit(&Event::TaskStarted {
-            task: self.learned.tasks,
-            classes: classes.collect(),
-            frames: [fresh.len(), unlabelled],
-            steps: self.settings.recipe.steps,
-        });
+    /// Remembers frames without a name: they refine what is learned, and those that are like nothing learned come up in
+    /// [`Learner::unknowns`]. Returns how many were new.
+    ///
+    /// # Errors
+    /// As [`Learner::teach`].
+    pub fn observe<F>(&mut self, frames: impl IntoIterator<Item = F>) -> Result<usize>
+    where
+        F: TryInto<Frame>,
+        Error: From<F::Error>,
+    {
+        Ok(self.add(None, frames)?.iter().filter(|stored| !stored.duplicate).count())
+    }
+
+    /// Learns what came since the last time and publishes the result, unless the classes learned before would suffer.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`] before a class was taught, [`Error::State`] from the state, [`Error::Device`] if the engine
+    /// that was asked for cannot run.
+    pub fn learn(&mut self) -> Result<Consolidation> {
+        self.consolidate(&mut TrainingControl::new(&mut Discard))
+    }
+
+    /// As [`Learner::learn`], and tells `progress` what happens.
+    ///
+    /// # Errors
+    /// As [`Learner::learn`].
+    pub fn learn_with(&mut self, mut progress: impl FnMut(&Event)) -> Result<Consolidation> {
+        self.consolidate(&mut TrainingControl::new(&mut progress))
+    }
+
+    /// Names what a frame shows.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`] before anything was learned, [`Error::Frame`] for a frame that cannot be used, and others from
+    /// the backbone.
+    pub fn predict<F>(&mut self, frame: F) -> Result<Prediction>
+    where
+        F: TryInto<Frame>,
+        Error: From<F::Error>,
+    {
+        let serving = self.core.serving().clone();
+        super::predictor::predict(self.embedder()?, &serving, &frame.try_into()?)
+    }
+
+    /// A predictor for another thread. It uses what this learner publishes, as soon as it is published.
+    ///
+    /// # Errors
+    /// Whatever loading another backbone reports.
+    pub fn predictor(&mut self) -> Result<Predictor> {
+        let asked = self.options.backbone_for(Some(self.core.memory()));
+        let backbone = second_backbone(self.embedder()?.backbone(), &asked)?;
+        Ok(Predictor::new(self.options.embedder(backbone)?, self.core.serving().clone()))
+    }
+
+    /// Remembered frames that are like nothing learned, in clusters of those that are alike.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the state cannot be read.
+    pub fn unknowns(&self) -> Result<Unknowns> {
+        self.core.unknowns()
+    }
+
+    /// Teaches every frame of a cluster of [`Learner::unknowns`] as a class.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if no cluster has the sample `cluster`, [`Error::NotReady`] before anything was learned.
+    pub fn name(&mut self, cluster: SampleId, name: &str) -> Result<Vec<LabelId>> {
+        let mut labels = Vec::new();
+        self.core
+            .name_cluster(cluster, name, |named| labels.extend(named.iter().map(|(_, label)| *label)))?;
+        Ok(labels)
+    }
+
+    /// Takes one label back. What was learned from it is learned anew without it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if it is no label that counts, [`Error::State`] from the state.
+    pub fn undo(&mut self, label: LabelId) -> Result<()> {
+        self.core.undo(label, &mut TrainingControl::new(&mut Discard)).map(drop)
+    }
+
+    /// Erases a class and everything learned from it. Returns the number of frames erased.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such class, [`Error::State`] from the state.
+    pub fn forget(&mut self, name: &str) -> Result<usize> {
+        Ok(self.core.forget(name, &mut TrainingControl::new(&mut Discard))?.0)
+    }
+
+    /// Takes a published version back; the newest one left answers from now on. Returns its id, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if it is no published version.
+    pub fn roll_back(&mut self, version: VersionId) -> Result<Option<VersionId>> {
+        self.core.roll_back(version)
+    }
+
+    /// The label log and the versions of the heads, with the accuracy of each class before and after.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the state cannot be read.
+    pub fn history(&self) -> Result<History> {
+        self.core.memory().history()
+    }
+
+    /// Writes backbone and published head as one ONNX file, after comparing it with the live model.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`] before anything was learned, [`Error::Refused`] if the file would answer differently,
+    /// [`Error::Io`] if it cannot be written.
+    #[cfg(feature = "tract")]
+    pub fn export(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        let head = self.core.serving().now().ok_or_else(super::predictor::nothing_learned)?;
+        let library = self.options.library().map(Path::to_path_buf);
+        self.embedder()?;
+        let Some(embedder) = &mut self.embedder else { return Err(super::predictor::nothing_learned()) };
+        let exported =
+            super::export::export(self.core.memory(), &head, embedder.backbone_mut(), library.as_deref())?;
+        crate::file::write_atomic(path, &exported.file)
+    }
+
+    /// As [`Learner::learn`], under `control`.
+    pub(crate) fn consolidate(&mut self, control: &mut TrainingControl<'_>) -> Result<Consolidation> {
+        self.core.consolidate(control)
+    }
+
+    /// The learner on features.
+    pub(crate) fn core(&self) -> &FeatureLearner {
+        &self.core
+    }
+
+    pub(crate) fn core_mut(&mut self) -> &mut FeatureLearner {
+        &mut self.core
+    }
+
+    /// The embedder; its backbone is loaded if that did not happen yet.
+    pub(crate) fn embedder(&mut self) -> Result<&mut Embedder> {
+        if self.embedder.is_none() {
+            let embedder = self.options.load(Some(self.core.memory()))?;
+            self.core.memory().require(&embedder.identity())?;
+            self.embedder = Some(embedder);
+        }
+        self.embedder.as_mut().ok_or_else(super::predictor::nothing_learned)
+    }
+
+    /// Uses `backbone` from now on.
+    #[cfg(feature = "serve")]
+    pub(crate) fn set_backbone(&mut self, backbone: Box<dyn Backbone>) -> Result<()> {
+        let embedder = self.options.embedder(backbone)?;
+        self.core.memory().require(&embedder.identity())?;
+        self.embedder = Some(embedder);
         Ok(())
     }
 
-    /// Old classes' labelled samples to train on again, with their columns: at most so many a class, drawn by seed.
-    fn replay(&self, training: &[StoredSample]) -> Vec<(StoredSample, i32)> {
-        let mut replay = Vec::new();
-        for (column, &class) in self.columns.iter().enumerate() {
-            let is_old = |s: &&StoredSample| s.class == Some(class) && self.learned.has(s);
-            let mut rows: Vec<_> = training.iter().filter(is_old).collect();
-            Rng::named(self.settings.seed, &format!("replay {class}")).shuffle(&mut rows);
-            let column = i32::try_from(column).unwrap_or(-1);
-            let rows = rows.into_iter().take(self.settings.replay_per_class);
-            replay.extend(rows.map(|sample| (sample.clone(), column)));
+    /// The sample of a frame whose features `[D]` are known.
+    #[cfg(feature = "serve")]
+    pub(crate) fn sample_of(
+        &mut self,
+        frame: &Frame,
+        features: Vec<f32>,
+        label: Option<&str>,
+    ) -> Result<Sample> {
+        self.frames += 1;
+        let number = self.frames;
+        let sample = self.embedder()?.sample_of(frame, features, number)?;
+        Ok(Sample { label: label.map(str::to_owned), ..sample })
+    }
+
+    /// Remembers every frame of a source, each durably before `each` is told of it.
+    pub(crate) fn add_source<E: From<Error>>(
+        &mut self,
+        source: Box<dyn FrameSource>,
+        labelling: Labelling<'_>,
+        mut each: impl FnMut(Taken<'_>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        self.embedder()?;
+        let Self { core, embedder: Some(embedder), .. } = self else { return Ok(()) };
+        embedder.embed_source(source, VIEWS, |embedded| {
+            let mut embedded = match embedded {
+                Ok(embedded) => embedded,
+                Err(error @ Error::Frame { .. }) => return each(Taken::Unusable(error)),
+                Err(error) => return Err(error.into()),
+            };
+            match labelling {
+                Labelling::As(name) => embedded.sample.label = Some(name.to_owned()),
+                Labelling::Unlabelled => embedded.sample.label = None,
+                Labelling::BySource if embedded.split == Split::Test => return each(Taken::ForTesting),
+                Labelling::BySource => {}
+            }
+            let stored = core.memory_mut().add_sample(&embedded.sample)?;
+            each(Taken::Stored(&embedded.sample, stored))
+        })
+    }
+
+    fn add<F>(&mut self, label: Option<&str>, frames: impl IntoIterator<Item = F>) -> Result<Vec<Stored>>
+    where
+        F: TryInto<Frame>,
+        Error: From<F::Error>,
+    {
+        let (mut stored, mut frames) = (Vec::new(), frames.into_iter());
+        loop {
+            let mut batch = Vec::with_capacity(BATCH);
+            let mut failed = None;
+            for frame in frames.by_ref().take(BATCH) {
+                match frame.try_into() {
+                    Ok(frame) => {
+                        batch.push(Frame { label: label.map(str::to_owned), split: Split::Train, ..frame });
+                    }
+                    Err(error) => {
+                        failed = Some(Error::from(error));
+                        break;
+                    }
+                }
+            }
+            let (first, is_last) = (self.frames + 1, batch.len() < BATCH);
+            self.frames += batch.len() as u64;
+            let samples = self.embedder()?.samples(batch, first)?;
+            stored.extend(self.core.add(&samples)?);
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            if is_last {
+                return Ok(stored);
+            }
         }
-        replay
     }
 }
 
-/// The closed forms, best guess first, and the discriminant behind them.
-pub(super) fn closed_forms(statistics: &Statistics) -> Result<(Vec<Candidate>, LdaModel)> {
-    let EnsembleModel { lda, head } = statistics.ensemble.fit()?;
-    let means = statistics.means.fit()?;
-    let candidates = vec![
-        Candidate { kind: HeadKind::Ensemble, answer: Answer::Ensemble(head.clone()) },
-        Candidate { kind: HeadKind::Slda, answer: Answer::Linear(head.lda) },
-        Candidate { kind: HeadKind::Ridge, answer: Answer::Linear(head.ridge) },
-        Candidate { kind: HeadKind::Ncm, answer: Answer::Linear(means) },
-    ];
-    Ok((candidates, lda))
+impl<F: FnMut(&Event)> EventSink for F {
+    fn emit(&mut self, event: &Event) {
+        self(event);
+    }
+}
+
+/// Another backbone like `own`, on one thread.
+pub(crate) fn second_backbone(own: &dyn Backbone, options: &BackboneOptions) -> Result<Box<dyn Backbone>> {
+    match own.share(1)? {
+        Some(shared) => Ok(shared),
+        None => {
+            let provider = own.provider().got;
+            backbone::load(&BackboneOptions { provider, threads: 1, ..options.clone() })
+        }
+    }
 }

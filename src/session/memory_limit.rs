@@ -15,6 +15,9 @@ const DOUBLE: u64 = 8;
 const VIEWS: u64 = 3;
 /// What a training step works on besides the samples.
 const TRAINING: u64 = 32_000_000;
+const MEGABYTE: u64 = 1_000_000;
+/// What products of matrices take on each thread besides their operands.
+const SCRATCH: u64 = 8 * MEGABYTE;
 /// Fewest random features that are worth their while; below, the limit is refused.
 const FEWEST_FEATURES: usize = 250;
 
@@ -25,6 +28,26 @@ pub struct MemoryLimit {
     pub bytes: u64,
     /// What is taken already, or promised to something else than learning: program, backbone, frames, bytes.
     pub besides: u64,
+}
+
+impl MemoryLimit {
+    /// A limit of so many megabytes for a process that has taken what it has taken now, and that holds so many bytes of
+    /// frames besides.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where the system does not tell what a process has taken.
+    pub fn now(megabytes: u64, frames: u64) -> Result<Self> {
+        let refused = || {
+            let reason = format!("only Linux tells what a process takes, so {megabytes} MB cannot be kept");
+            Error::refused("memory limit", reason, "leave it out")
+        };
+        let status = std::fs::read_to_string("/proc/self/status").map_err(|_| refused())?;
+        let high = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or_else(refused)?;
+        let kibibytes: u64 = high.trim().trim_end_matches(" kB").parse().map_err(|_| refused())?;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+        let besides = kibibytes * 1024 + SCRATCH * (threads + 1) + frames;
+        Ok(Self { bytes: megabytes.saturating_mul(MEGABYTE), besides })
+    }
 }
 
 /// What a consolidation has to do with.
@@ -92,10 +115,10 @@ impl LearnerSettings {
             let least = limit.besides + load.bytes(&ensemble, fewest);
             Error::config(
                 "memory limit",
-                format!("{} MB", limit.bytes / 1_000_000),
+                format!("{} MB", limit.bytes / MEGABYTE),
                 format!(
                     "at least {} MB to learn {samples} samples of {} classes, or fewer samples (--quota-bytes)",
-                    least.div_ceil(1_000_000),
+                    least.div_ceil(MEGABYTE),
                     counts.classes
                 ),
             )
@@ -106,8 +129,6 @@ impl LearnerSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const MEGABYTE: u64 = 1_000_000;
 
     fn with(limit: Option<u64>) -> LearnerSettings {
         let memory_limit =

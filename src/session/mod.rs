@@ -1,51 +1,42 @@
-//! Observe, remember, consolidate, publish or roll back. The only floor with threads and channels.
+//! Frames become samples, samples become heads, the best head answers. The only floor with threads and channels.
 
-mod baseline;
-mod candidates;
+mod calibration;
+mod candidate;
 mod clustering;
-mod frames;
-mod learned;
+mod embedder;
+#[cfg(feature = "tract")]
+pub(crate) mod export;
+mod feature_learner;
 mod learner;
-pub mod live;
-mod meanwhile;
+#[cfg(feature = "serve")]
+pub(crate) mod live;
 mod memory_limit;
+mod options;
+mod power;
 mod predictor;
-mod publish;
+mod published_head;
 mod rebase;
-mod serving;
 mod settings;
-mod stream;
+mod statistics;
+mod stored_head;
 mod suggestions;
-mod training;
+mod training_control;
 mod unknowns;
-mod unlearn;
-mod version;
 
-pub use frames::{Described, Embedded, FrameReader};
-pub use learner::{Consolidation, Learner, Observation};
+pub use embedder::{Embedded, Embedder, VIEWS, identity};
+pub use feature_learner::{Consolidation, EngineSlot, FeatureLearner, ServingHead};
+pub use learner::Learner;
+#[cfg(feature = "serve")]
+pub(crate) use learner::second_backbone;
+pub(crate) use learner::{Labelling, Taken};
 pub use memory_limit::MemoryLimit;
-pub use predictor::{HeadKind, Prediction, Predictor};
-pub use rebase::{Losses, Rebased, losses, rebase};
+pub use options::Options;
+pub use power::{Power, yield_to_others};
+pub use predictor::Predictor;
+pub(crate) use predictor::{open_reader, restore};
+pub use published_head::{HeadKind, Inputs, Prediction, PublishedHead};
+pub(crate) use rebase::{losses, rebase};
 pub use settings::LearnerSettings;
-pub use stream::{MethodOutcome, StreamOutcome, StreamSettings, run_stream};
 pub use suggestions::{Suggestion, suggestions};
+pub use training_control::TrainingControl;
 pub use unknowns::{Cluster, Unknowns, name_cluster, unknowns};
-
-/// What the features of `backbone` are, so that a state made with others is refused.
-#[must_use]
-pub fn identity(backbone: &dyn crate::backbone::Backbone) -> crate::memory::FeatureIdentity {
-    let spec = backbone.spec();
-    crate::memory::FeatureIdentity {
-        backbone_name: spec.name.clone(),
-        backbone_sha256: spec.sha256.clone(),
-        feature_width: spec.feature_width,
-        feature_class: backbone.feature_class(),
-        preprocessing: format!(
-            "bilinear {0}x{0}, mean {1:?}, std {2:?}",
-            spec.input_size, spec.mean, spec.std
-        ),
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,21 +1,17 @@
 //! Another backbone for the same samples: stored thumbnails are embedded anew into a new state.
 
-use ndarray::ArrayView4;
 use serde::Serialize;
 
+use super::embedder::{BATCH, Embedder};
 use crate::Result;
-use crate::backbone::Backbone;
 use crate::error::Error;
 use crate::ids::SampleId;
-use crate::memory::{Memory, NewSample, Rows};
-use crate::vision::{DEFAULT_MAX_PIXELS, Preprocess, decode};
-
-/// Samples embedded together.
-const BATCH: usize = 8;
+use crate::memory::{Description, Memory, Rows, Sample};
+use crate::vision::{DEFAULT_MAX_PIXELS, decode};
 
 /// What a change of the backbone costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Losses {
+pub(crate) struct Losses {
     /// Samples that go over: those with a thumbnail. Their features will be those of the thumbnail, which has fewer
     /// pixels than the frame had.
     pub kept: usize,
@@ -31,7 +27,7 @@ pub struct Losses {
 
 /// What became of the samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Rebased {
+pub(crate) struct Rebased {
     /// Samples of the new state.
     pub samples: usize,
     /// Labels of the new state.
@@ -46,7 +42,7 @@ pub struct Rebased {
 ///
 /// # Errors
 /// [`Error::State`] if the memory cannot be read.
-pub fn losses(memory: &Memory) -> Result<Losses> {
+pub(crate) fn losses(memory: &Memory) -> Result<Losses> {
     let counts = memory.counts()?;
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let mut losses =
@@ -58,56 +54,42 @@ pub fn losses(memory: &Memory) -> Result<Losses> {
     Ok(losses)
 }
 
-/// Embeds the thumbnails of `from` by `backbone` and adds them, with names, times and the labels that count, to the
+/// Embeds the thumbnails of `from` by `embedder` and adds them, with names, times and the labels that count, to the
 /// empty state `to`. Calls `progress` after each batch with the number of samples seen. Held-out samples are drawn
 /// anew. To be followed by a consolidation.
 ///
 /// # Errors
 /// [`Error::State`] from either state, [`Error::Shape`] and others from the backbone.
-pub fn rebase(
+pub(crate) fn rebase(
     from: &Memory,
     to: &mut Memory,
-    backbone: &mut dyn Backbone,
+    embedder: &mut Embedder,
     mut progress: impl FnMut(usize),
 ) -> Result<Rebased> {
-    let spec = backbone.spec().clone();
-    let mut preprocess =
-        Preprocess::new(u32::try_from(spec.input_size).unwrap_or(u32::MAX), spec.mean, spec.std)?;
-    let shape = |count: usize| (count, 3, spec.input_size, spec.input_size);
-    let image_len = 3 * spec.input_size * spec.input_size;
     let (mut outcome, mut seen) = (Rebased::default(), 0);
     for batch in kept(from)?.chunks(BATCH) {
-        let (mut images, mut usable) = (Vec::new(), Vec::new());
-        for (sample, label) in batch {
-            let described = from.describe(*sample)?;
-            let (Some(thumbnail), Some(described)) = (from.thumbnail(*sample)?, described) else {
+        let (mut frames, mut samples) = (Vec::new(), Vec::new());
+        for (id, label) in batch {
+            let described = from.describe(*id)?;
+            let (Some(thumbnail), Some(Description { name, timestamp_millis })) =
+                (from.thumbnail(*id)?, described)
+            else {
                 outcome.lost += 1;
                 continue;
             };
-            let start = images.len();
-            images.resize(start + image_len, 0.0);
-            let frame = decode(&thumbnail, &described.name, DEFAULT_MAX_PIXELS);
-            match frame.and_then(|frame| preprocess.run(&frame, &mut images[start..])) {
-                Ok(()) => usable.push((thumbnail, described, label)),
+            match decode(&thumbnail, &name, DEFAULT_MAX_PIXELS) {
+                Ok(frame) => frames.push(frame),
                 Err(Error::Frame { .. }) => {
-                    images.truncate(start);
                     outcome.lost += 1;
+                    continue;
                 }
                 Err(error) => return Err(error),
             }
+            let (thumbnail, label) = (Some(thumbnail), label.clone());
+            samples.push(Sample { thumbnail, name, timestamp_millis, label, ..Sample::default() });
         }
-        let view = ArrayView4::from_shape(shape(usable.len()), &images)
-            .map_err(|error| Error::shape("thumbnails", shape(usable.len()), error.to_string()))?;
-        let features = backbone.embed(view)?;
-        for (row, (thumbnail, described, label)) in features.rows().into_iter().zip(&usable) {
-            let stored = to.add_sample(NewSample {
-                features: &row.to_vec(),
-                views: &[],
-                thumbnail: Some(thumbnail),
-                name: &described.name,
-                timestamp_millis: described.timestamp_millis,
-                label: label.as_deref(),
-            })?;
+        for (sample, features) in samples.into_iter().zip(embedder.features_of_all(&frames)?) {
+            let stored = to.add_sample(&Sample { features, ..sample })?;
             outcome.samples += usize::from(!stored.duplicate);
             outcome.duplicates += usize::from(stored.duplicate);
             outcome.labels += usize::from(stored.label.is_some());

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::clustering::dot;
-use super::predictor::Predictor;
+use super::published_head::PublishedHead;
+use super::statistics::join;
 use crate::Result;
 use crate::ids::SampleId;
 use crate::memory::{Memory, Rows, StoredSample};
@@ -38,13 +39,13 @@ pub struct Suggestion {
 /// Scheffer et al. 2001), or by how far novelty stands above 1 if that is more. Of samples that are alike only the first.
 ///
 /// # Errors
-/// [`crate::Error::State`] if the memory cannot be read, [`crate::Error::Shape`] for a predictor of other features.
-pub fn suggestions(memory: &Memory, predictor: &Predictor, most: usize) -> Result<Vec<Suggestion>> {
+/// [`crate::Error::State`] if the memory cannot be read, [`crate::Error::Shape`] for a head of other features.
+pub fn suggestions(memory: &Memory, head: &PublishedHead, most: usize) -> Result<Vec<Suggestion>> {
     let unlabelled = memory.samples(Rows::Unlabelled)?;
     let newest = &unlabelled[unlabelled.len().saturating_sub(MOST_SAMPLES)..];
     let mut scored: Vec<(f32, &StoredSample, Suggestion)> = Vec::new();
     for batch in newest.chunks(BATCH) {
-        scored.extend(score(predictor, batch)?);
+        scored.extend(score(head, batch)?);
     }
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.id.cmp(&a.1.id)));
     let mut chosen: Vec<(&StoredSample, Suggestion)> = Vec::new();
@@ -60,22 +61,18 @@ pub fn suggestions(memory: &Memory, predictor: &Predictor, most: usize) -> Resul
 }
 
 fn score<'a>(
-    predictor: &Predictor,
+    head: &PublishedHead,
     batch: &'a [StoredSample],
 ) -> Result<Vec<(f32, &'a StoredSample, Suggestion)>> {
-    let h = super::learned::join(batch);
-    let names = predictor.column_names();
-    let (answers, probabilities) = predictor.answers(&h)?;
-    let rows = probabilities.chunks(names.len().max(1));
-    let scored = batch.iter().zip(answers).zip(rows).map(|((sample, answer), row)| {
-        let others = row.iter().zip(&names).filter(|(_, name)| **name != answer.name);
-        let second = others.max_by(|a, b| a.0.total_cmp(b.0));
-        let margin = answer.probability - second.map_or(0.0, |(probability, _)| *probability);
+    let answers = head.predict(&join(batch))?;
+    let scored = batch.iter().zip(answers).map(|(sample, answer)| {
+        let second = answer.ranking.get(1);
+        let margin = answer.probability - second.map_or(0.0, |(_, probability)| *probability);
         let suggestion = Suggestion {
             sample: sample.id,
-            nearest: answer.name.clone(),
+            nearest: answer.nearest.clone(),
             probability: answer.probability,
-            second: second.map(|(_, name)| (*name).to_owned()),
+            second: second.map(|(name, _)| name.clone()),
             margin,
             novelty: answer.novelty,
         };

@@ -4,7 +4,8 @@
 use serde::Serialize;
 
 use super::clustering::{Thresholds, cluster, dot, normalize};
-use super::predictor::Predictor;
+use super::published_head::PublishedHead;
+use super::statistics::join;
 use crate::ids::{ClassId, SampleId};
 use crate::memory::{LabelId, Memory, Rows, StoredSample};
 use crate::{Error, Result};
@@ -40,32 +41,32 @@ pub struct Unknowns {
     pub unknown: usize,
 }
 
-/// Clusters the unlabelled samples that `predictor` calls unknown (of more than 10 000 the newest). Average-link on the
+/// Clusters the unlabelled samples that `head` calls unknown (of more than 10 000 the newest). Average-link on the
 /// cosine of transformed features; how alike is alike enough follows from the labelled samples: two clusters stay
 /// apart when they are less alike than nine of ten labelled samples are like their own class. Deterministic; costs
 /// N · 512 · D at most for N unknown samples.
 ///
 /// # Errors
-/// [`Error::State`] if the memory cannot be read, [`Error::Shape`] for a predictor of other features.
-pub fn unknowns(memory: &Memory, predictor: &Predictor) -> Result<Unknowns> {
+/// [`Error::State`] if the memory cannot be read, [`Error::Shape`] for a head of other features.
+pub fn unknowns(memory: &Memory, head: &PublishedHead) -> Result<Unknowns> {
     let mut found = Unknowns::default();
     let unlabelled = memory.samples(Rows::Unlabelled)?;
     found.unlabelled = unlabelled.len();
     let mut ids = Vec::new();
     let mut rows = Vec::new();
     for batch in unlabelled.chunks(BATCH) {
-        let h = super::learned::join(batch);
-        let answers = predictor.predict(&h)?;
+        let h = join(batch);
+        let answers = head.predict(&h)?;
         for (sample, _) in batch.iter().zip(answers).filter(|(_, answer)| answer.is_unknown()) {
             ids.push(sample.id);
-            rows.extend(directions(predictor, &sample.features)?);
+            rows.extend(directions(head, &sample.features)?);
         }
     }
     found.unknown = ids.len();
     let width = memory.identity().feature_width;
     let newest = ids.len().saturating_sub(MOST_SAMPLES);
     let (ids, rows) = (&ids[newest..], &rows[newest * width..]);
-    let Some(thresholds) = thresholds(memory, predictor)? else {
+    let Some(thresholds) = thresholds(memory, head)? else {
         return Ok(found);
     };
     let groups = cluster(rows, width, thresholds);
@@ -88,20 +89,20 @@ pub fn unknowns(memory: &Memory, predictor: &Predictor) -> Result<Unknowns> {
 /// [`Error::Config`] if no cluster has this sample or the name cannot be used; [`Error::State`] from the memory.
 pub fn name_cluster(
     memory: &mut Memory,
-    predictor: &Predictor,
+    head: &PublishedHead,
     cluster: SampleId,
     name: &str,
     mut acknowledge: impl FnMut(&[(SampleId, LabelId)]),
 ) -> Result<Cluster> {
-    let mut clusters = unknowns(memory, predictor)?.clusters;
+    let mut clusters = unknowns(memory, head)?.clusters;
     let Some(at) = clusters.iter().position(|found| found.samples.contains(&cluster)) else {
         let ids: Vec<_> = clusters.iter().take(20).map(|found| found.representative.to_string()).collect();
-        let allowed = if ids.is_empty() {
-            "a cluster of unknown samples, of which there is none now".to_owned()
+        let way_out = if ids.is_empty() {
+            "there is no cluster of unknown samples now".to_owned()
         } else {
-            format!("the id of a cluster as `kaizen unknowns` lists them: {}", ids.join(", "))
+            format!("clusters, as `kaizen unknowns` lists them: {}", ids.join(", "))
         };
-        return Err(Error::config("cluster", cluster, allowed));
+        return Err(Error::not_found("cluster", cluster, way_out));
     };
     let named = clusters.swap_remove(at);
     for samples in named.samples.chunks(LABELS_TOGETHER) {
@@ -113,21 +114,21 @@ pub fn name_cluster(
 }
 
 /// Transformed features `[N, D]` of h `[N, D]`, each row of unit length.
-fn directions(predictor: &Predictor, h: &[f32]) -> Result<Vec<f32>> {
-    let mut rows = predictor.inputs.apply(h)?;
-    rows.chunks_exact_mut(predictor.inputs.0.width()).for_each(normalize);
+fn directions(head: &PublishedHead, h: &[f32]) -> Result<Vec<f32>> {
+    let mut rows = head.inputs.apply(h)?;
+    rows.chunks_exact_mut(head.inputs.0.width()).for_each(normalize);
     Ok(rows)
 }
 
 /// From how like labelled samples are to the others of their class; none without a class of two samples.
-fn thresholds(memory: &Memory, predictor: &Predictor) -> Result<Option<Thresholds>> {
+fn thresholds(memory: &Memory, head: &PublishedHead) -> Result<Option<Thresholds>> {
     let mut classes: std::collections::BTreeMap<ClassId, Vec<Vec<f32>>> = std::collections::BTreeMap::new();
     let mut failed = None;
     for kind in [Rows::HeldOut, Rows::Training] {
         memory.for_each_sample(kind, |StoredSample { class, features, .. }| {
             let Some(rows) = class.map(|class| classes.entry(class).or_default()) else { return };
             if rows.len() < MOST_OF_A_CLASS && failed.is_none() {
-                match directions(predictor, &features) {
+                match directions(head, &features) {
                     Ok(row) => rows.push(row),
                     Err(error) => failed = Some(error),
                 }

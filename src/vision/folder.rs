@@ -136,7 +136,7 @@ fn file_name(path: &Path) -> String {
 }
 
 /// Whether the name says JPEG or PNG; the content is judged when it is decoded.
-pub(super) fn is_picture(path: &Path) -> bool {
+pub fn is_picture(path: &Path) -> bool {
     let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
     matches!(extension.as_deref(), Some("jpg" | "jpeg" | "png")) && !path.is_dir()
 }
@@ -174,7 +174,7 @@ impl FrameSource for ImageSource {
 }
 
 /// Reads and decodes one picture; every failure is of this frame only.
-pub(super) fn read(path: &Path, name: &str, max_pixels: u64) -> Result<Frame> {
+pub fn read(path: &Path, name: &str, max_pixels: u64) -> Result<Frame> {
     let bytes = std::fs::read(path).map_err(|error| Error::Frame {
         name: name.to_owned(),
         reason: format!("cannot be read: {error}"),

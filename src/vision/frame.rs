@@ -1,7 +1,10 @@
 //! The frame: one picture with its time, name and, if known, label.
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 
+use super::decode::DEFAULT_MAX_PIXELS;
 use crate::error::{Error, Result};
 
 /// Which part of a recording or data set a frame belongs to.
@@ -87,6 +90,48 @@ impl Frame {
             });
         }
         Ok(())
+    }
+}
+
+impl From<&Frame> for Frame {
+    fn from(frame: &Frame) -> Self {
+        frame.clone()
+    }
+}
+
+/// The picture in a JPEG or PNG file.
+impl TryFrom<&Path> for Frame {
+    type Error = Error;
+
+    fn try_from(path: &Path) -> Result<Self> {
+        super::folder::read(path, &path.display().to_string(), DEFAULT_MAX_PIXELS)
+    }
+}
+
+/// The picture in a JPEG or PNG file.
+impl TryFrom<PathBuf> for Frame {
+    type Error = Error;
+
+    fn try_from(path: PathBuf) -> Result<Self> {
+        path.as_path().try_into()
+    }
+}
+
+/// The picture in a JPEG or PNG file.
+impl TryFrom<&str> for Frame {
+    type Error = Error;
+
+    fn try_from(path: &str) -> Result<Self> {
+        Path::new(path).try_into()
+    }
+}
+
+/// The frame, if there is one: sources give results.
+impl TryFrom<Result<Frame>> for Frame {
+    type Error = Error;
+
+    fn try_from(frame: Result<Self>) -> Result<Self> {
+        frame
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use kaizen_edge::rng::Rng;
+use kaizen_edge::low_level::rng::Rng;
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use kaizen_edge::rng::Rng;
+use kaizen_edge::low_level::rng::Rng;
 
 use crate::learned_state::{answers, learned, probes};
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use kaizen_edge::memory::{Memory, Rows};
+use kaizen_edge::low_level::memory::{Memory, Rows};
 use serde_json::{Value, json};
 
 use crate::state::Desk;

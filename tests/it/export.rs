@@ -3,16 +3,16 @@
 use std::fs;
 use std::process::Command;
 
-use kaizen_edge::backbone::{run_in_onnx_runtime, run_in_tract};
-use kaizen_edge::export::{Scorer, Tail, tail_alone};
-use kaizen_edge::heads::{Adapter, Architecture, Mlp, Norm, Parameters, Tensor};
-use kaizen_edge::ids::ClassId;
-use kaizen_edge::learn::closed_form::{
-    Assignment, Ensemble, EnsembleHead, EnsembleModel, EnsembleSettings, Evidence, FeatureMap,
-    FeatureTransform, LdaSettings, StreamingLda, softmax_rows,
+use kaizen_edge::low_level::backbone::{run_in_onnx_runtime, run_in_tract};
+use kaizen_edge::low_level::export::{Scorer, Tail, tail_alone};
+use kaizen_edge::low_level::heads::{Adapter, Architecture, Mlp, Norm, Parameters, Tensor};
+use kaizen_edge::low_level::ids::ClassId;
+use kaizen_edge::low_level::learn::closed_form::{
+    Ensemble, EnsembleHead, EnsembleModel, EnsembleSettings, Evidence, FeatureMap, FeatureTransform,
+    LdaSettings, Responsibilities, StreamingLda, softmax_rows,
 };
-use kaizen_edge::learn::inference;
-use kaizen_edge::rng::Rng;
+use kaizen_edge::low_level::learn::inference;
+use kaizen_edge::low_level::rng::Rng;
 
 use crate::state::Desk;
 use crate::support;
@@ -135,7 +135,7 @@ fn export_ensemble(h: &[f32], classes: &[ClassId], fresh: &[f32]) -> [Vec<f32>; 
         novelty_scale: [0.0, 1.0],
     };
     same_in_both("ensemble", &tail, fresh, [&probabilities, &scores, &novelty]);
-    let flat = EnsembleHead { curvature: None, ..head }.scores(fresh).unwrap();
+    let flat = EnsembleHead { class_covariances: None, ..head }.scores(fresh).unwrap();
     [scores, flat]
 }
 
@@ -185,7 +185,7 @@ fn adapter_norms_and_hidden_layers_are_written_as_they_are_computed() {
             }
             let map = FeatureMap::new(width, transform).unwrap();
             let mut lda = StreamingLda::new(map.clone());
-            lda.add(&h, Assignment::Labels(&classes)).unwrap();
+            lda.add(&h, Responsibilities::Labels(&classes)).unwrap();
             let geometry = lda.fit(LdaSettings::default()).unwrap().geometry;
             let scorer = Scorer::Trained(&architecture, &parameters);
             let tail = Tail {

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use kaizen_edge::backbone::{self, BackboneOptions, Provider};
-use kaizen_edge::memory::Memory;
-use kaizen_edge::session::identity;
+use kaizen_edge::low_level::backbone::{self, BackboneOptions, Provider};
+use kaizen_edge::low_level::memory::Memory;
+use kaizen_edge::low_level::session::identity;
 use serde_json::{Value, json};
 
 use crate::serve::{Server, Setting};

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use kaizen_edge::event::Discard;
-use kaizen_edge::learn::engine::{self, EngineChoice};
-use kaizen_edge::memory::{FeatureIdentity, Memory};
-use kaizen_edge::rng::Rng;
-use kaizen_edge::session::{Learner, LearnerSettings, Observation, Prediction, Predictor};
+use kaizen_edge::low_level::event::Discard;
+use kaizen_edge::low_level::memory::{FeatureIdentity, Memory, Sample};
+use kaizen_edge::low_level::rng::Rng;
+use kaizen_edge::low_level::session::{FeatureLearner, LearnerSettings, PublishedHead, TrainingControl};
+use kaizen_edge::{EngineChoice, Prediction};
 
 const WIDTH: usize = 12;
 /// Classes that are taught, the last of them alone.
@@ -38,13 +38,13 @@ pub(crate) fn probes() -> Vec<f32> {
 pub(crate) fn learned(path: &Path) {
     let mut settings = LearnerSettings::default();
     (settings.recipe.steps, settings.recipe.warmup_steps) = (0, 0);
-    let (engine, _) = engine::open(EngineChoice::Cpu).unwrap();
-    let mut learner = Learner::new(settings, Memory::open(Some(path), &identity()).unwrap(), engine).unwrap();
+    let memory = Memory::open(Some(path), &identity()).unwrap();
+    let mut learner = FeatureLearner::new(settings, memory, EngineChoice::Cpu).unwrap();
     let mut rng = Rng::new(3, 0);
     for classes in [0..CLASSES - 1, CLASSES - 1..CLASSES] {
         for number in 0..12 {
             for class in classes.clone() {
-                let observation = Observation {
+                let sample = Sample {
                     features: row(class, &mut rng),
                     views: vec![row(class, &mut rng)],
                     thumbnail: Some(vec![9; 60]),
@@ -52,10 +52,10 @@ pub(crate) fn learned(path: &Path) {
                     timestamp_millis: 0,
                     label: Some(format!("class {class}")),
                 };
-                learner.observe(&observation).unwrap();
+                learner.add(&[sample]).unwrap();
             }
         }
-        assert!(learner.consolidate(&mut Discard).unwrap().published);
+        assert!(learner.consolidate(&mut TrainingControl::new(&mut Discard)).unwrap().published);
     }
 }
 
@@ -63,7 +63,5 @@ pub(crate) fn learned(path: &Path) {
 pub(crate) fn answers(path: &Path, probes: &[f32]) -> kaizen_edge::Result<Option<Vec<Prediction>>> {
     let memory = Memory::open_read_only(path)?;
     memory.require(&identity())?;
-    Predictor::restore(&memory, &LearnerSettings::default())?
-        .map(|predictor| predictor.predict(probes))
-        .transpose()
+    PublishedHead::restore(&memory, &LearnerSettings::default())?.map(|head| head.predict(probes)).transpose()
 }

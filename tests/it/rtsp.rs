@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use gstreamer::{self as gst, prelude::*};
-use kaizen_edge::vision::{self, FrameSource, SourceOptions};
+use kaizen_edge::low_level::vision::{self, FrameSource, SourceOptions};
 
 const WIDTH: usize = 64;
 const HEIGHT: usize = 48;

@@ -528,9 +528,9 @@ fn a_recorded_stream_plays_again() {
     let table = fs::read_to_string(copy.join("labels.csv")).unwrap();
     assert_eq!(table.lines().count(), 13);
     assert_eq!(table.lines().nth(12), Some("000011.jpg,1100,box,train"));
-    let options = kaizen_edge::vision::SourceOptions::default();
-    let mut source = kaizen_edge::vision::open(copy.to_str().unwrap(), &options).unwrap();
-    let mut original = kaizen_edge::vision::open(&uri, &options).unwrap();
+    let options = kaizen_edge::low_level::vision::SourceOptions::default();
+    let mut source = kaizen_edge::low_level::vision::open(copy.to_str().unwrap(), &options).unwrap();
+    let mut original = kaizen_edge::low_level::vision::open(&uri, &options).unwrap();
     while let Some(frame) = source.next_frame().unwrap() {
         let before = original.next_frame().unwrap().unwrap();
         let pairs = frame.rgb.iter().zip(&before.rgb);

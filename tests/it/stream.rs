@@ -1,12 +1,13 @@
 //! The main job on the recordings: new classes are learned, old ones kept, while a naive fine-tune of the same frames
 //! forgets.
 
-use kaizen_edge::backbone::{self, BackboneOptions, Provider};
-use kaizen_edge::event::Discard;
-use kaizen_edge::learn::engine::{self, EngineChoice};
-use kaizen_edge::memory::Memory;
-use kaizen_edge::session::{self, Learner, StreamOutcome, StreamSettings};
-use kaizen_edge::vision::{self, SourceOptions};
+use kaizen_bench::stream::{StreamOutcome, StreamSettings, run_stream};
+use kaizen_edge::low_level::backbone::{self, BackboneOptions};
+use kaizen_edge::low_level::event::Discard;
+use kaizen_edge::low_level::memory::Memory;
+use kaizen_edge::low_level::session::{Embedder, FeatureLearner};
+use kaizen_edge::low_level::vision::{self, SourceOptions};
+use kaizen_edge::{EngineChoice, Provider};
 
 use crate::support;
 
@@ -22,11 +23,11 @@ fn play(recording: &str, choice: EngineChoice, settings: &StreamSettings) -> Str
     let source = vision::open(&uri, &SourceOptions::default()).unwrap();
     let models_dir = Some(support::repository().join("models"));
     let options = BackboneOptions { models_dir, provider: provider(), ..BackboneOptions::default() };
-    let mut backbone = backbone::load(&options).unwrap();
-    let (engine, _) = engine::open(choice).unwrap();
-    let memory = Memory::open(None, &session::identity(backbone.as_ref())).unwrap();
-    let learner = Learner::new(settings.learner.clone(), memory, engine).unwrap();
-    session::run_stream(source, backbone.as_mut(), learner, settings, &mut Discard).unwrap()
+    let seed = settings.learner.seed;
+    let mut embedder = Embedder::new(backbone::load(&options).unwrap(), seed).unwrap();
+    let memory = Memory::open(None, &embedder.identity()).unwrap();
+    let learner = FeatureLearner::new(settings.learner.clone(), memory, choice).unwrap();
+    run_stream(source, &mut embedder, learner, settings, &mut Discard).unwrap()
 }
 
 fn holds(outcome: &StreamOutcome) {

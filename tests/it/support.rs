@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use kaizen_edge::gpu::Device;
+use kaizen_edge::low_level::gpu::Device;
 
 /// The repository's folder.
 pub(crate) fn repository() -> &'static Path {

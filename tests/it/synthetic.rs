@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use kaizen_edge::memory::{Memory, NewSample};
-use kaizen_edge::rng::Rng;
+use kaizen_edge::low_level::memory::{Memory, Sample};
+use kaizen_edge::low_level::rng::Rng;
 
 /// Stored views of each sample.
 pub(crate) const VIEWS: usize = 2;
@@ -24,25 +24,20 @@ pub(crate) fn add(
     is_labelled: impl Fn(usize) -> bool,
 ) {
     let width = memory.identity().feature_width;
-    let thumbnail = vec![7; THUMBNAIL_BYTES];
     let mut rng = Rng::new(numbers.start as u64, 2);
-    let rows: Vec<_> = numbers
+    let samples: Vec<_> = numbers
         .map(|number| {
             let class = number % classes;
-            let views: Vec<_> = (0..VIEWS).map(|_| row(class, width, &mut rng)).collect();
-            let label = is_labelled(number).then(|| format!("class {class}"));
-            (row(class, width, &mut rng), views, label, format!("{number}.jpg"))
+            let views = (0..VIEWS).map(|_| row(class, width, &mut rng)).collect();
+            Sample {
+                views,
+                features: row(class, width, &mut rng),
+                thumbnail: Some(vec![7; THUMBNAIL_BYTES]),
+                name: format!("{number}.jpg"),
+                timestamp_millis: 0,
+                label: is_labelled(number).then(|| format!("class {class}")),
+            }
         })
         .collect();
-    let new: Vec<_> = (rows.iter())
-        .map(|(features, views, label, name)| NewSample {
-            features,
-            views,
-            thumbnail: Some(&thumbnail),
-            name,
-            timestamp_millis: 0,
-            label: label.as_deref(),
-        })
-        .collect();
-    memory.add_samples(&new).unwrap();
+    memory.add_samples(&samples).unwrap();
 }

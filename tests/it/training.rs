@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use kaizen_edge::heads::{Adapter, Architecture, Mlp, Norm, Parameters};
-use kaizen_edge::learn::cpu::CpuEngine;
-use kaizen_edge::learn::engine::{Engine, Problem, StepInput, Terms};
-use kaizen_edge::learn::gpu::GpuEngine;
-use kaizen_edge::learn::objective::{Objective, SslMethod};
-use kaizen_edge::learn::trainer::{Recipe, Samples, Trainer, take_teacher};
-use kaizen_edge::learn::update::Optimizer;
-use kaizen_edge::rng::Rng;
+use kaizen_edge::low_level::heads::{Adapter, Architecture, Mlp, Norm, Parameters};
+use kaizen_edge::low_level::learn::cpu::CpuEngine;
+use kaizen_edge::low_level::learn::engine::{Engine, Problem, StepInput, Terms};
+use kaizen_edge::low_level::learn::gpu::GpuEngine;
+use kaizen_edge::low_level::learn::objective::{Objective, SslMethod};
+use kaizen_edge::low_level::learn::trainer::{Recipe, Samples, Trainer, take_teacher};
+use kaizen_edge::low_level::learn::update::Optimizer;
+use kaizen_edge::low_level::rng::Rng;
 use kaizen_edge::{Error, Result};
 
 use crate::support;
@@ -265,7 +265,7 @@ fn problems_that_do_not_fit_are_refused_with_what_is_allowed() {
         ("classifier_weight", |p, _| p.objective.classifier_weight = -1.0),
         ("distill_predictor", |p, _| p.architecture.distill_predictor = Mlp::new(&[11, 15, 12], Norm::None)),
         ("teacher", |_, s| {
-            s.insert("teacher.classifier.2.bias", kaizen_edge::heads::Tensor::zeros(&[9]));
+            s.insert("teacher.classifier.2.bias", kaizen_edge::low_level::heads::Tensor::zeros(&[9]));
         }),
         ("steps_per_submit", |p, _| p.steps_per_submit = 0),
     ];

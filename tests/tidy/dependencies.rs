@@ -13,24 +13,34 @@ pub(crate) fn faults(tree: &Tree) -> Vec<String> {
     let Some(record) = tree.0.get(RECORD) else {
         return vec![format!("{RECORD}: is not there")];
     };
-    let manifest: toml::Table = match tree.0.get("Cargo.toml").map(|text| text.parse()) {
-        Some(Ok(manifest)) => manifest,
-        other => return vec![format!("Cargo.toml cannot be read: {other:?}")],
-    };
-    let targets = manifest.get("target").and_then(toml::Value::as_table);
-    let tables = targets.into_iter().flat_map(|targets| targets.values()).filter_map(toml::Value::as_table);
-    let names: BTreeSet<&str> = std::iter::once(&manifest)
-        .chain(tables)
-        .flat_map(|table| ["dependencies", "dev-dependencies"].map(|name| table.get(name)))
-        .flatten()
-        .filter_map(toml::Value::as_table)
-        .flat_map(|table| table.keys().map(String::as_str))
-        .collect();
-    let sources: Vec<String> = ["src/", "tests/", "examples/", "benches/"]
-        .iter()
-        .flat_map(|f| tree.under(f, ".rs"))
-        .map(|(_, text)| code(text))
-        .collect();
+    let mut tables = Vec::new();
+    for (path, text) in
+        tree.0.iter().filter(|(path, _)| path.ends_with("Cargo.toml") && !path.starts_with("fuzz/"))
+    {
+        match text.parse::<toml::Table>() {
+            Ok(manifest) => tables.push((path.trim_end_matches("Cargo.toml"), manifest)),
+            Err(error) => return vec![format!("{path} cannot be read: {error}")],
+        }
+    }
+    let mut names = BTreeSet::new();
+    for (folder, manifest) in &tables {
+        let own = names_in(manifest);
+        let is_own = |path: &str| {
+            ["src/", "tests/", "examples/", "benches/"]
+                .iter()
+                .any(|f| path.starts_with(&format!("{folder}{f}")))
+        };
+        let own_code = tree.0.iter().filter(|(path, _)| path.ends_with(".rs") && is_own(path));
+        let sources: Vec<String> = own_code.map(|(_, text)| code(text)).collect();
+        for name in &own {
+            let path = name.replace('-', "_");
+            let is_used = sources.iter().any(|text| names_crate(text, &path));
+            if !is_used && !UNNAMED.contains(name) {
+                faults.push(format!("{name}: no code names it: take it out of {folder}Cargo.toml"));
+            }
+        }
+        names.extend(own);
+    }
     let listed: BTreeSet<&str> = record
         .lines()
         .filter_map(|line| line.strip_prefix("| `").and_then(|rest| rest.split('`').next()))
@@ -39,16 +49,24 @@ pub(crate) fn faults(tree: &Tree) -> Vec<String> {
         if !listed.contains(name) {
             faults.push(format!("{name}: has no row in {RECORD}"));
         }
-        let path = name.replace('-', "_");
-        let is_used = sources.iter().any(|text| names_crate(text, &path));
-        if !is_used && !UNNAMED.contains(name) {
-            faults.push(format!("{name}: no code names it: take it out of Cargo.toml"));
-        }
     }
     for name in listed.difference(&names) {
         faults.push(format!("{name}: has a row in {RECORD} and is no dependency"));
     }
     faults
+}
+
+/// Every direct dependency of a manifest.
+fn names_in(manifest: &toml::Table) -> BTreeSet<&str> {
+    let targets = manifest.get("target").and_then(toml::Value::as_table);
+    let tables = targets.into_iter().flat_map(|targets| targets.values()).filter_map(toml::Value::as_table);
+    std::iter::once(manifest)
+        .chain(tables)
+        .flat_map(|table| ["dependencies", "dev-dependencies"].map(|name| table.get(name)))
+        .flatten()
+        .filter_map(toml::Value::as_table)
+        .flat_map(|table| table.keys().map(String::as_str))
+        .collect()
 }
 
 fn names_crate(code: &str, name: &str) -> bool {

@@ -65,14 +65,20 @@ impl IntoResponse for ApiError {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let status = match &error {
-            Error::Config { field: "sample" | "cluster" | "version" | "label_id", .. } => {
-                StatusCode::NOT_FOUND
-            }
-            Error::Config { .. } | Error::Shape { .. } | Error::Frame { .. } => {
+            // A class is named in the request, the others in its path.
+            Error::NotFound { what: "class", .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::NotFound { .. } => StatusCode::NOT_FOUND,
+            Error::Config { .. } | Error::Shape { .. } | Error::Frame { .. } | Error::Refused { .. } => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
-            Error::State { .. } | Error::Io { .. } => StatusCode::INSUFFICIENT_STORAGE,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
+            Error::NotReady { .. } => StatusCode::CONFLICT,
+            Error::State { .. } | Error::Full { .. } | Error::Io { .. } => StatusCode::INSUFFICIENT_STORAGE,
+            Error::Corrupt { .. }
+            | Error::Model { .. }
+            | Error::Provider { .. }
+            | Error::Device { .. }
+            | Error::NonFinite { .. }
+            | Error::Source { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.to_string())
     }

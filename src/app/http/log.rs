@@ -1,13 +1,12 @@
-//! The account of what happens, on standard error: sentences, or one JSON object a line.
+//! The log of what happens, on standard error: sentences, or one JSON object a line.
 
 use serde_json::{Value, json};
 
-use crate::app::account::narrowed;
+use crate::app::console::{narrowed, percent};
 use crate::event::Event;
-use crate::report::percent;
 use crate::session::live::{BackboneState, LiveEvent, SourceState};
 
-/// How the account is written.
+/// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(in crate::app) enum LogFormat {
     /// Sentences.
@@ -16,7 +15,7 @@ pub(in crate::app) enum LogFormat {
     Json,
 }
 
-/// Writes the account.
+/// Writes the log.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::app) struct Log {
     format: LogFormat,
@@ -42,7 +41,7 @@ impl Log {
     /// Tells what happened in the live loop; answers of frames are not told.
     pub(in crate::app) fn tell(&self, event: &LiveEvent) {
         match event {
-            LiveEvent::Told(event) => {
+            LiveEvent::Learner(event) => {
                 if let Some(message) = sentence(event) {
                     let fields = serde_json::to_value(event).unwrap_or_default();
                     let name = fields["event"].as_str().unwrap_or("event").to_owned();
@@ -72,7 +71,7 @@ impl Log {
                 };
                 self.say("backbone", &message, &serde_json::to_value(state).unwrap_or_default());
             }
-            LiveEvent::Seen(_) | LiveEvent::Changed(_) => {}
+            LiveEvent::Answered(_) | LiveEvent::Changed(_) => {}
         }
     }
 }

@@ -25,7 +25,7 @@ pub(super) use access::{Access, Token};
 pub(super) use log::{Log, LogFormat};
 pub(super) use web::{Channels, Facts, Web};
 
-use crate::session::live::yield_to_others;
+use crate::session::yield_to_others;
 
 /// Threads of the runtime: one reads and writes sockets, the other keeps it answering while one is busy.
 const WORKERS: usize = 2;

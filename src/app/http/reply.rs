@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::web::Facts;
-use crate::memory::{LabelId, VersionEntry, VersionId, VersionStatus};
-use crate::session::live::{LiveStatus, Seen, Taught};
+use crate::memory::{LabelId, VersionEntry, VersionFigures, VersionId, VersionStatus};
+use crate::session::live::{AnsweredFrame, LiveStatus, Taught};
 use crate::session::{Cluster, Suggestion};
 
 /// What the published head says of a frame.
@@ -40,18 +39,18 @@ pub(super) struct Ranked {
 }
 
 impl Prediction {
-    pub(super) fn of(seen: &Seen) -> Self {
-        let answer = seen.answer.as_ref();
-        let ranking = answer.map(|answer| answer.ranking.as_slice()).unwrap_or_default().iter();
+    pub(super) fn of(answered: &AnsweredFrame) -> Self {
+        let prediction = answered.prediction.as_ref();
+        let ranking = prediction.map(|prediction| prediction.ranking.as_slice()).unwrap_or_default().iter();
         Self {
-            number: seen.number,
-            name: seen.frame.name.clone(),
-            class: answer.filter(|a| !a.best.is_unknown()).map(|a| a.best.name.clone()),
-            learned: answer.is_some(),
-            probability: answer.map_or(0.0, |answer| answer.best.probability),
-            novelty: answer.map_or(0.0, |answer| answer.best.novelty),
+            number: answered.number,
+            name: answered.frame.name.clone(),
+            class: prediction.and_then(|prediction| prediction.class().map(str::to_owned)),
+            learned: prediction.is_some(),
+            probability: prediction.map_or(0.0, |prediction| prediction.probability),
+            novelty: prediction.map_or(0.0, |prediction| prediction.novelty),
             ranking: ranking.map(|(class, p)| Ranked { class: class.clone(), probability: *p }).collect(),
-            latency_millis: 1e3 * seen.latency.as_secs_f64(),
+            latency_millis: 1e3 * answered.latency.as_secs_f64(),
         }
     }
 }
@@ -246,23 +245,21 @@ impl Version {
             VersionStatus::Published => "published",
             VersionStatus::RolledBack => "rolled_back",
         };
-        let figures = &entry.figures;
-        let classes = figures["classes"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let class = |class: &Value| ClassFigures {
-            class: class["class"].as_str().unwrap_or_default().to_owned(),
-            before: class["before"].as_f64(),
-            after: class["after"].as_f64(),
-            samples: class["samples"].as_u64().unwrap_or(0),
-        };
-        let candidates = figures["candidates"].as_object().into_iter().flatten();
+        let VersionFigures { reason, held_out, candidates, classes } = entry.figures.unwrap_or_default();
+        let classes = classes.into_iter().map(|figures| ClassFigures {
+            class: figures.class.unwrap_or_default(),
+            before: figures.before,
+            after: figures.after,
+            samples: figures.samples,
+        });
         Self {
             version: entry.id.0,
             status,
-            reason: figures["reason"].as_str().unwrap_or_default().to_owned(),
-            candidates: candidates.filter_map(|(name, v)| Some((name.clone(), v.as_f64()?))).collect(),
-            classes: classes.iter().map(class).collect(),
-            held_out: figures["held_out"].as_bool().unwrap_or(false),
             head: entry.head_kind,
+            reason,
+            candidates,
+            classes: classes.collect(),
+            held_out,
             created_millis: entry.created_millis,
         }
     }

@@ -54,11 +54,11 @@ pub(super) async fn events(
 
 fn named(event: &LiveEvent) -> Option<(&'static str, Value)> {
     match event {
-        LiveEvent::Told(event) => Some(("learning", serde_json::to_value(event).ok()?)),
+        LiveEvent::Learner(event) => Some(("learning", serde_json::to_value(event).ok()?)),
         LiveEvent::Changed(what) => Some(("changed", json!({ "what": what }))),
         LiveEvent::Source(state) => Some(("source", serde_json::to_value(state).ok()?)),
         LiveEvent::Backbone(state) => Some(("backbone", serde_json::to_value(state).ok()?)),
-        LiveEvent::Seen(_) => None,
+        LiveEvent::Answered(_) => None,
     }
 }
 

@@ -12,7 +12,7 @@ use super::access::Access;
 use super::error::ApiError;
 use super::rate::Bucket;
 use crate::memory::Memory;
-use crate::session::live::{Live, LiveEvent, Seen, Tutor};
+use crate::session::live::{AnsweredFrame, LearnWorker, Live, LiveEvent};
 
 /// Messages that a slow reader of events may be behind; then it is told how many it missed.
 const QUEUED_MESSAGES: usize = 128;
@@ -55,7 +55,7 @@ pub(super) enum Picture {
 
 /// Channels from the live loop, made before it.
 pub(in crate::app) struct Channels {
-    seen: watch::Sender<Option<Arc<Seen>>>,
+    seen: watch::Sender<Option<Arc<AnsweredFrame>>>,
     messages: broadcast::Sender<Message>,
 }
 
@@ -68,7 +68,7 @@ impl Channels {
     pub(in crate::app) fn sender(&self) -> impl Fn(LiveEvent) + Send + Sync + use<> {
         let (seen, messages) = (self.seen.clone(), self.messages.clone());
         move |event| match event {
-            LiveEvent::Seen(frame) => {
+            LiveEvent::Answered(frame) => {
                 seen.send_replace(Some(frame));
             }
             // Without a reader there is nobody to tell.
@@ -81,7 +81,7 @@ pub(in crate::app) struct Web {
     pub(super) live: Live,
     pub(super) facts: Facts,
     pub(super) access: Access,
-    pub(super) seen: watch::Sender<Option<Arc<Seen>>>,
+    pub(super) seen: watch::Sender<Option<Arc<AnsweredFrame>>>,
     pub(super) messages: broadcast::Sender<Message>,
     pub(super) pictures: watch::Sender<Picture>,
     /// Somebody began to watch.
@@ -122,10 +122,10 @@ impl Web {
     pub(super) async fn job<T: Send + 'static>(
         &self,
         what: &'static str,
-        work: impl FnOnce(&mut Tutor) -> crate::Result<T> + Send + 'static,
+        work: impl FnOnce(&mut LearnWorker) -> crate::Result<T> + Send + 'static,
     ) -> Result<T, ApiError> {
         let (done, result) = oneshot::channel();
-        let job = move |tutor: &mut Tutor| drop(done.send(work(tutor)));
+        let job = move |worker: &mut LearnWorker| drop(done.send(work(worker)));
         self.live.submit(what, job).map_err(ApiError::busy)?;
         result.await.map_err(|_| ApiError::stopping())?.map_err(ApiError::from)
     }

@@ -86,8 +86,8 @@ fn an_unknown_name_lists_the_known_ones_and_an_unlisted_file_shows_its_entry() {
 #[test]
 fn models_are_found_from_the_working_directory_then_above_the_program_then_system_wide() {
     let root = tempfile::tempdir().unwrap();
-    let places = Places::below(root.path());
-    let message = locate_in(None, &places).unwrap_err().to_string();
+    let environment = Environment::below(root.path());
+    let message = locate_in(None, &environment).unwrap_err().to_string();
     assert!(message.contains("cwd/models") && message.contains("usr/share/kaizen-edge/models"), "{message}");
 
     // From the last place that is looked at to the first, each wins over those before it in this list.
@@ -95,8 +95,8 @@ fn models_are_found_from_the_working_directory_then_above_the_program_then_syste
         let folder = root.path().join(place);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join(MANIFEST_FILE), "").unwrap();
-        assert_eq!(locate_in(None, &places).unwrap(), folder);
+        assert_eq!(locate_in(None, &environment).unwrap(), folder);
     }
     let given = root.path().join("given");
-    assert!(locate_in(Some(&given), &places).is_err(), "a given folder is not replaced by another");
+    assert!(locate_in(Some(&given), &environment).is_err(), "a given folder is not replaced by another");
 }

@@ -29,7 +29,7 @@ fn plain(dim: usize) -> FeatureMap {
 
 fn lda_of(h: &[f32], labels: &[ClassId], map: FeatureMap) -> StreamingLda {
     let mut lda = StreamingLda::new(map);
-    lda.add(h, Assignment::Labels(labels)).unwrap();
+    lda.add(h, Responsibilities::Labels(labels)).unwrap();
     lda
 }
 
@@ -155,7 +155,7 @@ fn a_covariance_a_class_adds_the_difference_of_two_gaussians() {
     let (fresh, _) = uneven_clusters(42, 3, 100, dim);
     let head = ensemble_of(&h, &labels, dim, dim);
     let mut got = vec![0.0; fresh.len() / dim * classes];
-    head.curvature.unwrap().add_to(&mut got, &fresh);
+    head.class_covariances.unwrap().add_to(&mut got, &fresh);
     let mut own = vec![vec![0.0; dim * dim]; classes];
     let (means, _) = naive_lda(&h, &labels, classes, dim, 0.0);
     for (row, label) in h.chunks_exact(dim).zip(&labels) {
@@ -198,7 +198,7 @@ fn classes_that_differ_in_their_spread_are_told_apart_by_it() {
     };
     let with = ensemble_of(&h, &labels, 8, 8);
     let without = ensemble_of(&h, &labels, 8, 0);
-    assert!(without.curvature.is_none());
+    assert!(without.class_covariances.is_none());
     let (with, without) = (right(&with), right(&without));
     assert!(with > without + 10, "{with} with, {without} without a covariance a class, of {}", truth.len());
 }
@@ -215,16 +215,16 @@ fn a_class_of_one_row_and_rows_before_the_components_keep_the_shared_covariance(
     let mut ensemble = Ensemble::new(settings, dim, FeatureTransform::None, 1).unwrap();
     let (h, labels) = uneven_clusters(44, 2, 3, dim);
     ensemble.add(&Evidence::new(&h, &labels, &[]).unwrap()).unwrap();
-    assert!(ensemble.fit().unwrap().head.curvature.is_none(), "6 rows for 4 components");
+    assert!(ensemble.fit().unwrap().head.class_covariances.is_none(), "6 rows for 4 components");
     let (h, mut labels) = uneven_clusters(45, 2, 10, dim);
     labels.iter_mut().for_each(|label| label.0 += 2);
     labels[0] = ClassId(9);
     ensemble.add(&Evidence::new(&h, &labels, &[]).unwrap()).unwrap();
     let head = ensemble.fit().unwrap().head;
-    let curvature = head.curvature.unwrap();
-    let flat: Vec<bool> = curvature
+    let class_covariances = head.class_covariances.unwrap();
+    let flat: Vec<bool> = class_covariances
         .weight
-        .chunks_exact(curvature.components.terms())
+        .chunks_exact(class_covariances.components.terms())
         .map(|row| row.iter().all(|w| *w == 0.0))
         .collect();
     assert_eq!(head.lda.classes, [0, 1, 2, 3, 9].map(ClassId));
@@ -314,7 +314,7 @@ fn ridge_agrees_with_its_definition() {
     let (classes, dim, lambda) = (3, 5, 2.5);
     let (h, labels) = clusters(4, 3, 12, dim, 0.8);
     let mut ridge = RidgeHead::new(plain(dim));
-    ridge.add(&h, Assignment::Labels(&labels)).unwrap();
+    ridge.add(&h, Responsibilities::Labels(&labels)).unwrap();
     let head = ridge.fit(lambda).unwrap();
     let at = |row: usize, j: usize| f64::from(h[row * dim + j]);
     let gram: Vec<f64> = (0..dim * dim)
@@ -341,7 +341,7 @@ fn ridge_picks_the_lambda_that_names_held_out_rows_best() {
     let (h, labels) = clusters(5, 6, 40, 8, 1.0);
     let (train, held) = h.split_at(8 * 60);
     let mut ridge = RidgeHead::new(map);
-    ridge.add(train, Assignment::Labels(&labels[..60])).unwrap();
+    ridge.add(train, Responsibilities::Labels(&labels[..60])).unwrap();
     let grid = [1e-4, 1.0, 1e6];
     let (head, scores) = ridge.fit_best(&grid, held, &labels[60..]).unwrap();
     let best = scores.iter().map(|score| score.accuracy).fold(0.0, f64::max);
@@ -357,12 +357,12 @@ fn ridge_picks_the_lambda_that_names_held_out_rows_best() {
 fn removed_rows_are_as_if_never_added() {
     let (h, labels) = clusters(6, 5, 30, 7, 1.0);
     let shares: Vec<f32> = (0..150 * 2).map(|at| (at % 7) as f32 / 7.0).collect();
-    let soft = Assignment::Soft { classes: &[ClassId(1), ClassId(9)], shares: &shares };
+    let soft = Responsibilities::Soft { classes: &[ClassId(1), ClassId(9)], shares: &shares };
     let map = FeatureMap::new(7, FeatureTransform::L2).unwrap();
     let kept = lda_of(&h[..70 * 7], &labels[..70], map.clone());
     let mut lda = lda_of(&h, &labels, map.clone());
     lda.add(&h, soft).unwrap();
-    lda.remove(&h[70 * 7..], Assignment::Labels(&labels[70..])).unwrap();
+    lda.remove(&h[70 * 7..], Responsibilities::Labels(&labels[70..])).unwrap();
     lda.remove(&h, soft).unwrap();
     assert_eq!(lda.moments().counts(), kept.moments().counts());
     let (got, wanted) = (lda.moments().state(), kept.moments().state());
@@ -375,10 +375,10 @@ fn removed_rows_are_as_if_never_added() {
         assert!((got - wanted).abs() <= 1e-5 * wanted.abs().max(1.0));
     }
     let mut means = ClassMeans::new(map.clone(), MeanDistance::Standardised);
-    means.add(&h, Assignment::Labels(&labels)).unwrap();
-    means.remove(&h[70 * 7..], Assignment::Labels(&labels[70..])).unwrap();
+    means.add(&h, Responsibilities::Labels(&labels)).unwrap();
+    means.remove(&h[70 * 7..], Responsibilities::Labels(&labels[70..])).unwrap();
     let mut never = ClassMeans::new(map, MeanDistance::Standardised);
-    never.add(&h[..70 * 7], Assignment::Labels(&labels[..70])).unwrap();
+    never.add(&h[..70 * 7], Responsibilities::Labels(&labels[..70])).unwrap();
     for (got, wanted) in means.fit().unwrap().weight.iter().zip(never.fit().unwrap().weight) {
         assert!((got - wanted).abs() <= 1e-4 * wanted.abs().max(1.0));
     }
@@ -389,8 +389,8 @@ fn more_rows_than_were_added_cannot_be_removed() {
     let (h, labels) = clusters(7, 2, 3, 4, 1.0);
     let mut lda = lda_of(&h, &labels, plain(4));
     let before = lda.moments().state();
-    assert!(lda.remove(&h[..4], Assignment::Labels(&[ClassId(5)])).is_err());
-    assert!(lda.remove(&h[..16], Assignment::Labels(&[ClassId(0); 4])).is_err());
+    assert!(lda.remove(&h[..4], Responsibilities::Labels(&[ClassId(5)])).is_err());
+    assert!(lda.remove(&h[..16], Responsibilities::Labels(&[ClassId(0); 4])).is_err());
     assert_eq!(lda.moments().state(), before);
 }
 
@@ -401,7 +401,7 @@ fn order_and_batches_do_not_matter_and_classes_grow() {
     let mut lda = StreamingLda::new(plain(5));
     for class in (0..6).rev() {
         for (row, label) in h.chunks_exact(5).zip(&labels).filter(|(_, label)| label.0 == class) {
-            lda.add(row, Assignment::Labels(&[*label])).unwrap();
+            lda.add(row, Responsibilities::Labels(&[*label])).unwrap();
         }
         let model = lda.fit(LdaSettings::default()).unwrap();
         assert_eq!(model.head.classes, (class..6).map(ClassId).collect::<Vec<_>>());
@@ -441,13 +441,13 @@ fn few_rows_of_any_rank_give_finite_heads() {
 fn bad_rows_are_refused_and_change_nothing() {
     let mut lda = StreamingLda::new(plain(2));
     let one = [ClassId(0)];
-    assert!(lda.add(&[1.0, f32::NAN], Assignment::Labels(&one)).is_err());
-    assert!(lda.add(&[1.0, 2.0, 3.0], Assignment::Labels(&one)).is_err());
-    assert!(lda.add(&[1.0, 2.0, 3.0, 4.0], Assignment::Labels(&one)).is_err());
+    assert!(lda.add(&[1.0, f32::NAN], Responsibilities::Labels(&one)).is_err());
+    assert!(lda.add(&[1.0, 2.0, 3.0], Responsibilities::Labels(&one)).is_err());
+    assert!(lda.add(&[1.0, 2.0, 3.0, 4.0], Responsibilities::Labels(&one)).is_err());
     for (classes, shares) in
         [(&[ClassId(0), ClassId(0)], [0.5, 0.5]), (&[ClassId(0), ClassId(1)], [0.5, -0.5])]
     {
-        assert!(lda.add(&[1.0, 2.0], Assignment::Soft { classes, shares: &shares }).is_err());
+        assert!(lda.add(&[1.0, 2.0], Responsibilities::Soft { classes, shares: &shares }).is_err());
     }
     assert!(lda.moments().counts().is_empty());
     assert!(lda.moments().state().classes.is_empty());
@@ -476,7 +476,7 @@ fn class_means_agree_with_their_distances() {
     let (h, labels) = clusters(12, 3, 9, dim, 0.8);
     let fit = |distance, transform| {
         let mut means = ClassMeans::new(FeatureMap::new(dim, transform).unwrap(), distance);
-        means.add(&h, Assignment::Labels(&labels)).unwrap();
+        means.add(&h, Responsibilities::Labels(&labels)).unwrap();
         means.fit().unwrap()
     };
     let (means, _) = naive_lda(&h, &labels, classes, dim, 0.5);
@@ -507,7 +507,7 @@ fn class_means_agree_with_their_distances() {
 fn features_that_never_vary_do_not_decide() {
     let mut means = ClassMeans::new(plain(2), MeanDistance::Standardised);
     let labels = [ClassId(0), ClassId(0), ClassId(1)];
-    means.add(&[0.1, 1.0, 0.1, 2.0, 0.1, 5.0], Assignment::Labels(&labels)).unwrap();
+    means.add(&[0.1, 1.0, 0.1, 2.0, 0.1, 5.0], Responsibilities::Labels(&labels)).unwrap();
     let head = means.fit().unwrap();
     assert_eq!(head.weight[0], 0.0);
     assert_eq!(head.predict(&[1e6, 1.4, -1e6, 4.9]).unwrap(), [ClassId(0), ClassId(1)]);
@@ -519,6 +519,6 @@ fn soft_shares_of_one_and_labels_are_the_same() {
     let shares: Vec<f32> =
         labels.iter().flat_map(|label| [f32::from(u8::from(label.0 == 0)), label.0 as f32]).collect();
     let mut soft = StreamingLda::new(plain(3));
-    soft.add(&h, Assignment::Soft { classes: &[ClassId(0), ClassId(1)], shares: &shares }).unwrap();
+    soft.add(&h, Responsibilities::Soft { classes: &[ClassId(0), ClassId(1)], shares: &shares }).unwrap();
     assert_eq!(soft.moments().state(), lda_of(&h, &labels, plain(3)).moments().state());
 }

@@ -1,9 +1,9 @@
 //! Nearest class mean.
 
-use super::assignment::Assignment;
 use super::class_sums::ClassSums;
 use super::features::{FeatureMap, RowSet};
 use super::head::LinearHead;
+use super::responsibilities::Responsibilities;
 use crate::error::Result;
 use crate::ids::ClassId;
 
@@ -43,31 +43,35 @@ impl ClassMeans {
     /// Adds rows h [N, D].
     ///
     /// # Errors
-    /// As [`FeatureMap::apply`], or when the assignment does not fit; nothing is changed then.
-    pub fn add<'h>(&mut self, h: impl Into<RowSet<'h>>, assignment: Assignment<'_>) -> Result<()> {
-        self.update(h.into(), assignment, 1.0)
+    /// As [`FeatureMap::apply`], or when the responsibilities does not fit; nothing is changed then.
+    pub fn add<'h>(
+        &mut self,
+        h: impl Into<RowSet<'h>>,
+        responsibilities: Responsibilities<'_>,
+    ) -> Result<()> {
+        self.update(h.into(), responsibilities, 1.0)
     }
 
-    /// Takes back rows h [N, D] that were added with the same assignment.
+    /// Takes back rows h [N, D] that were added with the same responsibilities.
     ///
     /// # Errors
     /// As [`ClassMeans::add`], and when a class would fall below zero rows; nothing is changed then.
-    pub fn remove(&mut self, h: &[f32], assignment: Assignment<'_>) -> Result<()> {
-        self.update(h.into(), assignment, -1.0)
+    pub fn remove(&mut self, h: &[f32], responsibilities: Responsibilities<'_>) -> Result<()> {
+        self.update(h.into(), responsibilities, -1.0)
     }
 
-    fn update(&mut self, h: RowSet<'_>, assignment: Assignment<'_>, sign: f64) -> Result<()> {
-        assignment.check(self.map.count(h)?)?;
+    fn update(&mut self, h: RowSet<'_>, responsibilities: Responsibilities<'_>, sign: f64) -> Result<()> {
+        responsibilities.check(self.map.count(h)?)?;
         let width = self.map.width();
         let mut own = ClassSums::new(width);
         self.map.for_each_block(h, |rows, mapped| {
-            own.add(&ClassSums::of_rows(width, mapped, assignment.rows(rows))?, 1.0)
+            own.add(&ClassSums::of_rows(width, mapped, responsibilities.rows(rows))?, 1.0)
         })?;
         self.sums.add(&own, sign)?;
         let squares = &mut self.squares;
         self.map.for_each_block(h, |rows, mapped| {
             for (row, values) in rows.zip(mapped.chunks_exact(width)) {
-                let weight = sign * assignment.weight_of_row(row);
+                let weight = sign * responsibilities.weight_of_row(row);
                 for (square, &value) in squares.iter_mut().zip(values) {
                     *square += weight * f64::from(value) * f64::from(value);
                 }

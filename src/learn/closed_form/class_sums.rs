@@ -1,6 +1,6 @@
 //! Counts and sums of rows by class.
 
-use super::assignment::Assignment;
+use super::responsibilities::Responsibilities;
 use crate::error::{Error, Result};
 use crate::ids::ClassId;
 
@@ -25,14 +25,18 @@ impl ClassSums {
     }
 
     /// The sums of the rows φ [N, width] alone.
-    pub(super) fn of_rows(width: usize, mapped: &[f32], assignment: Assignment<'_>) -> Result<Self> {
+    pub(super) fn of_rows(
+        width: usize,
+        mapped: &[f32],
+        responsibilities: Responsibilities<'_>,
+    ) -> Result<Self> {
         if !mapped.len().is_multiple_of(width) {
             return Err(Error::shape("mapped rows [N, width]", format!("[N, {width}]"), [mapped.len()]));
         }
-        assignment.check(mapped.len() / width)?;
+        responsibilities.check(mapped.len() / width)?;
         let mut own = Self::new(width);
         for (row, values) in mapped.chunks_exact(width).enumerate() {
-            for (class, share) in assignment.of_row(row) {
+            for (class, share) in responsibilities.of_row(row) {
                 let slot = own.slot(class);
                 own.counts[slot] += share;
                 let sum = &mut own.sums[slot * width..][..width];

@@ -3,16 +3,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::assignment::Assignment;
-use super::curvature::{ClassCovariances, Curvature};
+use super::class_covariances::{ClassCovariances, CovarianceSums};
+use super::em::{EmLda, EmSettings};
 use super::features::{FeatureMap, FeatureTransform, RowSet};
 use super::head::{LinearHead, argmax_rows};
 use super::lda::{LdaModel, LdaSettings, StreamingLda};
+use super::responsibilities::Responsibilities;
 use super::ridge::RidgeHead;
-use super::semi::{SemiLda, SemiSettings};
 use crate::error::{Error, Result};
 use crate::ids::ClassId;
-use crate::learn::step::real;
+use crate::number::real;
 
 /// Settings of the ensemble.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,9 +20,9 @@ pub struct EnsembleSettings {
     /// Weight of an unlabelled row beside a labelled one, 0..=1.
     pub unlabelled_weight: f64,
     /// An unlabelled row farther from every class of the task than this quantile (0..=1) of the labelled rows from their
-    /// own, each left out, is a stranger and counts nowhere: with one class taught, everything else is not that class.
+    /// own, each left out, is an outlier and counts nowhere: with one class taught, everything else is not that class.
     /// `None` shares every row out.
-    pub stranger_quantile: Option<f64>,
+    pub outlier_quantile: Option<f64>,
     /// Labelled rows a class from which on they are many.
     pub many_rows: f64,
     /// Shrinkage of the covariance, 0..=1, with many and with few labelled rows a class.
@@ -48,7 +48,7 @@ impl Default for EnsembleSettings {
     fn default() -> Self {
         Self {
             unlabelled_weight: 0.3,
-            stranger_quantile: Some(0.95),
+            outlier_quantile: Some(0.95),
             many_rows: 100.0,
             shrinkage: [0.1, 0.3],
             components: 128,
@@ -101,8 +101,8 @@ impl<'h> Evidence<'h> {
         Ok(Self { h, classes, shares: all, labelled: labels.len() })
     }
 
-    fn assignment(&self) -> Assignment<'_> {
-        Assignment::Soft { classes: &self.classes, shares: &self.shares }
+    fn responsibilities(&self) -> Responsibilities<'_> {
+        Responsibilities::Soft { classes: &self.classes, shares: &self.shares }
     }
 
     /// The shares with every class as heavy as the average one, at most `largest` times: ridge regression leans towards
@@ -131,10 +131,10 @@ pub fn distinct(labels: &[ClassId]) -> Vec<ClassId> {
 impl EnsembleSettings {
     /// Shares [N, K] of unlabelled rows h [N, D] in the classes of the labelled rows h [M, D], `labels` `[M]`, in
     /// ascending order of the classes: expectation-maximisation with equal proportions, times
-    /// [`EnsembleSettings::unlabelled_weight`]; zeros for strangers.
+    /// [`EnsembleSettings::unlabelled_weight`]; zeros for outliers.
     ///
     /// # Errors
-    /// As [`SemiLda::assign`].
+    /// As [`EmLda::assign`].
     pub fn share_out(
         &self,
         width: usize,
@@ -142,9 +142,9 @@ impl EnsembleSettings {
         [known, open]: [RowSet<'_>; 2],
         labels: &[ClassId],
     ) -> Result<Vec<f32>> {
-        let stranger_quantile = self.stranger_quantile;
-        let semi = SemiSettings { proportions: 0.0, stranger_quantile, ..SemiSettings::default() };
-        let outcome = SemiLda::new(FeatureMap::new(width, transform)?, semi)?.assign(known, labels, open)?;
+        let outlier_quantile = self.outlier_quantile;
+        let em = EmSettings { proportions: 0.0, outlier_quantile, ..EmSettings::default() };
+        let outcome = EmLda::new(FeatureMap::new(width, transform)?, em)?.assign(known, labels, open)?;
         let weight = single(self.unlabelled_weight);
         Ok(outcome.shares.into_iter().map(|share| weight * share).collect())
     }
@@ -155,7 +155,7 @@ impl EnsembleSettings {
 pub struct Ensemble {
     settings: EnsembleSettings,
     lda: StreamingLda,
-    covariances: ClassCovariances,
+    covariances: CovarianceSums,
     ridge: RidgeHead,
     /// Labelled rows so far.
     labelled: usize,
@@ -176,7 +176,7 @@ pub struct EnsembleHead {
     /// The discriminant.
     pub lda: LinearHead,
     /// What a covariance a class adds to its logits.
-    pub curvature: Option<Curvature>,
+    pub class_covariances: Option<ClassCovariances>,
     /// The ridge.
     pub ridge: LinearHead,
     /// Factors of the logits of discriminant and ridge.
@@ -196,7 +196,7 @@ impl Ensemble {
     ) -> Result<Self> {
         let lda = StreamingLda::new(FeatureMap::new(width, transform)?);
         let random = FeatureMap::random_relu(width, transform, settings.random_features, seed)?;
-        let covariances = ClassCovariances::new(settings.components);
+        let covariances = CovarianceSums::new(settings.components);
         Ok(Self { settings, lda, covariances, ridge: RidgeHead::new(random), labelled: 0 })
     }
 
@@ -206,9 +206,9 @@ impl Ensemble {
     /// As [`StreamingLda::add`].
     pub fn add(&mut self, evidence: &Evidence<'_>) -> Result<()> {
         let shares = evidence.balanced(self.settings.largest_weight);
-        let balanced = Assignment::Soft { classes: &evidence.classes, shares: &shares };
-        self.lda.add(evidence.h, evidence.assignment())?;
-        self.covariances.add(&self.lda, evidence.h, evidence.assignment())?;
+        let balanced = Responsibilities::Soft { classes: &evidence.classes, shares: &shares };
+        self.lda.add(evidence.h, evidence.responsibilities())?;
+        self.covariances.add(&self.lda, evidence.h, evidence.responsibilities())?;
         self.ridge.add(evidence.h, balanced)?;
         self.labelled += evidence.labelled;
         Ok(())
@@ -224,11 +224,11 @@ impl Ensemble {
         let few = usize::from(per_class < settings.many_rows);
         let lda = LdaSettings { shrinkage: settings.shrinkage[few], ..LdaSettings::default() };
         let pooled = self.lda.moments().pooled()?;
-        let curvature = self.covariances.fit(&pooled, settings.prior_rows);
+        let class_covariances = self.covariances.fit(&pooled, settings.prior_rows);
         let model = LdaModel::of_pooled(self.lda.map(), pooled, lda)?;
         let head = EnsembleHead {
             lda: model.head.clone(),
-            curvature,
+            class_covariances,
             ridge: self.ridge.fit(settings.lambda)?,
             scales: [settings.discriminant_scale[few], settings.ridge_scale[few]],
         };
@@ -252,8 +252,8 @@ impl EnsembleHead {
         let columns = self.lda.classes.len();
         let mapped = self.lda.map.apply(h)?;
         let mut lda = self.lda.logits_of_mapped(&mapped);
-        if let Some(curvature) = &self.curvature {
-            curvature.add_to(&mut lda, &mapped);
+        if let Some(class_covariances) = &self.class_covariances {
+            class_covariances.add_to(&mut lda, &mapped);
         }
         let mut scores = log_probabilities(lda, columns, self.scales[0]);
         let ridge = log_probabilities(self.ridge.logits(h)?, columns, self.scales[1]);

@@ -170,7 +170,7 @@ fn row_minima(values: &[f32], columns: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::super::cases::clusters;
-    use super::super::{Assignment, FeatureMap, FeatureTransform, LdaSettings, StreamingLda};
+    use super::super::{FeatureMap, FeatureTransform, LdaSettings, Responsibilities, StreamingLda};
     use super::*;
 
     #[test]
@@ -178,7 +178,7 @@ mod tests {
         let (h, labels) = clusters(3, 3, 20, 7, 1.0);
         let map = FeatureMap::new(7, FeatureTransform::None).unwrap();
         let mut lda = StreamingLda::new(map.clone());
-        lda.add(&h, Assignment::Labels(&labels)).unwrap();
+        lda.add(&h, Responsibilities::Labels(&labels)).unwrap();
         let geometry = lda.fit(LdaSettings::default()).unwrap().geometry;
         let state = geometry.state();
         let again = Mahalanobis::from_state(map.clone(), state.clone()).unwrap();

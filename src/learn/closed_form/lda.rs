@@ -3,12 +3,12 @@
 use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
 use faer::{Mat, MatRef, get_global_parallelism};
 
-use super::assignment::Assignment;
 use super::features::{FeatureMap, RowSet};
 use super::geometry::{Mahalanobis, SHARED};
 use super::gram::{Factor, Gram};
 use super::head::LinearHead;
 use super::moments::{Moments, Pooled};
+use super::responsibilities::Responsibilities;
 use crate::error::{Error, Result};
 use crate::ids::ClassId;
 
@@ -80,16 +80,20 @@ impl StreamingLda {
     ///
     /// # Errors
     /// As [`FeatureMap::apply`] and [`Moments::add`]; nothing is changed then.
-    pub fn add<'h>(&mut self, h: impl Into<RowSet<'h>>, assignment: Assignment<'_>) -> Result<()> {
-        self.moments.add_mapped(&self.map, h.into(), assignment)
+    pub fn add<'h>(
+        &mut self,
+        h: impl Into<RowSet<'h>>,
+        responsibilities: Responsibilities<'_>,
+    ) -> Result<()> {
+        self.moments.add_mapped(&self.map, h.into(), responsibilities)
     }
 
-    /// Takes back rows h [N, D] that were added with the same assignment.
+    /// Takes back rows h [N, D] that were added with the same responsibilities.
     ///
     /// # Errors
     /// As [`FeatureMap::apply`] and [`Moments::remove`]; nothing is changed then.
-    pub fn remove(&mut self, h: &[f32], assignment: Assignment<'_>) -> Result<()> {
-        self.moments.remove(&self.map.apply(h)?, assignment)
+    pub fn remove(&mut self, h: &[f32], responsibilities: Responsibilities<'_>) -> Result<()> {
+        self.moments.remove(&self.map.apply(h)?, responsibilities)
     }
 
     /// Solves for the classifier of all classes that have rows.

@@ -3,10 +3,10 @@
 //! Each keeps sufficient statistics that grow by a sum per row, so rows are added, and taken back, exactly and in
 //! any order; `fit` turns the statistics into a [`LinearHead`].
 
-mod assignment;
+mod class_covariances;
 mod class_means;
 mod class_sums;
-mod curvature;
+mod em;
 mod ensemble;
 mod features;
 mod geometry;
@@ -14,20 +14,20 @@ mod gram;
 mod head;
 mod lda;
 mod moments;
+mod responsibilities;
 mod ridge;
-mod semi;
 
-pub use assignment::Assignment;
+pub use class_covariances::{ClassCovariances, Components};
 pub use class_means::{ClassMeans, MeanDistance};
-pub use curvature::{Components, Curvature};
+pub use em::{EmLda, EmOutcome, EmSettings};
 pub use ensemble::{Ensemble, EnsembleHead, EnsembleModel, EnsembleSettings, Evidence, distinct};
 pub use features::{FeatureMap, FeatureTransform, RowSet};
 pub use geometry::{Mahalanobis, MahalanobisState, SHARED};
 pub use head::{LinearHead, argmax_rows, softmax_rows};
 pub use lda::{LdaModel, LdaSettings, Priors, StreamingLda};
 pub use moments::{Moments, MomentsState};
+pub use responsibilities::Responsibilities;
 pub use ridge::{LambdaScore, RidgeHead};
-pub use semi::{SemiLda, SemiOutcome, SemiSettings};
 
 #[cfg(test)]
 mod cases;

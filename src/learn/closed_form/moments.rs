@@ -1,9 +1,9 @@
 //! Class sums and one shared second moment: the sufficient statistics of LDA and of ridge regression.
 
-use super::assignment::Assignment;
 use super::class_sums::ClassSums;
 use super::features::{FeatureMap, RowSet};
 use super::gram::Gram;
+use super::responsibilities::Responsibilities;
 use crate::error::{Error, Result};
 use crate::ids::ClassId;
 
@@ -69,7 +69,7 @@ impl Moments {
                 "finite numbers; rebuild from stored rows",
             ));
         }
-        Assignment::Soft { classes: &classes, shares: &[] }.check(0)?;
+        Responsibilities::Soft { classes: &classes, shares: &[] }.check(0)?;
         let gram = Gram::from_packed(width, &second)?;
         Ok(Self { sums: ClassSums { width, classes, counts, sums }, gram })
     }
@@ -90,9 +90,9 @@ impl Moments {
     /// Adds rows φ [N, width].
     ///
     /// # Errors
-    /// [`Error::Shape`] or [`Error::Config`] when the assignment does not fit; nothing is changed then.
-    pub fn add(&mut self, mapped: &[f32], assignment: Assignment<'_>) -> Result<()> {
-        self.update(mapped, assignment, 1.0)
+    /// [`Error::Shape`] or [`Error::Config`] when the responsibilities does not fit; nothing is changed then.
+    pub fn add(&mut self, mapped: &[f32], responsibilities: Responsibilities<'_>) -> Result<()> {
+        self.update(mapped, responsibilities, 1.0)
     }
 
     /// Adds rows h [N, D] by way of `map`, block by block.
@@ -103,24 +103,25 @@ impl Moments {
         &mut self,
         map: &FeatureMap,
         h: RowSet<'_>,
-        assignment: Assignment<'_>,
+        responsibilities: Responsibilities<'_>,
     ) -> Result<()> {
-        assignment.check(map.count(h)?)?;
-        map.for_each_block(h, |rows, mapped| self.add(mapped, assignment.rows(rows)))
+        responsibilities.check(map.count(h)?)?;
+        map.for_each_block(h, |rows, mapped| self.add(mapped, responsibilities.rows(rows)))
     }
 
-    /// Takes back rows φ [N, width] that were added with the same assignment.
+    /// Takes back rows φ [N, width] that were added with the same responsibilities.
     ///
     /// # Errors
     /// As [`Moments::add`], and [`Error::Config`] when a class would fall below zero rows; nothing is changed then.
-    pub fn remove(&mut self, mapped: &[f32], assignment: Assignment<'_>) -> Result<()> {
-        self.update(mapped, assignment, -1.0)
+    pub fn remove(&mut self, mapped: &[f32], responsibilities: Responsibilities<'_>) -> Result<()> {
+        self.update(mapped, responsibilities, -1.0)
     }
 
-    fn update(&mut self, mapped: &[f32], assignment: Assignment<'_>, sign: f64) -> Result<()> {
+    fn update(&mut self, mapped: &[f32], responsibilities: Responsibilities<'_>, sign: f64) -> Result<()> {
         let width = self.sums.width;
-        self.sums.add(&ClassSums::of_rows(width, mapped, assignment)?, sign)?;
-        let weights: Vec<f64> = (0..mapped.len() / width).map(|row| assignment.weight_of_row(row)).collect();
+        self.sums.add(&ClassSums::of_rows(width, mapped, responsibilities)?, sign)?;
+        let weights: Vec<f64> =
+            (0..mapped.len() / width).map(|row| responsibilities.weight_of_row(row)).collect();
         self.gram.add(mapped, &weights, sign);
         Ok(())
     }

@@ -2,10 +2,10 @@
 
 use faer::MatRef;
 
-use super::assignment::Assignment;
 use super::features::{FeatureMap, RowSet};
 use super::head::{LinearHead, argmax_rows};
 use super::moments::Moments;
+use super::responsibilities::Responsibilities;
 use crate::error::{Error, Result};
 use crate::ids::ClassId;
 
@@ -57,16 +57,20 @@ impl RidgeHead {
     ///
     /// # Errors
     /// As [`FeatureMap::apply`] and [`Moments::add`]; nothing is changed then.
-    pub fn add<'h>(&mut self, h: impl Into<RowSet<'h>>, assignment: Assignment<'_>) -> Result<()> {
-        self.moments.add_mapped(&self.map, h.into(), assignment)
+    pub fn add<'h>(
+        &mut self,
+        h: impl Into<RowSet<'h>>,
+        responsibilities: Responsibilities<'_>,
+    ) -> Result<()> {
+        self.moments.add_mapped(&self.map, h.into(), responsibilities)
     }
 
-    /// Takes back rows h [N, D] that were added with the same assignment.
+    /// Takes back rows h [N, D] that were added with the same responsibilities.
     ///
     /// # Errors
     /// As [`FeatureMap::apply`] and [`Moments::remove`]; nothing is changed then.
-    pub fn remove(&mut self, h: &[f32], assignment: Assignment<'_>) -> Result<()> {
-        self.moments.remove(&self.map.apply(h)?, assignment)
+    pub fn remove(&mut self, h: &[f32], responsibilities: Responsibilities<'_>) -> Result<()> {
+        self.moments.remove(&self.map.apply(h)?, responsibilities)
     }
 
     /// Solves for the classifier of all classes that have rows; its logits estimate one-hot targets, so they lie
@@ -109,7 +113,7 @@ impl RidgeHead {
         labels: &[ClassId],
     ) -> Result<(LinearHead, Vec<LambdaScore>)> {
         let mapped = self.map.apply(h)?;
-        Assignment::Labels(labels).check(self.map.count_rows(h)?)?;
+        Responsibilities::Labels(labels).check(self.map.count_rows(h)?)?;
         if labels.is_empty() {
             return Err(Error::config("held-out rows", 0, "at least one"));
         }

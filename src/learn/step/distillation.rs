@@ -1,9 +1,10 @@
 //! The feature distillation matched to the method: the student must still be able to tell the teacher's projection.
 
 use super::ssl::{Projection, Standardised, correlate, unit_backward, unit_rows};
-use super::{Writer, layers, real};
+use super::{Writer, layers};
 use crate::learn::objective::SslMethod;
 use crate::learn::program::{Buf, Finish, Op, Slot, Span};
+use crate::number::real;
 use crate::reference::linear::Layout;
 
 /// Writes the term on `r = distill_predictor(z)` against the teacher's projection `o`, same view to same view.

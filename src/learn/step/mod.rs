@@ -15,6 +15,7 @@ use crate::heads::{Architecture, Layer};
 use crate::learn::objective::{CopyNorm, Objective, SslMethod};
 use crate::learn::program::{Buf, Finish, NormShape, Op, Program, RateGroup, Role, Slot, Span};
 use crate::learn::update::Optimizer;
+use crate::number::real;
 use crate::reference::linear::Layout;
 use crate::{Error, Result};
 use layers::{Pass, Statistics, Trace};
@@ -313,12 +314,6 @@ impl<'a> Writer<'a> {
         let (a, b, y) = (a.into(), b.into(), y.into());
         self.program.push(Op::Gemm { layout, shape, a, b, y, alpha, finish });
     }
-}
-
-pub(crate) fn real(n: usize) -> f64 {
-    #[allow(clippy::cast_precision_loss, reason = "sizes are far below 2^24 or enter as a mean's divisor")]
-    let value = n as f64;
-    value
 }
 
 /// Which learning rate a tensor takes.

@@ -1,8 +1,9 @@
 //! The self-supervised term of each method, forward and backward down to the projection z.
 
-use super::{Writer, layers, real};
+use super::{Writer, layers};
 use crate::learn::objective::SslMethod;
 use crate::learn::program::{Buf, Finish, Op, Role, Slot, Span};
+use crate::number::real;
 use crate::reference::linear::Layout;
 
 /// The student's projection with the gradient that gathers on it.

@@ -202,7 +202,7 @@ fn an_older_version_never_serves_unsaid() {
         let again = memory.check().unwrap();
         assert!(again.is_sound(), "{sql}: {again:?} after {report:?}");
         // Numbers go on after those that were lost.
-        let figures = serde_json::Value::Null;
+        let figures = VersionFigures::default();
         let new = super::super::NewVersion { heads: b"new", head_kind: "slda", figures: &figures };
         assert_eq!(memory.publish(new).unwrap().0, 3, "{sql}");
     }

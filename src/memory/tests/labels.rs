@@ -26,12 +26,12 @@ fn undo_gives_the_earlier_label_back() {
     assert_eq!(memory.undo(wrong).unwrap(), Some(cup));
     assert_eq!(class_of(&memory, stored.sample), Some(cup));
     assert_eq!(memory.classes().unwrap(), [(cup, "cup".to_owned())]);
-    assert!(matches!(memory.undo(wrong), Err(Error::Config { .. })), "twice");
+    assert!(matches!(memory.undo(wrong), Err(Error::NotFound { .. })), "twice");
     assert_eq!(memory.undo(stored.label.unwrap()).unwrap(), None);
     assert_eq!(memory.samples(Rows::Unlabelled).unwrap().len(), 1);
     let kinds: Vec<LabelKind> = memory.history().unwrap().labels.iter().map(|entry| entry.kind).collect();
     assert_eq!(kinds, [LabelKind::Teach, LabelKind::Teach, LabelKind::Undo, LabelKind::Undo]);
-    assert!(matches!(memory.undo(LabelId(3)), Err(Error::Config { .. })), "an undo is no label");
+    assert!(matches!(memory.undo(LabelId(3)), Err(Error::NotFound { .. })), "an undo is no label");
 }
 
 #[test]
@@ -43,8 +43,8 @@ fn forget_removes_the_class_and_its_bytes() {
     let secret = b"a face that must not stay in the file";
     for round in 0..150 {
         let mine = features(&mut rng, WIDTH);
-        let new = NewSample { thumbnail: Some(secret), ..sample(&mine, Some("face")) };
-        memory.add_sample(new).unwrap();
+        let new = Sample { thumbnail: Some(secret.to_vec()), ..sample(&mine, Some("face")) };
+        memory.add_sample(&new).unwrap();
         if round % 10 == 0 {
             add(&mut memory, &mut rng, Some("cup"));
         }
@@ -62,7 +62,7 @@ fn forget_removes_the_class_and_its_bytes() {
     let counts = memory.counts().unwrap();
     assert_eq!((counts.forgotten, counts.training + counts.held_out, counts.classes), (150, 15, 1));
     assert_eq!(memory.forget("face").unwrap(), 0);
-    assert!(matches!(memory.forget("nobody"), Err(Error::Config { .. })));
+    assert!(matches!(memory.forget("nobody"), Err(Error::NotFound { .. })));
     let gone = memory.history().unwrap().labels[0].sample.unwrap();
     assert!(memory.label(gone, "cup").is_err());
     assert!(memory.check().unwrap().is_sound());

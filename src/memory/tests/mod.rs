@@ -9,7 +9,7 @@ mod versions;
 
 use std::path::{Path, PathBuf};
 
-use super::{FeatureIdentity, Memory, NewSample, Rows, Stored};
+use super::{FeatureIdentity, Memory, Rows, Sample, Stored, VersionFigures};
 use crate::rng::Rng;
 
 pub(super) const WIDTH: usize = 16;
@@ -28,13 +28,24 @@ pub(super) fn features(rng: &mut Rng, width: usize) -> Vec<f32> {
     (0..width).map(|_| rng.normal()).collect()
 }
 
-pub(super) fn sample<'a>(features: &'a [f32], label: Option<&'a str>) -> NewSample<'a> {
-    NewSample { features, views: &[], thumbnail: None, name: "frame", timestamp_millis: 7, label }
+pub(super) fn sample(features: &[f32], label: Option<&str>) -> Sample {
+    Sample {
+        features: features.to_vec(),
+        name: "frame".to_owned(),
+        timestamp_millis: 7,
+        label: label.map(str::to_owned),
+        ..Sample::default()
+    }
+}
+
+/// Figures that tell one version from another.
+pub(super) fn figures(reason: &str) -> VersionFigures {
+    VersionFigures { reason: reason.to_owned(), ..VersionFigures::default() }
 }
 
 pub(super) fn add(memory: &mut Memory, rng: &mut Rng, label: Option<&str>) -> Stored {
     let width = memory.identity().feature_width;
-    memory.add_sample(sample(&features(rng, width), label)).unwrap()
+    memory.add_sample(&sample(&features(rng, width), label)).unwrap()
 }
 
 /// A state with every kind of row in it.
@@ -43,17 +54,16 @@ pub(super) fn fill(memory: &mut Memory) {
     let mut first = None;
     for round in 0..30_u8 {
         let label = ["cup", "key", "none"][usize::from(round % 3)];
-        let views = [features(&mut rng, WIDTH), features(&mut rng, WIDTH)];
-        let thumbnail = vec![round; 600];
-        let new = NewSample {
-            features: &features(&mut rng, WIDTH),
-            views: &views,
-            thumbnail: Some(&thumbnail),
-            name: &format!("image-{round}"),
+        let views = vec![features(&mut rng, WIDTH), features(&mut rng, WIDTH)];
+        let new = Sample {
+            features: features(&mut rng, WIDTH),
+            views,
+            thumbnail: Some(vec![round; 600]),
+            name: format!("image-{round}"),
             timestamp_millis: i64::from(round),
-            label: (label != "none").then_some(label),
+            label: (label != "none").then(|| label.to_owned()),
         };
-        first = first.or(Some(memory.add_sample(new).unwrap()));
+        first = first.or(Some(memory.add_sample(&new).unwrap()));
     }
     let first = first.unwrap();
     let wrong = memory.label(first.sample, "key").unwrap();
@@ -62,8 +72,8 @@ pub(super) fn fill(memory: &mut Memory) {
     memory.label(gone.sample, "gone").unwrap();
     memory.forget("gone").unwrap();
     for heads in [[1_u8; 900], [2; 900]] {
-        let figures = serde_json::json!({"accuracy": 0.5});
-        let new = super::NewVersion { heads: &heads, head_kind: "kaizen", figures: &figures };
+        let figures = figures("best of the candidates");
+        let new = super::NewVersion { heads: &heads, head_kind: "trained", figures: &figures };
         memory.publish(new).unwrap();
     }
     memory.save_training(&[9; 700]).unwrap();

@@ -12,9 +12,9 @@ fn random_add(memory: &mut Memory, rng: &mut Rng) -> crate::Result<Vec<Stored>> 
     let views = [features(rng, 384), features(rng, 384)];
     let name = format!("class {}", rng.below(5).min(rng.below(5)));
     let label = (rng.below(3) > 0).then_some(name.as_str());
-    let batch: Vec<NewSample<'_>> = rows
+    let batch: Vec<Sample> = rows
         .iter()
-        .map(|row| NewSample { views: &views, thumbnail: Some(&thumbnail), ..sample(row, label) })
+        .map(|row| Sample { views: views.to_vec(), thumbnail: Some(thumbnail.clone()), ..sample(row, label) })
         .collect();
     memory.add_samples(&batch)
 }
@@ -31,9 +31,11 @@ fn quota_is_never_exceeded() {
         for round in 0..400 {
             random_add(&mut memory, &mut rng).unwrap();
             if round % 40 == 0 {
-                let figures = serde_json::json!({"round": round});
+                let figures = figures(&format!("round {round}"));
                 let heads = vec![1; 60_000];
-                memory.publish(NewVersion { heads: &heads, head_kind: "kaizen", figures: &figures }).unwrap();
+                memory
+                    .publish(NewVersion { heads: &heads, head_kind: "trained", figures: &figures })
+                    .unwrap();
                 memory.save_training(&vec![2; 30_000]).unwrap();
             }
             most = most.max(memory.bytes().unwrap());
@@ -65,7 +67,7 @@ fn eviction_keeps_classes_balanced_and_the_exemplars_apart() {
         let noise = if round % 3 == 0 { 1.0 } else { 0.2 };
         let row: Vec<f32> = middle.iter().map(|x| x + noise * rng.normal()).collect();
         let views = [row.clone(), row.clone()];
-        memory.add_sample(NewSample { views: &views, ..sample(&row, Some("common")) }).unwrap();
+        memory.add_sample(&Sample { views: views.to_vec(), ..sample(&row, Some("common")) }).unwrap();
     }
     assert!(memory.bytes().unwrap() > 2 * MIN_QUOTA_BYTES);
     memory.set_quota_bytes(MIN_QUOTA_BYTES).unwrap();
@@ -118,7 +120,7 @@ fn refuses_when_nothing_more_can_go() {
         let name = format!("class {round}");
         let before = dump(&memory).unwrap();
         if let Err(error) =
-            memory.add_sample(NewSample { thumbnail: Some(&thumbnail), ..sample(&row, Some(&name)) })
+            memory.add_sample(&Sample { thumbnail: Some(thumbnail.clone()), ..sample(&row, Some(&name)) })
         {
             assert_eq!(dump(&memory).unwrap(), before);
             refused = Some(error.to_string());
@@ -126,9 +128,9 @@ fn refuses_when_nothing_more_can_go() {
         }
     }
     assert!(refused.unwrap().contains("raise the quota"));
-    let figures = serde_json::Value::Null;
+    let figures = VersionFigures::default();
     let heads = vec![0; 1 << 20];
-    let large = memory.publish(NewVersion { heads: &heads, head_kind: "kaizen", figures: &figures });
+    let large = memory.publish(NewVersion { heads: &heads, head_kind: "trained", figures: &figures });
     assert!(large.unwrap_err().to_string().contains("eighth"));
     assert!(memory.bytes().unwrap() <= MIN_QUOTA_BYTES);
 }

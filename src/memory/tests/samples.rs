@@ -8,8 +8,9 @@ fn features_come_back_as_rounded() {
     let mut rng = Rng::new(1, 0);
     let (mine, view) = (features(&mut rng, WIDTH), features(&mut rng, WIDTH));
     let views = [view.clone(), mine.clone()];
-    let new = NewSample { views: &views, thumbnail: Some(b"jpeg"), ..sample(&mine, Some("cup")) };
-    let stored = memory.add_sample(new).unwrap();
+    let new =
+        Sample { views: views.to_vec(), thumbnail: Some(b"jpeg".to_vec()), ..sample(&mine, Some("cup")) };
+    let stored = memory.add_sample(&new).unwrap();
     let round =
         |values: &[f32]| -> Vec<f32> { values.iter().map(|x| half::f16::from_f32(*x).to_f32()).collect() };
     assert_eq!(memory.samples(Rows::Training).unwrap()[0].features[..], round(&mine));
@@ -20,12 +21,12 @@ fn features_come_back_as_rounded() {
 #[test]
 fn wrong_width_and_values_that_are_not_finite_are_refused() {
     let mut memory = Memory::open(None, &identity()).unwrap();
-    assert!(matches!(memory.add_sample(sample(&[1.0; WIDTH - 1], None)), Err(Error::Shape { .. })));
+    assert!(matches!(memory.add_sample(&sample(&[1.0; WIDTH - 1], None)), Err(Error::Shape { .. })));
     for poison in [f32::NAN, f32::INFINITY, 70_000.0] {
-        assert!(matches!(memory.add_sample(sample(&[poison; WIDTH], None)), Err(Error::Frame { .. })));
+        assert!(matches!(memory.add_sample(&sample(&[poison; WIDTH], None)), Err(Error::Frame { .. })));
         let views = [vec![poison; WIDTH]];
-        let new = NewSample { views: &views, ..sample(&[1.0; WIDTH], None) };
-        assert!(matches!(memory.add_sample(new), Err(Error::Frame { .. })));
+        let new = Sample { views: views.to_vec(), ..sample(&[1.0; WIDTH], None) };
+        assert!(matches!(memory.add_sample(&new), Err(Error::Frame { .. })));
     }
     assert_eq!(memory.counts().unwrap(), super::super::Counts::default());
 }
@@ -35,8 +36,8 @@ fn batch_is_kept_whole_or_not_at_all() {
     let mut memory = Memory::open(None, &identity()).unwrap();
     let mut rng = Rng::new(1, 0);
     let rows: Vec<Vec<f32>> = (0..5).map(|_| features(&mut rng, WIDTH)).collect();
-    let mut batch: Vec<NewSample<'_>> = rows.iter().map(|row| sample(row, Some("cup"))).collect();
-    batch[4].label = Some("");
+    let mut batch: Vec<Sample> = rows.iter().map(|row| sample(row, Some("cup"))).collect();
+    batch[4].label = Some(String::new());
     assert!(memory.add_samples(&batch).is_err());
     assert_eq!(memory.counts().unwrap().labels, 0);
     batch[4].label = None;
@@ -50,21 +51,21 @@ fn repeated_frames_are_counted_and_their_labels_kept() {
     let mut rng = Rng::new(4, 0);
     let mine = features(&mut rng, WIDTH);
     let near: Vec<f32> = mine.iter().map(|x| x + 0.003 * rng.normal()).collect();
-    let first = memory.add_sample(sample(&mine, None)).unwrap();
-    let again = memory.add_sample(sample(&near, Some("cup"))).unwrap();
+    let first = memory.add_sample(&sample(&mine, None)).unwrap();
+    let again = memory.add_sample(&sample(&near, Some("cup"))).unwrap();
     assert!(again.duplicate && again.sample == first.sample && again.label.is_some());
-    let third = memory.add_sample(sample(&near, Some("cup"))).unwrap();
+    let third = memory.add_sample(&sample(&near, Some("cup"))).unwrap();
     assert!(third.duplicate && third.label > again.label);
-    let other = memory.add_sample(sample(&near, Some("key"))).unwrap();
+    let other = memory.add_sample(&sample(&near, Some("key"))).unwrap();
     assert!(!other.duplicate, "a sample of another class is no repetition");
     for _ in 0..20 {
         assert!(!add(&mut memory, &mut rng, Some("cup")).duplicate);
     }
     assert!(
-        !memory.add_sample(sample(&near, Some("cup"))).unwrap().duplicate,
+        !memory.add_sample(&sample(&near, Some("cup"))).unwrap().duplicate,
         "nearly the same, but long ago"
     );
-    assert!(memory.add_sample(sample(&mine, Some("cup"))).unwrap().duplicate, "the same, long ago");
+    assert!(memory.add_sample(&sample(&mine, Some("cup"))).unwrap().duplicate, "the same, long ago");
     assert_eq!(memory.tally().duplicates, 3);
 }
 

@@ -2,28 +2,28 @@ use super::super::{Memory, NewVersion, VersionId, VersionStatus};
 use super::*;
 use crate::Error;
 
-fn version<'a>(heads: &'a [u8], figures: &'a serde_json::Value) -> NewVersion<'a> {
-    NewVersion { heads, head_kind: "kaizen", figures }
+fn version<'a>(heads: &'a [u8], figures: &'a VersionFigures) -> NewVersion<'a> {
+    NewVersion { heads, head_kind: "trained", figures }
 }
 
 #[test]
 fn newest_published_version_serves_until_it_is_rolled_back() {
     let mut memory = Memory::open(None, &identity()).unwrap();
     assert!(memory.published().unwrap().is_none());
-    let figures = serde_json::json!({"held_out": 0.9});
+    let figures = figures("best");
     let first = memory.publish(version(b"one", &figures)).unwrap();
     let second = memory.publish(version(b"two", &figures)).unwrap();
     let refused = memory.record_rolled_back(version(b"bad", &figures)).unwrap();
     let serving = memory.published().unwrap().unwrap();
     assert_eq!((serving.entry.id, serving.heads.as_deref()), (second, Some(&b"two"[..])));
-    assert_eq!((serving.entry.parent, &serving.entry.figures), (Some(first), &figures));
+    assert_eq!((serving.entry.parent, serving.entry.figures.as_ref()), (Some(first), Some(&figures)));
     let turned_down = memory.version(refused).unwrap().unwrap();
     assert_eq!((turned_down.entry.status, turned_down.heads), (VersionStatus::RolledBack, None));
     assert_eq!(turned_down.entry.parent, Some(second));
     assert_eq!(memory.roll_back(second).unwrap(), Some(first));
     assert_eq!(memory.published().unwrap().unwrap().heads.as_deref(), Some(&b"one"[..]));
     for id in [second, refused, VersionId(99)] {
-        assert!(matches!(memory.roll_back(id), Err(Error::Config { .. })));
+        assert!(matches!(memory.roll_back(id), Err(Error::NotFound { .. })));
     }
     let third = memory.publish(version(b"three", &figures)).unwrap();
     assert_eq!(memory.version(third).unwrap().unwrap().entry.parent, Some(first));

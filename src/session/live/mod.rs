@@ -3,14 +3,12 @@
 //! it. Between them stand a slot for the newest frame and bounded queues, so prediction waits for neither a slow reader
 //! nor for training; what does not fit is dropped and counted.
 
-mod capture;
-mod eye;
-mod inference;
-mod power;
+mod capture_worker;
+mod inference_worker;
+mod learn_worker;
 mod recent;
 mod slot;
 mod status;
-mod tutor;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -18,25 +16,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use capture::SourceOpener;
-pub use inference::{Answer, Seen};
-pub use power::{Power, yield_to_others};
-pub use recent::{FrameRoom, MOST_RECENT};
-pub use status::{BackboneState, LiveStatus, Progress, SourceState};
-pub use tutor::{Taught, Tutor};
+pub(crate) use capture_worker::SourceOpener;
+pub(crate) use inference_worker::AnsweredFrame;
+pub(crate) use learn_worker::{LearnWorker, Taught};
+pub(crate) use recent::{FrameBudget, MOST_RECENT};
+pub(crate) use status::{BackboneState, LiveStatus, SourceState};
 
+use super::feature_learner::ServingHead;
 use super::learner::Learner;
-use super::meanwhile::Meanwhile;
-use super::predictor::Predictor;
+use super::power::Power;
+use super::published_head::PublishedHead;
 use crate::backbone::Backbone;
 use crate::event::Event;
 use crate::vision::Frame;
 use crate::{Error, Result};
-use inference::Inference;
+use inference_worker::InferenceWorker;
 use recent::Recent;
 use slot::Slot;
 use status::Meter;
-use tutor::Pupil;
 
 /// Jobs that wait for the learning thread.
 const QUEUED_JOBS: usize = 32;
@@ -46,55 +43,48 @@ const QUEUED_FRAMES: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the live loop runs on.
-pub struct LiveParts {
+pub(crate) struct LiveParts {
     /// Opens the source; called again at its end if it repeats.
     pub source: SourceOpener,
     /// The source as given, for people.
     pub uri: String,
     /// Whether a source that ends is opened again.
     pub repeats: bool,
-    /// The backbone that answers.
-    pub eyes: Box<dyn Backbone>,
-    /// A second one, for views of what is learned and for pictures that are sent; it never delays an answer.
-    pub tutor: TutorBackbone,
+    /// The backbone that answers. The learner has another one, for views of what is learned and for pictures that are sent,
+    /// so that learning never delays an answer.
+    pub inference_backbone: Box<dyn Backbone>,
+    /// Where the learner's backbone comes from if it is still being made.
+    pub pending_backbones: Option<PendingBackbones>,
     /// Learns, and owns the state.
     pub learner: Learner,
     /// How much of the machine learning takes.
     pub power: Power,
     /// How many pixels are held.
-    pub room: FrameRoom,
+    pub frame_budget: FrameBudget,
     /// Told what happens, from any of the threads; must return quickly.
     pub watcher: Watcher,
 }
 
-/// The backbone for lessons.
-pub enum TutorBackbone {
-    /// It is loaded.
-    Ready(Box<dyn Backbone>),
-    /// It is still being made, as TensorRT's engine is, and with it the one that answers in the end: both come here, in
-    /// the order of [`LiveParts`]. Until then `eyes` answers; its features are of another class, so nothing is stored,
-    /// taught or learned.
-    Awaited(AwaitedBackbones),
-}
-
-/// Where the backbones of [`TutorBackbone::Awaited`] come.
-pub type AwaitedBackbones = Receiver<Result<[Box<dyn Backbone>; 2]>>;
+/// Where two backbones come that are still being made, as with TensorRT's engine: the one that answers in the end, and the
+/// learner's. Until then [`LiveParts::inference_backbone`] answers; its features are of another class, so nothing is
+/// stored, taught or learned.
+pub(crate) type PendingBackbones = Receiver<Result<[Box<dyn Backbone>; 2]>>;
 
 /// Takes what happens.
-pub type Watcher = Arc<dyn Fn(LiveEvent) + Send + Sync>;
+pub(crate) type Watcher = Arc<dyn Fn(LiveEvent) + Send + Sync>;
 
 /// What happens in the live loop.
 #[derive(Clone, Debug)]
-pub enum LiveEvent {
+pub(crate) enum LiveEvent {
     /// A frame was answered.
-    Seen(Arc<Seen>),
-    /// The learner says something, or a frame was rejected.
-    Told(Event),
-    /// The state changed: labels, samples or versions are other than they were.
+    Answered(Arc<AnsweredFrame>),
+    /// The learner reports something, or a frame was rejected.
+    Learner(Event),
+    /// Labels, samples or versions in the state changed.
     Changed(&'static str),
     /// The source began, ended or failed.
     Source(SourceState),
-    /// A backbone is awaited, answers, or failed.
+    /// A backbone is being made, answers, or failed.
     Backbone(BackboneState),
 }
 
@@ -107,7 +97,7 @@ impl std::fmt::Debug for LiveParts {
     }
 }
 
-type Job = Box<dyn FnOnce(&mut Tutor) + Send>;
+type Job = Box<dyn FnOnce(&mut LearnWorker) + Send>;
 type Jobs = SyncSender<Queued>;
 
 /// A job for the learning thread.
@@ -119,8 +109,9 @@ struct Queued {
 }
 
 /// A running live loop. Dropping it stops it.
-pub struct Live {
+pub(crate) struct Live {
     shared: Arc<Shared>,
+    serving: ServingHead,
     jobs: Mutex<Option<Jobs>>,
     threads: Mutex<Vec<(&'static str, JoinHandle<()>)>>,
     unfinished: Arc<Mutex<Vec<&'static str>>>,
@@ -130,19 +121,24 @@ pub struct Live {
 pub(super) struct Shared {
     stopping: AtomicBool,
     newest: Slot<(Frame, Instant)>,
-    predictor: Mutex<Option<Arc<Predictor>>>,
     recent: Mutex<Recent>,
-    kept: Mutex<std::collections::VecDeque<Arc<Seen>>>,
-    room: FrameRoom,
+    kept: Mutex<std::collections::VecDeque<Arc<AnsweredFrame>>>,
+    frame_budget: FrameBudget,
     meter: Mutex<Meter>,
     waiting: AtomicUsize,
-    /// Whether the backbone for lessons is not there.
-    is_without_tutor: AtomicBool,
-    /// What is to answer from now on.
-    next_eyes: Mutex<Option<Box<dyn Backbone>>>,
+    /// Whether the learner's backbone is not there.
+    is_without_backbone: AtomicBool,
+    /// The backbone that is to answer from now on.
+    next_backbone: Mutex<Option<Box<dyn Backbone>>>,
     /// Queued jobs for which training ends early.
     pressing: AtomicUsize,
     watcher: Watcher,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("frame_budget", &self.frame_budget).finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Live {
@@ -156,47 +152,45 @@ impl Live {
     ///
     /// # Errors
     /// [`Error::Config`] for preprocessing out of range, [`Error::Io`] if a thread cannot be started.
-    pub fn start(parts: LiveParts) -> Result<Self> {
-        let LiveParts { source, uri, repeats, eyes, tutor, learner, power, room, watcher } = parts;
-        let is_awaited = matches!(tutor, TutorBackbone::Awaited(_));
+    pub(crate) fn start(parts: LiveParts) -> Result<Self> {
+        let LiveParts { source, uri, repeats, inference_backbone, pending_backbones, .. } = parts;
+        let LiveParts { learner, power, frame_budget, watcher, .. } = parts;
+        let (serving, is_pending) = (learner.core().serving().clone(), pending_backbones.is_some());
+        let provider = inference_backbone.provider().line();
         let shared = Arc::new(Shared {
             stopping: AtomicBool::new(false),
             newest: Slot::default(),
-            predictor: Mutex::new(learner.predictor_now()),
-            recent: Mutex::new(Recent::new(room.recent)),
-            room,
+            recent: Mutex::new(Recent::new(frame_budget.recent)),
+            frame_budget,
             kept: Mutex::default(),
-            meter: Mutex::new(Meter::new(uri, eyes.provider().line(), is_awaited)),
+            meter: Mutex::new(Meter::new(uri, provider, is_pending)),
             waiting: AtomicUsize::new(0),
-            is_without_tutor: AtomicBool::new(is_awaited),
-            next_eyes: Mutex::default(),
+            is_without_backbone: AtomicBool::new(is_pending),
+            next_backbone: Mutex::default(),
             pressing: AtomicUsize::new(0),
             watcher,
         });
-        let inference = Inference::new(eyes, !is_awaited, shared.clone())?;
-        let pupil = Pupil { learner, power, shared: shared.clone() };
+        let inference =
+            InferenceWorker::new(inference_backbone, serving.clone(), !is_pending, shared.clone())?;
+        let worker = LearnWorker::new(learner, power, shared.clone())?;
         let (jobs, received) = sync_channel(QUEUED_JOBS);
-        let unfinished = Arc::new(Mutex::new(Vec::new()));
-        let live = Self { shared, jobs: Mutex::new(Some(jobs)), threads: Mutex::default(), unfinished };
+        let (jobs, unfinished) = (Mutex::new(Some(jobs)), Arc::new(Mutex::new(Vec::new())));
+        let live = Self { shared, serving, jobs, threads: Mutex::default(), unfinished };
         let (shared, left) = (live.shared.clone(), live.unfinished.clone());
-        if is_awaited {
+        if is_pending {
             shared.tell(LiveEvent::Backbone(BackboneState::Building));
         }
-        match tutor {
-            TutorBackbone::Ready(backbone) => {
-                let tutor = Tutor::new(backbone, pupil)?;
-                live.spawn("kaizen-learn", move || tutor::run(tutor, &received, &left))?;
+        live.spawn("kaizen-learn", move || {
+            let ready = match pending_backbones {
+                Some(backbones) => learn_worker::with_pending(&backbones, worker),
+                None => Some(worker),
+            };
+            if let Some(worker) = ready {
+                learn_worker::run(worker, &received, &left);
             }
-            TutorBackbone::Awaited(backbones) => {
-                live.spawn("kaizen-learn", move || {
-                    if let Some(tutor) = tutor::awaited(&backbones, pupil) {
-                        tutor::run(tutor, &received, &left);
-                    }
-                })?;
-            }
-        }
+        })?;
         live.spawn("kaizen-infer", move || inference.run())?;
-        live.spawn("kaizen-capture", move || capture::run(source, repeats, &shared))?;
+        live.spawn("kaizen-capture", move || capture_worker::run(source, repeats, &shared))?;
         Ok(live)
     }
 
@@ -208,22 +202,22 @@ impl Live {
 
     /// Figures of now.
     #[must_use]
-    pub fn status(&self) -> LiveStatus {
+    pub(crate) fn status(&self) -> LiveStatus {
         let recent = locked(&self.shared.recent).len();
-        let head = self.predictor_now().map(|predictor| predictor.kind().name());
+        let head = self.published_head().map(|head| head.kind().name());
         let pending = self.shared.waiting.load(Ordering::Relaxed);
         locked(&self.shared.meter).status(recent, pending, head)
     }
 
     /// The head that answers, if anything was learned.
     #[must_use]
-    pub fn predictor_now(&self) -> Option<Arc<Predictor>> {
-        locked(&self.shared.predictor).clone()
+    pub(crate) fn published_head(&self) -> Option<Arc<PublishedHead>> {
+        self.serving.now()
     }
 
     /// The newest frames that were answered, at most `most`, the oldest first.
     #[must_use]
-    pub fn recent(&self, most: usize) -> Vec<Arc<Seen>> {
+    pub(crate) fn recent(&self, most: usize) -> Vec<Arc<AnsweredFrame>> {
         locked(&self.shared.recent).last(most)
     }
 
@@ -231,11 +225,11 @@ impl Live {
     /// queued when the loop stops is dropped and named by [`Live::stop`].
     ///
     /// # Errors
-    /// [`Busy`] if too many wait already, or the backbone for lessons is not there.
-    pub fn submit(
+    /// [`Busy`] if too many wait already, or the learner's backbone is not there.
+    pub(crate) fn submit(
         &self,
         what: &'static str,
-        job: impl FnOnce(&mut Tutor) + Send + 'static,
+        job: impl FnOnce(&mut LearnWorker) + Send + 'static,
     ) -> std::result::Result<(), Busy> {
         self.queue(Queued { what, is_pressing: true, job: Box::new(job) })
     }
@@ -244,16 +238,16 @@ impl Live {
     ///
     /// # Errors
     /// As there.
-    pub fn submit_patient(
+    pub(crate) fn submit_patient(
         &self,
         what: &'static str,
-        job: impl FnOnce(&mut Tutor) + Send + 'static,
+        job: impl FnOnce(&mut LearnWorker) + Send + 'static,
     ) -> std::result::Result<(), Busy> {
         self.queue(Queued { what, is_pressing: false, job: Box::new(job) })
     }
 
     fn queue(&self, queued: Queued) -> std::result::Result<(), Busy> {
-        if self.shared.is_without_tutor.load(Ordering::SeqCst) {
+        if self.shared.is_without_backbone.load(Ordering::SeqCst) {
             return Err(Busy::Building);
         }
         let Some(jobs) = locked(&self.jobs).clone() else { return Err(Busy::Full) };
@@ -270,7 +264,7 @@ impl Live {
 
     /// Ends the threads: capture and inference at once, learning after what it is doing. Gives the jobs that were
     /// queued and not done.
-    pub fn stop(&self) -> Vec<&'static str> {
+    pub(crate) fn stop(&self) -> Vec<&'static str> {
         self.shared.stopping.store(true, Ordering::SeqCst);
         *locked(&self.jobs) = None;
         self.shared.newest.wake();
@@ -296,7 +290,7 @@ impl Drop for Live {
 
 /// Why the learning thread takes no job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Busy {
+pub(crate) enum Busy {
     /// Too many wait, or it is stopping.
     Full,
     /// Its backbone is still being made, or could not be.
@@ -321,27 +315,18 @@ impl Shared {
     }
 
     /// Queues an unlabelled frame to be stored; the oldest goes if too many wait.
-    fn keep(&self, seen: Arc<Seen>) {
+    fn keep(&self, answered: Arc<AnsweredFrame>) {
         let mut kept = locked(&self.kept);
-        kept.push_back(seen);
-        let bytes: usize = kept.iter().map(|seen| seen.frame.rgb.len()).sum();
-        if kept.len() > QUEUED_FRAMES || (bytes > self.room.waiting && kept.len() > 1) {
+        kept.push_back(answered);
+        let bytes: usize = kept.iter().map(|answered| answered.frame.rgb.len()).sum();
+        if kept.len() > QUEUED_FRAMES || (bytes > self.frame_budget.waiting && kept.len() > 1) {
             kept.pop_front();
             locked(&self.meter).not_kept += 1;
         }
     }
 }
 
-/// What a learner that consolidates asks and tells of the live loop.
-fn meanwhile(shared: &Arc<Shared>) -> Meanwhile {
-    let (asked, told) = (shared.clone(), shared.clone());
-    Meanwhile {
-        is_awaited: Arc::new(move || asked.is_stopping() || asked.pressing.load(Ordering::Relaxed) > 0),
-        answer_with: Arc::new(move |predictor| *locked(&told.predictor) = Some(Arc::new(predictor))),
-    }
-}
-
-/// A lock that outlives a panic of another thread: every value under it is whole between statements.
+/// Locks also after another thread panicked: every value is consistent whenever its lock is free.
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -16,7 +16,7 @@ const STILL: Duration = Duration::from_secs(3);
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
-pub enum SourceState {
+pub(crate) enum SourceState {
     /// It is being opened.
     Opening,
     /// Frames arrive.
@@ -34,7 +34,7 @@ pub enum SourceState {
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
-pub enum BackboneState {
+pub(crate) enum BackboneState {
     /// It is.
     Ready,
     /// It is still being made, as TensorRT's engine is: another one answers, nothing is taught or learned.
@@ -49,7 +49,7 @@ pub enum BackboneState {
 /// How far a consolidation is.
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// Training steps taken.
     pub step: usize,
     /// Training steps in all.
@@ -59,7 +59,7 @@ pub struct Progress {
 /// Figures of the live loop.
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, Serialize)]
-pub struct LiveStatus {
+pub(crate) struct LiveStatus {
     /// The source as given.
     pub uri: String,
     /// What the source does.

@@ -5,9 +5,9 @@ use ndarray::{Array2, ArrayView4};
 use super::*;
 use crate::backbone::{BackboneSpec, Precision, Provider, ProviderReport};
 use crate::event::Event;
-use crate::learn::engine::{self, EngineChoice};
+use crate::learn::engine::EngineChoice;
 use crate::memory::Memory;
-use crate::session::{LearnerSettings, identity};
+use crate::session::{Embedder, Options, identity};
 use crate::vision::FrameSource;
 
 /// Mean colour of each quarter: a backbone that takes as long as it is told.
@@ -86,30 +86,32 @@ fn start(takes: Duration) -> (Live, Receiver<LiveEvent>, tempfile::TempDir) {
 }
 
 fn start_training(takes: Duration, steps: usize) -> (Live, Receiver<LiveEvent>, tempfile::TempDir) {
-    start_with(takes, steps, TutorBackbone::Ready(Quarters::boxed(Duration::ZERO)))
+    start_with(takes, steps, None)
 }
 
 fn start_with(
     takes: Duration,
     steps: usize,
-    tutor: TutorBackbone,
+    pending_backbones: Option<PendingBackbones>,
 ) -> (Live, Receiver<LiveEvent>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let eyes = Quarters::boxed(takes);
-    let memory = Memory::open(Some(&folder.path().join("s.db")), &identity(eyes.as_ref())).unwrap();
-    let mut settings = LearnerSettings::default();
-    (settings.recipe.steps, settings.recipe.warmup_steps) = (steps, 0);
-    let learner = Learner::new(settings, memory, engine::open(EngineChoice::Cpu).unwrap().0).unwrap();
+    let inference_backbone = Quarters::boxed(takes);
+    let memory =
+        Memory::open(Some(&folder.path().join("s.db")), &identity(inference_backbone.as_ref())).unwrap();
+    let options = Options::new().steps(steps).engine(EngineChoice::Cpu);
+    let own = || Embedder::new(Quarters::boxed(Duration::ZERO), 1).unwrap();
+    let embedder = pending_backbones.is_none().then(own);
+    let learner = Learner::on(memory, embedder, options).unwrap();
     let (sender, events) = channel_of_events();
     let live = Live::start(LiveParts {
         source: Box::new(|| Ok(Box::new(Shades(60, 0)))),
         uri: "shades".to_owned(),
         repeats: false,
-        eyes,
-        tutor,
+        inference_backbone,
+        pending_backbones,
         learner,
         power: Power::Full,
-        room: FrameRoom::default(),
+        frame_budget: FrameBudget::default(),
         watcher: Arc::new(move |event| drop(sender.lock().unwrap().send(event))),
     });
     (live.unwrap(), events, folder)
@@ -140,7 +142,9 @@ fn a_slow_backbone_gets_the_newest_frames_and_drops_are_counted() {
     let numbers: Vec<u64> = events
         .try_iter()
         .filter_map(|event| match event {
-            LiveEvent::Seen(seen) => Some(seen.frame.name.trim_start_matches("frame ").parse().unwrap()),
+            LiveEvent::Answered(answered) => {
+                Some(answered.frame.name.trim_start_matches("frame ").parse().unwrap())
+            }
             _ => None,
         })
         .collect();
@@ -161,28 +165,28 @@ fn answers_go_on_while_the_learning_thread_is_busy() {
 fn what_is_taught_answers_after_it_is_learned_and_goes_when_it_is_rolled_back() {
     let (live, events, _folder) = start(Duration::from_millis(1));
     wait("frames", || live.status().recent >= 20);
-    assert!(live.recent(1)[0].answer.is_none());
+    assert!(live.recent(1)[0].prediction.is_none());
     let frames = live.recent(20);
     let (sender, done) = sync_channel(1);
-    live.submit("lesson", move |tutor| {
-        let taught = tutor.teach("grey", &frames).unwrap();
-        let outcome = tutor.learn().unwrap();
+    live.submit("lesson", move |worker| {
+        let taught = worker.teach("grey", &frames).unwrap();
+        let outcome = worker.learn().unwrap();
         sender.send((taught, outcome)).unwrap();
     })
     .unwrap();
     let (taught, outcome) = done.recv().unwrap();
     assert!(taught.labels.len() == 20 && outcome.published, "{taught:?} {outcome:?}");
-    wait("an answer by the new head", || live.recent(1)[0].answer.is_some());
-    assert_eq!(live.recent(1)[0].answer.as_ref().unwrap().best.name, "grey");
+    wait("an answer by the new head", || live.recent(1)[0].prediction.is_some());
+    assert_eq!(live.recent(1)[0].prediction.as_ref().unwrap().nearest, "grey");
     assert!(events.try_iter().any(|event| matches!(event, LiveEvent::Changed("versions"))));
     let (sender, done) = sync_channel(1);
-    live.submit("roll back", move |tutor| {
-        let version = tutor.learner().memory().published().unwrap().unwrap().entry.id;
-        sender.send(tutor.roll_back(version).unwrap()).unwrap();
+    live.submit("roll back", move |worker| {
+        let version = worker.learner().core().memory().published().unwrap().unwrap().entry.id;
+        sender.send(worker.roll_back(version).unwrap()).unwrap();
     })
     .unwrap();
     assert_eq!(done.recv().unwrap(), None);
-    wait("no answer any more", || live.recent(1)[0].answer.is_none());
+    wait("no answer any more", || live.recent(1)[0].prediction.is_none());
 }
 
 #[test]
@@ -192,13 +196,13 @@ fn a_class_answers_before_its_training_ends_and_other_work_ends_the_training() {
     wait("frames", || live.status().recent >= 20);
     let frames = live.recent(20);
     let (sender, done) = sync_channel(1);
-    live.submit("lesson", move |tutor| {
-        tutor.teach("grey", &frames).unwrap();
-        sender.send(tutor.learn().unwrap()).unwrap();
+    live.submit("lesson", move |worker| {
+        worker.teach("grey", &frames).unwrap();
+        sender.send(worker.learn().unwrap()).unwrap();
     })
     .unwrap();
     wait("a step of training", || live.status().learning.is_some_and(|progress| progress.step > 0));
-    wait("an answer", || live.recent(1)[0].answer.is_some());
+    wait("an answer", || live.recent(1)[0].prediction.is_some());
     // Learning that waits behind learning is patient.
     live.submit_patient("learning", |_| ()).unwrap();
     let steps = || live.status().learning.map_or(0, |progress| progress.step);
@@ -209,8 +213,8 @@ fn a_class_answers_before_its_training_ends_and_other_work_ends_the_training() {
     live.submit("another lesson", move |_| sender.send(()).unwrap()).unwrap();
     other.recv_timeout(Duration::from_secs(20)).unwrap();
     assert!(done.recv().unwrap().published);
-    let cut = events.try_iter().any(|event| matches!(event, LiveEvent::Told(Event::CutShort { .. })));
-    assert!(cut && live.recent(1)[0].answer.is_some());
+    let cut = events.try_iter().any(|event| matches!(event, LiveEvent::Learner(Event::CutShort { .. })));
+    assert!(cut && live.recent(1)[0].prediction.is_some());
 }
 
 #[test]
@@ -241,7 +245,7 @@ fn a_queue_that_is_full_says_so() {
 #[test]
 fn another_backbone_answers_until_the_awaited_one_is_made_and_nothing_of_it_is_stored() {
     let (sender, made) = std::sync::mpsc::sync_channel(1);
-    let (live, events, folder) = start_with(Duration::from_millis(5), 0, TutorBackbone::Awaited(made));
+    let (live, events, folder) = start_with(Duration::from_millis(5), 0, Some(made));
     wait("answers meanwhile", || live.status().frames >= 5);
     assert_eq!(live.status().backbone, BackboneState::Building);
     assert_eq!(live.submit("a lesson", |_| ()), Err(Busy::Building));
@@ -250,8 +254,8 @@ fn another_backbone_answers_until_the_awaited_one_is_made_and_nothing_of_it_is_s
     wait("the awaited one", || live.status().backbone == BackboneState::Ready && live.status().recent >= 5);
     let frames = live.recent(5);
     let (done, taught) = std::sync::mpsc::sync_channel(1);
-    live.submit("a lesson", move |tutor| {
-        done.send(tutor.teach("shade", &frames).unwrap().labels.len()).unwrap();
+    live.submit("a lesson", move |worker| {
+        done.send(worker.teach("shade", &frames).unwrap().labels.len()).unwrap();
     })
     .unwrap();
     assert_eq!(taught.recv().unwrap(), 5);
@@ -264,7 +268,7 @@ fn another_backbone_answers_until_the_awaited_one_is_made_and_nothing_of_it_is_s
 #[test]
 fn an_awaited_backbone_that_fails_leaves_the_other_one_answering() {
     let (sender, made) = std::sync::mpsc::sync_channel(1);
-    let (live, events, _folder) = start_with(Duration::from_millis(5), 0, TutorBackbone::Awaited(made));
+    let (live, events, _folder) = start_with(Duration::from_millis(5), 0, Some(made));
     let failed = crate::Error::Provider { asked: "tensorrt".to_owned(), reason: "out of memory".to_owned() };
     sender.send(Err(failed)).unwrap();
     let has_failed = || matches!(live.status().backbone, BackboneState::Failed { .. });

@@ -1,11 +1,13 @@
 //! From a golden file to a case, by its `op`.
 
-use kaizen_edge::heads::{Adapter, Architecture, Layer, Mlp, Norm};
-use kaizen_edge::learn::cpu::Scalars;
-use kaizen_edge::learn::objective::{CopyNorm, Objective, SslMethod};
-use kaizen_edge::learn::program::{Buf, Finish, Op, Program, RateGroup, Role, Slot, Update};
-use kaizen_edge::learn::step::{StepSpec, distillation_program, mlp_program, ssl_program, step_program};
-use kaizen_edge::reference::linear::Layout;
+use kaizen_edge::low_level::heads::{Adapter, Architecture, Layer, Mlp, Norm};
+use kaizen_edge::low_level::learn::cpu::Scalars;
+use kaizen_edge::low_level::learn::objective::{CopyNorm, Objective, SslMethod};
+use kaizen_edge::low_level::learn::program::{Buf, Finish, Op, Program, RateGroup, Role, Slot, Update};
+use kaizen_edge::low_level::learn::step::{
+    StepSpec, distillation_program, mlp_program, ssl_program, step_program,
+};
+use kaizen_edge::low_level::reference::linear::Layout;
 
 use super::file::File;
 use super::run::{Case, Expect};

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use kaizen_edge::gpu::Device;
-use kaizen_edge::learn::cpu::{Interpreter, Product, Scalars};
-use kaizen_edge::learn::gpu::Run;
-use kaizen_edge::learn::program::{Program, Role, Slot};
+use kaizen_edge::low_level::gpu::Device;
+use kaizen_edge::low_level::learn::cpu::{Interpreter, Product, Scalars};
+use kaizen_edge::low_level::learn::gpu::Run;
+use kaizen_edge::low_level::learn::program::{Program, Role, Slot};
 
 /// What is compared after the last step.
 pub(super) enum Expect {
@@ -79,7 +79,7 @@ fn states_of(case: &Case, step: usize) -> &[(Role, Vec<f32>)] {
     if step == 0 { &case.states } else { &case.later[step - 1] }
 }
 
-fn interpret<T: kaizen_edge::reference::Real + faer::traits::ComplexField>(
+fn interpret<T: kaizen_edge::low_level::reference::Real + faer::traits::ComplexField>(
     case: &Case,
     product: Product,
 ) -> Vec<Comparison> {

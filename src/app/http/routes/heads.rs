@@ -30,7 +30,7 @@ pub(in super::super) async fn learn(
     State(web): State<Arc<Web>>,
 ) -> Result<(StatusCode, Json<Queued>), ApiError> {
     // What comes of it is told to the watcher.
-    let job = |tutor: &mut crate::session::live::Tutor| drop(tutor.learn());
+    let job = |worker: &mut crate::session::live::LearnWorker| drop(worker.learn());
     web.live.submit_patient("learning", job).map_err(ApiError::busy)?;
     Ok((StatusCode::ACCEPTED, Json(Queued { pending: web.live.status().pending })))
 }
@@ -78,7 +78,7 @@ pub(in super::super) async fn undo(
         return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, why));
     }
     let labels: Vec<_> = labels.into_iter().map(LabelId).collect();
-    let outcome = web.job("an undo", move |tutor| tutor.undo(&labels)).await?;
+    let outcome = web.job("an undo", move |worker| worker.undo(&labels)).await?;
     Ok(Json(TakenBack { learned_anew: outcome.is_some() }))
 }
 
@@ -96,7 +96,7 @@ pub(in super::super) async fn roll_back(
     version: Result<Path<i64>, PathRejection>,
 ) -> Result<Json<RolledBack>, ApiError> {
     let Path(version) = version?;
-    let serving = web.job("a roll-back", move |tutor| tutor.roll_back(VersionId(version))).await?;
+    let serving = web.job("a roll-back", move |worker| worker.roll_back(VersionId(version))).await?;
     Ok(Json(RolledBack { serving: serving.map(|version| version.0) }))
 }
 
@@ -115,6 +115,6 @@ pub(in super::super) async fn forget(
 ) -> Result<Json<Forgotten>, ApiError> {
     let Path(name) = name?;
     let name = class_name(&name)?;
-    let samples = web.job("forgetting a class", move |tutor| tutor.forget(&name)).await?;
+    let samples = web.job("forgetting a class", move |worker| worker.forget(&name)).await?;
     Ok(Json(Forgotten { samples }))
 }

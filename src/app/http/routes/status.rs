@@ -37,14 +37,14 @@ pub(in super::super) async fn status(State(web): State<Arc<Web>>) -> Result<Json
 /// Classes that were taught.
 #[utoipa::path(get, path = "/api/v1/classes", tag = "teaching", responses((status = 200, body = Vec<Class>)))]
 pub(in super::super) async fn classes(State(web): State<Arc<Web>>) -> Result<Json<Vec<Class>>, ApiError> {
-    let learned = web.live.predictor_now();
+    let learned = web.live.published_head();
     let classes = web.read(move |memory| {
         let mut samples: BTreeMap<_, usize> = BTreeMap::new();
         memory.live_classes()?.values().for_each(|class| *samples.entry(*class).or_default() += 1);
         let classes = memory.classes()?.into_iter().map(|(id, name)| Class {
             name,
             samples: samples.get(&id).copied().unwrap_or(0),
-            learned: learned.as_ref().is_some_and(|predictor| predictor.columns().contains(&id)),
+            learned: learned.as_ref().is_some_and(|head| head.columns().contains(&id)),
         });
         Ok(classes.collect())
     });

@@ -50,7 +50,7 @@ pub(in super::super) async fn teach(
         });
     }
     let class = name.clone();
-    let taught = web.job("a lesson of frames", move |tutor| tutor.teach(&name, &frames)).await?;
+    let taught = web.job("a lesson of frames", move |worker| worker.teach(&name, &frames)).await?;
     Ok(Json(Acknowledged::taught(class, &taught)))
 }
 
@@ -73,9 +73,9 @@ pub(in super::super) async fn teach_image(
     let name = class_name(&name)?;
     let Picture(bytes) = picture?;
     let class = name.clone();
-    let teach = move |tutor: &mut crate::session::live::Tutor| {
+    let teach = move |worker: &mut crate::session::live::LearnWorker| {
         let frame = decode(&bytes, "sent picture", MOST_PIXELS)?;
-        tutor.teach_picture(&name, &frame)
+        worker.teach_picture(&name, &frame)
     };
     let taught = web.job("a picture", teach).await?;
     Ok(Json(Acknowledged::taught(class, &taught)))
@@ -113,6 +113,6 @@ pub(in super::super) async fn label(
     let (Path(sample), Json(Name { name })) = (sample?, name?);
     let name = class_name(&name)?;
     let class = name.clone();
-    let label = web.job("a label", move |tutor| tutor.label(SampleId(sample), &name)).await?;
+    let label = web.job("a label", move |worker| worker.label(SampleId(sample), &name)).await?;
     Ok(Json(Acknowledged::new(class, &[label], 0)))
 }

@@ -24,8 +24,8 @@ const MOST_SUGGESTIONS: usize = 12;
 /// Clusters of frames that are unlike everything learned.
 #[utoipa::path(get, path = "/api/v1/unknowns", tag = "teaching", responses((status = 200, body = Strangers)))]
 pub(in super::super) async fn unknowns(State(web): State<Arc<Web>>) -> Result<Json<Strangers>, ApiError> {
-    let Some(predictor) = web.live.predictor_now() else { return Ok(Json(Strangers::default())) };
-    let found = web.read(move |memory| session::unknowns(memory, &predictor)).await?;
+    let Some(head) = web.live.published_head() else { return Ok(Json(Strangers::default())) };
+    let found = web.read(move |memory| session::unknowns(memory, &head)).await?;
     let large = found.clusters.iter().filter(|cluster| cluster.samples.len() >= SMALLEST_CLUSTER);
     Ok(Json(Strangers {
         clusters: large.take(MOST_CLUSTERS).map(UnknownCluster::of).collect(),
@@ -53,7 +53,7 @@ pub(in super::super) async fn name_cluster(
     let (Path(cluster), Json(Name { name })) = (cluster?, name?);
     let name = class_name(&name)?;
     let class = name.clone();
-    let job = web.job("a name for a cluster", move |tutor| tutor.name_cluster(SampleId(cluster), &name));
+    let job = web.job("a name for a cluster", move |worker| worker.name_cluster(SampleId(cluster), &name));
     Ok(Json(Acknowledged::new(class, &job.await?, 0)))
 }
 
@@ -62,10 +62,10 @@ pub(in super::super) async fn name_cluster(
 pub(in super::super) async fn suggestions(
     State(web): State<Arc<Web>>,
 ) -> Result<Json<Suggestions>, ApiError> {
-    let Some(predictor) = web.live.predictor_now() else {
+    let Some(head) = web.live.published_head() else {
         return Ok(Json(Suggestions { suggestions: Vec::new() }));
     };
-    let read = web.read(move |memory| session::suggestions(memory, &predictor, MOST_SUGGESTIONS));
+    let read = web.read(move |memory| session::suggestions(memory, &head, MOST_SUGGESTIONS));
     Ok(Json(Suggestions { suggestions: read.await? }))
 }
 

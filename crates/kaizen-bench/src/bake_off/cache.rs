@@ -1,0 +1,155 @@
+//! Features on disk, keyed by everything that they depend on, so that a second run does not touch the backbone.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use half::f16;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use sha2::{Digest, Sha256};
+
+use super::{Arguments, bar, embed, say};
+use crate::dataset::{Dataset, Picture};
+use crate::methods::Features;
+use kaizen_edge::Split;
+use kaizen_edge::low_level::backbone::{self, ModelEntry};
+use kaizen_edge::low_level::file::write_atomic;
+
+/// Raised when the same key would no longer give the same features.
+const FORMAT: u32 = 1;
+
+/// The features of `dataset`, from the cache or else from the backbone.
+pub(super) fn features(
+    arguments: &Arguments,
+    dataset: &Dataset,
+    entry: &ModelEntry,
+) -> anyhow::Result<Features> {
+    anyhow::ensure!(arguments.views >= 1, "setting `views` is 0: allowed is 1 or more");
+    let folder = folder(arguments.cache.as_deref())?;
+    let key = key(arguments, dataset, entry)?;
+    let name: String =
+        Sha256::digest(key.as_bytes()).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    let path = folder.join(format!("features-{name}.safetensors"));
+    let shapes = [
+        dataset.train.len() * arguments.views * entry.feature_width,
+        dataset.test.len() * entry.feature_width,
+    ];
+    let [train, test] = if path.exists() {
+        let read = read(&path, &key, shapes);
+        let values = read.with_context(|| {
+            format!("cached features cannot be used; remove {} to embed again", path.display())
+        })?;
+        say(&format!("features: {} (cached)", path.display()));
+        values
+    } else {
+        std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        let values = embed(arguments, dataset)?;
+        write(&path, &key, &values)?;
+        // What is learned from is what a later run reads back: half precision.
+        values.map(|side| side.into_iter().map(f32::from).collect())
+    };
+    let classes = |pictures: &[Picture]| pictures.iter().map(|picture| picture.class).collect();
+    Ok(Features {
+        width: entry.feature_width,
+        views: arguments.views,
+        train,
+        test,
+        train_classes: classes(&dataset.train),
+        test_classes: classes(&dataset.test),
+    })
+}
+
+fn folder(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let found = asked
+        .map(Path::to_path_buf)
+        .or_else(|| of("XDG_CACHE_HOME").map(|cache| cache.join("kaizen-edge")))
+        .or_else(|| of("HOME").map(|home| home.join(".cache/kaizen-edge")));
+    found.context("there is no folder for cached features: pass --cache DIR")
+}
+
+fn key(arguments: &Arguments, dataset: &Dataset, entry: &ModelEntry) -> anyhow::Result<String> {
+    Ok(serde_json::json!({
+        "format": FORMAT,
+        "train": dataset.digest(Split::Train)?,
+        "test": dataset.digest(Split::Test)?,
+        "model": entry.sha256,
+        "provider": arguments.provider.name(),
+        "input": [entry.input_size],
+        "mean": entry.mean,
+        "std": entry.std,
+        "resize": "bilinear",
+        "views": arguments.views,
+        "augmentation": kaizen_edge::low_level::vision::Augmentation::gentle(),
+    })
+    .to_string())
+}
+
+fn embed(arguments: &Arguments, dataset: &Dataset) -> anyhow::Result<[Vec<f16>; 2]> {
+    let mut backbone = backbone::load(&arguments.backbone_options())?;
+    let images = dataset.train.len() * arguments.views + dataset.test.len();
+    let bar = bar(&format!("embedding on {}", backbone.provider().runtime), images as u64);
+    let start = Instant::now();
+    let narrow = |values: Vec<f32>| values.into_iter().map(f16::from_f32).collect();
+    let train = narrow(embed::side(backbone.as_mut(), dataset, Split::Train, arguments.views, &bar)?);
+    let test = narrow(embed::side(backbone.as_mut(), dataset, Split::Test, 1, &bar)?);
+    bar.finish_and_clear();
+    let seconds = start.elapsed().as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "a count of images")]
+    let rate = images as f64 / seconds;
+    say(&format!("features: {images} images in {seconds:.1} s, {rate:.0} images/s"));
+    Ok([train, test])
+}
+
+fn write(path: &Path, key: &str, sides: &[Vec<f16>; 2]) -> anyhow::Result<()> {
+    let bytes =
+        sides.each_ref().map(|side| side.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
+    let mut tensors = Vec::new();
+    for (name, bytes) in ["train", "test"].into_iter().zip(&bytes) {
+        tensors.push((name, TensorView::new(Dtype::F16, vec![bytes.len() / 2], bytes)?));
+    }
+    let metadata = HashMap::from([("key".to_owned(), key.to_owned())]);
+    write_atomic(path, &safetensors::serialize(tensors, Some(metadata))?)?;
+    Ok(())
+}
+
+fn read(path: &Path, key: &str, lengths: [usize; 2]) -> anyhow::Result<[Vec<f32>; 2]> {
+    let bytes = std::fs::read(path)?;
+    let (_, metadata) = SafeTensors::read_metadata(&bytes)?;
+    let found = metadata.metadata().as_ref().and_then(|map| map.get("key"));
+    anyhow::ensure!(found.is_some_and(|found| found == key), "it belongs to other data or another model");
+    let file = SafeTensors::deserialize(&bytes)?;
+    let side = |name: &str, length: usize| -> anyhow::Result<Vec<f32>> {
+        let tensor = file.tensor(name)?;
+        anyhow::ensure!(
+            tensor.dtype() == Dtype::F16 && tensor.data().len() == 2 * length,
+            "`{name}` is not {length} half-precision numbers"
+        );
+        let values =
+            tensor.data().chunks_exact(2).map(|pair| f16::from_le_bytes([pair[0], pair[1]]).to_f32());
+        Ok(values.collect())
+    };
+    Ok([side("train", lengths[0])?, side("test", lengths[1])?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_and_anything_else_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f.safetensors");
+        let sides = [vec![f16::from_f32(0.5); 6], vec![f16::from_f32(2.0); 2]];
+        write(&path, "k", &sides).unwrap();
+        assert_eq!(read(&path, "k", [6, 2]).unwrap(), [vec![0.5; 6], vec![2.0; 2]]);
+        assert!(read(&path, "other", [6, 2]).unwrap_err().to_string().contains("other data"));
+        assert!(read(&path, "k", [7, 2]).unwrap_err().to_string().contains("`train`"));
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        assert!(read(&path, "k", [6, 2]).is_err());
+        assert!(write(&folder.path().join("no/f"), "k", &sides).is_err());
+    }
+}

@@ -1,0 +1,160 @@
+//! `report.json`: what was run and what came of it.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use super::plan::Job;
+use super::{Arguments, page};
+use crate::dataset::Dataset;
+use crate::methods::Outcome;
+use kaizen_edge::low_level::file::write_atomic;
+
+/// One finished run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Run {
+    pub(super) method: String,
+    pub(super) labels: f64,
+    pub(super) replay: serde_json::Value,
+    pub(super) seed: u64,
+    /// Row t = after task t.
+    pub(super) accuracy_matrix: Vec<Vec<f64>>,
+    #[serde(rename = "final")]
+    pub(super) last: f64,
+    pub(super) continual: f64,
+    pub(super) forgetting: f64,
+    pub(super) backward_transfer: f64,
+    /// Needs a probe of a random network; `null` as none is trained.
+    pub(super) forward_transfer: Option<f64>,
+    pub(super) learning_secs: f64,
+    pub(super) memory_bytes: usize,
+    /// `null` where the board does not report it.
+    pub(super) energy_joules: Option<f64>,
+    /// Area under the ROC curve of novelty, classes of later tasks against those so far; `null` without novelty.
+    #[serde(default)]
+    pub(super) unknown_auroc: Option<f64>,
+    /// Share of those taken for known where 95 % of the known are accepted.
+    #[serde(default)]
+    pub(super) unknown_fpr95: Option<f64>,
+}
+
+impl Run {
+    pub(super) fn new(job: &Job, outcome: &Outcome) -> Self {
+        let matrix = &outcome.matrix;
+        Self {
+            method: job.method.name().to_owned(),
+            labels: job.labels,
+            replay: replay(job),
+            seed: job.seed,
+            accuracy_matrix: matrix.rows().map(<[f64]>::to_vec).collect(),
+            last: matrix.final_accuracy(),
+            continual: matrix.continual_accuracy(),
+            forgetting: matrix.forgetting(),
+            backward_transfer: matrix.backward_transfer(),
+            forward_transfer: None,
+            learning_secs: outcome.learning.as_secs_f64(),
+            memory_bytes: outcome.memory_bytes,
+            energy_joules: None,
+            unknown_auroc: outcome.unknowns.map(|unknowns| unknowns.auroc),
+            unknown_fpr95: outcome.unknowns.map(|unknowns| unknowns.fpr95),
+        }
+    }
+
+    fn is(&self, job: &Job) -> bool {
+        let same_labels = self.labels.to_bits() == job.labels.to_bits();
+        self.method == job.method.name() && same_labels && self.replay == replay(job) && self.seed == job.seed
+    }
+
+    /// The run in one line.
+    pub(super) fn line(&self) -> String {
+        format!(
+            "final {:.1} %, continual {:.1} %, forgetting {:.3}, {:.1} s",
+            100.0 * self.last,
+            100.0 * self.continual,
+            self.forgetting,
+            self.learning_secs
+        )
+    }
+}
+
+/// A share as a number, anything else as it is typed.
+fn replay(job: &Job) -> serde_json::Value {
+    let text = job.replay.to_string();
+    text.parse::<f64>().map_or(serde_json::Value::String(text), serde_json::Value::from)
+}
+
+/// What all runs of a report have in common.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Head {
+    pub(super) dataset: String,
+    pub(super) model: String,
+    pub(super) tasks: usize,
+    pub(super) classes: usize,
+    pub(super) train: usize,
+    pub(super) test: usize,
+    pub(super) scenario: String,
+    pub(super) class_order_seed: u64,
+    pub(super) imbalance: f64,
+    pub(super) strangers: f64,
+    pub(super) views: usize,
+}
+
+/// A report's figures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Results {
+    #[serde(flatten)]
+    pub(super) head: Head,
+    pub(super) runs: Vec<Run>,
+}
+
+impl Results {
+    pub(super) fn new(arguments: &Arguments, dataset: &Dataset, model: &str) -> Self {
+        let head = Head {
+            dataset: dataset.name.clone(),
+            model: model.to_owned(),
+            tasks: arguments.tasks,
+            classes: dataset.classes.len(),
+            train: dataset.train.len(),
+            test: dataset.test.len(),
+            scenario: format!("{:?}", arguments.scenario).to_lowercase(),
+            class_order_seed: arguments.class_order_seed,
+            imbalance: arguments.imbalance,
+            strangers: arguments.strangers,
+            views: arguments.views,
+        };
+        Self { head, runs: Vec::new() }
+    }
+
+    /// Takes up the runs of an earlier report of the same givens at `path`, if there is one.
+    pub(super) fn resume(path: &Path, fresh: Self) -> anyhow::Result<Self> {
+        if !path.exists() {
+            return Ok(fresh);
+        }
+        let old = Self::read(path)?;
+        anyhow::ensure!(
+            old.head == fresh.head,
+            "{} is of another data set, model or scenario: choose another --out",
+            path.display()
+        );
+        Ok(old)
+    }
+
+    /// Reads a `report.json`, or that of a folder.
+    pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
+        let path = if path.is_dir() { path.join("report.json") } else { path.to_owned() };
+        let bytes = std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+        serde_json::from_slice(&bytes).with_context(|| format!("{} is no report of bench", path.display()))
+    }
+
+    pub(super) fn has(&self, job: &Job) -> bool {
+        self.runs.iter().any(|run| run.is(job))
+    }
+
+    /// Writes `report.json` and `report.html` into `folder`, each whole or not at all.
+    pub(super) fn write(&self, folder: &Path) -> anyhow::Result<()> {
+        write_atomic(folder.join("report.json"), &serde_json::to_vec_pretty(self)?)?;
+        page::report(self).write(folder.join("report.html"))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,43 @@
+//! Tables on the terminal.
+
+use comfy_table::{CellAlignment, ContentArrangement, presets};
+
+/// Rows under headings; a column of numbers is aligned right.
+pub(super) struct Table(comfy_table::Table);
+
+impl Table {
+    pub(super) fn new<const N: usize>(headings: [&str; N]) -> Self {
+        let mut table = comfy_table::Table::new();
+        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header(headings);
+        Self(table)
+    }
+
+    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.0.add_row(cells);
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut table = self.0.clone();
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        let is_number = |text: String| text.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+        let numeric: Vec<bool> = (0..table.column_count())
+            .map(|at| {
+                table
+                    .row_iter()
+                    .all(|row| row.cell_iter().nth(at).is_none_or(|cell| is_number(cell.content())))
+            })
+            .collect();
+        for (column, _) in table.column_iter_mut().zip(numeric).filter(|(_, is_numeric)| *is_numeric) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        for line in table.lines() {
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,300 @@
+//! From a frame to a sample: the only place where frames are prepared, augmented, embedded and given a thumbnail.
+
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+
+use ndarray::ArrayView4;
+
+use crate::backbone::{Backbone, BackboneSpec};
+use crate::memory::{FeatureIdentity, Sample};
+use crate::rng::Rng;
+use crate::vision::{Augmentation, Frame, FrameSource, Preprocess, Split, thumbnail_jpeg};
+use crate::{Error, Result};
+
+/// Augmented views that are stored with a sample.
+pub const VIEWS: usize = 2;
+/// Frames that one call of the backbone takes.
+pub(crate) const BATCH: usize = 8;
+/// Frames that wait between reading and the backbone.
+const QUEUED_FRAMES: usize = 16;
+/// Longer side of a thumbnail in pixels (ADR 8).
+const THUMBNAIL_SIDE: u32 = 96;
+const THUMBNAIL_QUALITY: u8 = 80;
+
+/// A frame as a sample, and whether it may be learned from.
+#[derive(Clone, Debug)]
+pub struct Embedded {
+    /// Features, views, thumbnail, name, time and label of the frame.
+    pub sample: Sample,
+    /// Whether the frame is for learning or for testing.
+    pub split: Split,
+}
+
+/// A backbone with the preprocessing that it needs.
+pub struct Embedder {
+    backbone: Box<dyn Backbone>,
+    preparation: Preparation,
+}
+
+impl std::fmt::Debug for Embedder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Embedder").field("spec", self.backbone.spec()).finish_non_exhaustive()
+    }
+}
+
+impl Embedder {
+    /// An embedder on `backbone`; augmented views are drawn from `seed`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for preprocessing out of range.
+    pub fn new(backbone: Box<dyn Backbone>, seed: u64) -> Result<Self> {
+        let preparation = Preparation::new(backbone.spec(), seed)?;
+        Ok(Self { backbone, preparation })
+    }
+
+    /// The backbone.
+    #[must_use]
+    pub fn backbone(&self) -> &dyn Backbone {
+        self.backbone.as_ref()
+    }
+
+    pub(crate) fn backbone_mut(&mut self) -> &mut dyn Backbone {
+        self.backbone.as_mut()
+    }
+
+    /// What the features are, so that a state made with others is refused.
+    #[must_use]
+    pub fn identity(&self) -> FeatureIdentity {
+        identity(self.backbone())
+    }
+
+    /// Features `[D]` of one frame.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::Frame`] for a frame that cannot be used, and others from the backbone.
+    pub fn features(&mut self, frame: &Frame) -> Result<Vec<f32>> {
+        let mut image = vec![0.0; self.preparation.image_len()];
+        self.preparation.preprocess.run(frame, &mut image)?;
+        let mut rows = self.embed(&image)?;
+        Ok(rows.pop().unwrap_or_default())
+    }
+
+    /// Features `[D]` of each of `frames`, in one call of the backbone.
+    ///
+    /// # Errors
+    /// As [`Embedder::features`].
+    pub fn features_of_all(&mut self, frames: &[Frame]) -> Result<Vec<Vec<f32>>> {
+        let len = self.preparation.image_len();
+        let mut images = vec![0.0; len * frames.len()];
+        for (frame, image) in frames.iter().zip(images.chunks_mut(len)) {
+            self.preparation.preprocess.run(frame, image)?;
+        }
+        self.embed(&images)
+    }
+
+    /// Samples of `frames`, the first of which is frame number `first` (from 1) of its source, with their augmented views.
+    ///
+    /// # Errors
+    /// As [`Embedder::features`].
+    pub fn samples(&mut self, frames: Vec<Frame>, first: u64) -> Result<Vec<Sample>> {
+        let prepared = frames.into_iter().zip(first..);
+        let prepared: Vec<_> =
+            prepared.map(|(frame, number)| self.preparation.run(frame, number, VIEWS)).collect();
+        let embedded = self.embed_prepared(prepared)?;
+        embedded.into_iter().map(|embedded| Ok(embedded?.sample)).collect()
+    }
+
+    /// The sample of a frame whose features `[D]` are known already.
+    ///
+    /// # Errors
+    /// As [`Embedder::features`].
+    #[cfg(feature = "serve")]
+    pub(crate) fn sample_of(&mut self, frame: &Frame, features: Vec<f32>, number: u64) -> Result<Sample> {
+        let Prepared { described, images, .. } = self.preparation.views_only(frame, number, VIEWS)?;
+        let views = self.embed(&images)?;
+        Ok(Sample { features, views, ..described.sample })
+    }
+
+    /// Embeds every frame of `source`, with `views` augmented views of each frame for training, and gives each to `take`.
+    /// A frame that cannot be used is an error in its place. Frames are read and prepared on a thread of their own, ahead
+    /// of the backbone.
+    ///
+    /// # Errors
+    /// Whatever ends the source, whatever the backbone reports, and whatever `take` returns.
+    pub fn embed_source<E: From<Error>>(
+        &mut self,
+        source: Box<dyn FrameSource>,
+        views: usize,
+        mut take: impl FnMut(Result<Embedded>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let reader = FrameReader::start(source, self.preparation.again()?, views)?;
+        loop {
+            let prepared = reader.next_batch()?;
+            if prepared.is_empty() {
+                return Ok(());
+            }
+            for embedded in self.embed_prepared(prepared)? {
+                take(embedded)?;
+            }
+        }
+    }
+
+    fn embed_prepared(&mut self, prepared: Vec<Result<Prepared>>) -> Result<Vec<Result<Embedded>>> {
+        let usable = prepared.iter().filter_map(|frame| frame.as_ref().ok());
+        let images: Vec<f32> = usable.flat_map(|frame| frame.images.iter().copied()).collect();
+        let mut rows = self.embed(&images)?.into_iter();
+        let embedded = prepared.into_iter().map(|frame| {
+            let Prepared { mut described, count, .. } = frame?;
+            let mut own = rows.by_ref().take(count);
+            described.sample.features = own.next().unwrap_or_default();
+            described.sample.views = own.collect();
+            Ok(described)
+        });
+        Ok(embedded.collect())
+    }
+
+    /// Features `[D]` of each of the images `[B, 3, S, S]`.
+    fn embed(&mut self, images: &[f32]) -> Result<Vec<Vec<f32>>> {
+        let size = self.backbone.spec().input_size;
+        let shape = (images.len() / self.preparation.image_len(), 3, size, size);
+        let view = ArrayView4::from_shape(shape, images)
+            .map_err(|error| Error::shape("image batch", shape, error.to_string()))?;
+        Ok(self.backbone.embed(view)?.rows().into_iter().map(|row| row.to_vec()).collect())
+    }
+}
+
+/// What the features of `backbone` are, so that a state made with others is refused.
+#[must_use]
+pub fn identity(backbone: &dyn Backbone) -> FeatureIdentity {
+    let spec = backbone.spec();
+    FeatureIdentity {
+        backbone_name: spec.name.clone(),
+        backbone_sha256: spec.sha256.clone(),
+        feature_width: spec.feature_width,
+        feature_class: backbone.feature_class(),
+        preprocessing: format!(
+            "bilinear {0}x{0}, mean {1:?}, std {2:?}",
+            spec.input_size, spec.mean, spec.std
+        ),
+    }
+}
+
+/// A frame ready for the backbone: its own image and those of its augmented views.
+struct Prepared {
+    /// The sample without its features.
+    described: Embedded,
+    /// `[count, 3, S, S]`
+    images: Vec<f32>,
+    count: usize,
+}
+
+/// How frames become images of a backbone.
+struct Preparation {
+    preprocess: Preprocess,
+    seed: u64,
+}
+
+impl Preparation {
+    fn new(spec: &BackboneSpec, seed: u64) -> Result<Self> {
+        let side = u32::try_from(spec.input_size).unwrap_or(u32::MAX);
+        Ok(Self { preprocess: Preprocess::new(side, spec.mean, spec.std)?, seed })
+    }
+
+    /// The same for another thread.
+    fn again(&self) -> Result<Self> {
+        let Preprocess { size, mean, std, .. } = self.preprocess;
+        Ok(Self { preprocess: Preprocess::new(size, mean, std)?, seed: self.seed })
+    }
+
+    /// Elements of one image, `3 S S`.
+    fn image_len(&self) -> usize {
+        3 * (self.preprocess.size as usize).pow(2)
+    }
+
+    /// The frame and, if it is for training, `views` augmented views of it. `number` is its place in the source, from 1:
+    /// seed and number decide how the views are drawn.
+    fn run(&mut self, frame: Frame, number: u64, views: usize) -> Result<Prepared> {
+        let views = if frame.split == Split::Train { views } else { 0 };
+        let mut own = vec![0.0; self.image_len()];
+        self.preprocess.run(&frame, &mut own)?;
+        let mut prepared = self.views_only(&frame, number, views)?;
+        own.append(&mut prepared.images);
+        Ok(Prepared { images: own, count: 1 + views, ..prepared })
+    }
+
+    fn views_only(&mut self, frame: &Frame, number: u64, views: usize) -> Result<Prepared> {
+        let mut images = vec![0.0; self.image_len() * views];
+        let mut rng = Rng::named(self.seed, &format!("augment {number}"));
+        for image in images.chunks_mut(self.image_len()) {
+            let view = Augmentation::gentle().view(frame, self.preprocess.size, &mut rng)?;
+            self.preprocess.run(&view, image)?;
+        }
+        let sample = Sample {
+            thumbnail: Some(thumbnail_jpeg(frame, THUMBNAIL_SIDE, THUMBNAIL_QUALITY)?),
+            name: frame.name.clone(),
+            timestamp_millis: i64::try_from(frame.timestamp_millis).unwrap_or(i64::MAX),
+            label: frame.label.clone(),
+            ..Sample::default()
+        };
+        Ok(Prepared { described: Embedded { sample, split: frame.split }, images, count: views })
+    }
+}
+
+/// A source that is read and prepared on a thread of its own, so that the backbone never waits for a decoder. The channel
+/// is bounded: a recording waits, and nothing is lost.
+struct FrameReader {
+    receiver: Receiver<Result<Prepared>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl FrameReader {
+    fn start(mut source: Box<dyn FrameSource>, mut preparation: Preparation, views: usize) -> Result<Self> {
+        let (sender, receiver) = sync_channel(QUEUED_FRAMES);
+        let mut number = 0;
+        let body = move || {
+            loop {
+                let prepared = match source.next_frame() {
+                    Ok(Some(frame)) => {
+                        number += 1;
+                        preparation.run(frame, number, views)
+                    }
+                    Ok(None) => break,
+                    Err(error) => Err(error),
+                };
+                let ends = prepared.as_ref().is_err_and(|error| !matches!(error, Error::Frame { .. }));
+                if sender.send(prepared).is_err() || ends {
+                    break;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("kaizen-frames".to_owned()).spawn(body);
+        let thread = thread.map_err(Error::io("thread kaizen-frames"))?;
+        Ok(Self { receiver, thread: Some(thread) })
+    }
+
+    /// Waits for the next frame and gives it with those that are ready by then; empty at the end of the source.
+    fn next_batch(&self) -> Result<Vec<Result<Prepared>>> {
+        let mut prepared = Vec::with_capacity(BATCH);
+        while prepared.len() < BATCH {
+            let next =
+                if prepared.is_empty() { self.receiver.recv().ok() } else { self.receiver.try_recv().ok() };
+            match next {
+                Some(Err(error)) if !matches!(error, Error::Frame { .. }) => return Err(error),
+                Some(frame) => prepared.push(frame),
+                None => break,
+            }
+        }
+        Ok(prepared)
+    }
+}
+
+impl Drop for FrameReader {
+    fn drop(&mut self) {
+        // Closing the channel ends the thread at its next frame.
+        let (_, closed) = sync_channel(0);
+        self.receiver = closed;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The learner on features: samples go to memory, a consolidation turns them into heads, the best head is published. It
+//! knows no frame and no backbone.
+
+mod consolidation;
+mod engine_slot;
+mod removal;
+#[cfg(test)]
+mod tests;
+mod training;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use consolidation::Consolidation;
+pub use engine_slot::EngineSlot;
+
+use super::published_head::{Inputs, PublishedHead};
+use super::settings::LearnerSettings;
+use super::statistics::{Learned, Statistics};
+use super::unknowns::{self, Unknowns};
+use crate::ids::SampleId;
+use crate::learn::closed_form::EnsembleSettings;
+use crate::memory::{LabelId, Memory, Sample, Stored, StoredSample, VersionId};
+use crate::{Error, Result};
+use training::TrainedState;
+
+/// An unlabelled sample is stored only if, beside what is stored, one part in so many more fits into the memory limit.
+const ROOM_FOR_LABELS: u64 = 10;
+
+/// The head that answers now. Clones share it, so a thread that predicts sees each head as soon as it is published.
+#[derive(Clone, Debug, Default)]
+pub struct ServingHead(Arc<Mutex<Option<Arc<PublishedHead>>>>);
+
+impl ServingHead {
+    /// The head, if anything was learned.
+    #[must_use]
+    pub fn now(&self) -> Option<Arc<PublishedHead>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn of(head: PublishedHead) -> Self {
+        Self(Arc::new(Mutex::new(Some(Arc::new(head)))))
+    }
+
+    fn set(&self, head: Option<Arc<PublishedHead>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = head;
+    }
+}
+
+/// Remembers samples, consolidates, and keeps the head that answers.
+pub struct FeatureLearner {
+    settings: LearnerSettings,
+    memory: Memory,
+    engine: EngineSlot,
+    inputs: Inputs,
+    learned: Learned,
+    /// Gathered when first needed: opening a state takes no time per sample.
+    statistics: Option<Statistics>,
+    trained: TrainedState,
+    /// The head of the last decision. What serves may be another one while a consolidation runs.
+    published: Option<Arc<PublishedHead>>,
+    /// Whether `published` was fitted to the labels on opening and never judged by the guard.
+    is_provisional: bool,
+    serving: ServingHead,
+}
+
+impl std::fmt::Debug for FeatureLearner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FeatureLearner").field("tasks", &self.learned.tasks).finish_non_exhaustive()
+    }
+}
+
+impl FeatureLearner {
+    /// A learner over `memory` that answers and continues as the one that last wrote there. A state with labels and
+    /// without a version answers from the start, by a closed-form head.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the memory cannot be read, [`Error::Config`] for settings out of range.
+    pub fn new(settings: LearnerSettings, memory: Memory, engine: impl Into<EngineSlot>) -> Result<Self> {
+        let inputs = Inputs(settings.map(memory.identity().feature_width)?);
+        let (learned, trained) = training::restore(&memory, &settings)?;
+        let published = PublishedHead::restore(&memory, &settings)?.map(Arc::new);
+        let serving = ServingHead::default();
+        serving.set(published.clone());
+        Ok(Self {
+            is_provisional: memory.published()?.is_none(),
+            settings,
+            memory,
+            engine: engine.into(),
+            inputs,
+            learned,
+            statistics: None,
+            trained,
+            published,
+            serving,
+        })
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &LearnerSettings {
+        &self.settings
+    }
+
+    /// The memory.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    pub(crate) fn memory_mut(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
+
+    /// The engine that trains.
+    #[must_use]
+    pub fn engine(&mut self) -> &mut EngineSlot {
+        &mut self.engine
+    }
+
+    /// The head that answers, shared with whoever predicts.
+    #[must_use]
+    pub fn serving(&self) -> &ServingHead {
+        &self.serving
+    }
+
+    /// Remembers samples in one transaction: all are durable when it returns, or none is kept.
+    ///
+    /// # Errors
+    /// As [`Memory::add_samples`].
+    pub fn add(&mut self, samples: &[Sample]) -> Result<Vec<Stored>> {
+        self.memory.add_samples(samples)
+    }
+
+    /// Gives a stored sample a label.
+    ///
+    /// # Errors
+    /// As [`Memory::label`].
+    pub fn label(&mut self, sample: SampleId, name: &str) -> Result<LabelId> {
+        self.memory.label(sample, name)
+    }
+
+    /// Unlabelled samples that the published head calls unknown, in clusters; empty before anything was learned.
+    ///
+    /// # Errors
+    /// As [`unknowns::unknowns`].
+    pub fn unknowns(&self) -> Result<Unknowns> {
+        match &self.published {
+            Some(head) => unknowns::unknowns(&self.memory, head),
+            None => Ok(Unknowns::default()),
+        }
+    }
+
+    /// Labels every sample of a cluster of unknown samples, and calls `acknowledge` with each batch that is durable.
+    ///
+    /// # Errors
+    /// As [`unknowns::name_cluster`], and [`Error::NotReady`] before anything was learned.
+    pub fn name_cluster(
+        &mut self,
+        cluster: SampleId,
+        name: &str,
+        acknowledge: impl FnMut(&[(SampleId, LabelId)]),
+    ) -> Result<()> {
+        let head = self.published.clone().ok_or_else(|| {
+            Error::not_ready("cluster", "nothing was learned yet", "teach a class and learn it first")
+        })?;
+        unknowns::name_cluster(&mut self.memory, &head, cluster, name, acknowledge).map(drop)
+    }
+
+    /// Takes a published version back: the newest one left answers from now on. Returns its id, if there is one.
+    ///
+    /// # Errors
+    /// As [`Memory::roll_back`].
+    pub fn roll_back(&mut self, version: VersionId) -> Result<Option<VersionId>> {
+        let serving = self.memory.roll_back(version)?;
+        self.published = PublishedHead::restore(&self.memory, &self.settings)?.map(Arc::new);
+        self.is_provisional = self.memory.published()?.is_none();
+        self.serving.set(self.published.clone());
+        Ok(serving)
+    }
+
+    /// Whether another unlabelled sample may be stored, so that what is taught later can still be learned within the memory
+    /// limit; true without one.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the memory cannot be read.
+    pub fn has_room(&self) -> Result<bool> {
+        if self.settings.memory_limit.is_none() {
+            return Ok(true);
+        }
+        let mut counts = self.memory.counts()?;
+        let samples = counts.training + counts.held_out + counts.unlabelled;
+        counts.unlabelled += samples / ROOM_FOR_LABELS + 1;
+        Ok(self.settings.ensemble_for(self.inputs.0.features(), &counts).is_ok())
+    }
+
+    /// Settings of the closed forms for what is stored, within the memory limit.
+    fn closed_form_settings(&self) -> Result<EnsembleSettings> {
+        self.settings.ensemble_for(self.inputs.0.features(), &self.memory.counts()?)
+    }
+
+    /// Takes the statistics out, gathered anew from the stored samples unless they are at hand.
+    fn take_statistics(
+        &mut self,
+        settings: EnsembleSettings,
+        training: &[StoredSample],
+        unlabelled: &[StoredSample],
+    ) -> Result<Statistics> {
+        if let Some(statistics) = self.statistics.take() {
+            return Ok(statistics);
+        }
+        let mut statistics = Statistics::new(&self.inputs, settings, self.settings.seed)?;
+        statistics.relearn(&mut self.learned, training, unlabelled)?;
+        Ok(statistics)
+    }
+
+    /// Keeps the statistics for the next time; under a memory limit they are gathered anew then.
+    fn keep_statistics(&mut self, statistics: Statistics) {
+        self.statistics = self.settings.memory_limit.is_none().then_some(statistics);
+    }
+}

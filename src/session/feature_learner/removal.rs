@@ -1,0 +1,109 @@
+//! Labels taken back and classes forgotten: the label log first, then the heads as they would have been without them.
+
+use std::time::Instant;
+
+use super::consolidation::Gathered;
+use super::{Consolidation, FeatureLearner};
+use crate::Result;
+use crate::ids::ClassId;
+use crate::memory::{LabelId, Rows};
+use crate::session::published_head::HeadKind;
+use crate::session::training_control::TrainingControl;
+
+impl FeatureLearner {
+    /// Takes a label back: the log says so at once, durably, and what was learned from it is learned anew without it.
+    /// Closed forms come out as if it had never been taught; the trained head is trained from its first parameters on all
+    /// that is left. Returns the class that the sample has now, if an earlier label stands, and the consolidation, if one
+    /// was needed.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotFound`] if it is no label that still counts; [`crate::Error::State`] from the memory.
+    pub fn undo(
+        &mut self,
+        label: LabelId,
+        control: &mut TrainingControl<'_>,
+    ) -> Result<(Option<ClassId>, Option<Consolidation>)> {
+        let class = self.memory.undo(label)?;
+        Ok((class, self.apply_removals(control)?))
+    }
+
+    /// Takes labels back as [`FeatureLearner::undo`] does, and learns anew once for all of them.
+    ///
+    /// # Errors
+    /// As there; the labels before the one that is refused are taken back.
+    pub fn undo_all(
+        &mut self,
+        labels: &[LabelId],
+        control: &mut TrainingControl<'_>,
+    ) -> Result<Option<Consolidation>> {
+        let undone = labels.iter().try_for_each(|label| self.memory.undo(*label).map(drop));
+        let consolidation = self.apply_removals(control)?;
+        undone.map(|()| consolidation)
+    }
+
+    /// Forgets a class: its samples are erased, and the heads are learned anew without it. Heads of earlier versions,
+    /// which knew it, are erased too. Returns the number of samples erased, and the consolidation, if one was needed.
+    ///
+    /// # Errors
+    /// As [`crate::memory::Memory::forget`].
+    pub fn forget(
+        &mut self,
+        name: &str,
+        control: &mut TrainingControl<'_>,
+    ) -> Result<(usize, Option<Consolidation>)> {
+        let samples = self.memory.forget(name)?;
+        let consolidation = self.apply_removals(control)?;
+        self.memory.keep_heads(1)?;
+        Ok((samples, consolidation))
+    }
+
+    /// Learns anew if something that was learned no longer counts, also after a crash between the two halves of a removal.
+    pub(super) fn apply_removals(
+        &mut self,
+        control: &mut TrainingControl<'_>,
+    ) -> Result<Option<Consolidation>> {
+        if !self.learned.drop_stale(&self.memory.live_classes()?) {
+            return Ok(None);
+        }
+        let started = Instant::now();
+        let training = self.memory.samples(Rows::Training)?;
+        let unlabelled = self.memory.samples(Rows::Unlabelled)?;
+        self.statistics = None;
+        let labelled: Vec<_> = training.iter().filter(|sample| self.learned.has(sample)).cloned().collect();
+        self.trained.start_anew();
+        let outcome = if labelled.is_empty() {
+            self.unpublish()
+        } else {
+            // Whatever the limit: what was taken back must not answer any more.
+            let narrowest = self.settings.narrowest_ensemble(self.inputs.0.features());
+            let closed_forms = self.closed_form_settings().unwrap_or(narrowest);
+            let held_out = self.memory.samples(Rows::HeldOut)?;
+            let (replay, is_removal) = (Vec::new(), true);
+            self.run(
+                Gathered {
+                    started,
+                    closed_forms,
+                    training,
+                    held_out,
+                    labelled,
+                    unlabelled,
+                    replay,
+                    is_removal,
+                },
+                &mut control.uninterrupted(),
+            )
+        };
+        self.serving.set(self.published.clone());
+        outcome.map(Some)
+    }
+
+    /// Nothing is left to answer from.
+    fn unpublish(&mut self) -> Result<Consolidation> {
+        self.published = None;
+        while let Some(version) = self.memory.published()? {
+            self.memory.roll_back(version.entry.id)?;
+        }
+        self.store_training()?;
+        Ok(Consolidation { published: false, head: HeadKind::Slda, candidates: Vec::new() })
+    }
+}

@@ -1,0 +1,219 @@
+//! The trained head: adapter and classifier in training, and their state between consolidations.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::FeatureLearner;
+use super::consolidation::Gathered;
+use crate::event::Event;
+use crate::heads::{Architecture, Parameters};
+use crate::ids::ClassId;
+use crate::learn::trainer::{Samples, Trainer, take_teacher};
+use crate::memory::{Memory, StoredSample};
+use crate::rng::Rng;
+use crate::session::published_head::{Head, TrainedHead};
+use crate::session::settings::LearnerSettings;
+use crate::session::statistics::Learned;
+use crate::session::training_control::TrainingControl;
+use crate::{Error, Result};
+
+/// What training leaves for the next task.
+#[derive(Debug, Default)]
+pub(super) struct TrainedState {
+    /// Class of each column of the classifier.
+    columns: Vec<ClassId>,
+    /// Parts and parameters: heads, momentum copies, queues.
+    parameters: Option<(Architecture, Parameters)>,
+    /// Whether training has to begin anew because of a removal.
+    is_to_be_retrained: bool,
+}
+
+impl TrainedState {
+    pub(super) fn columns(&self) -> &[ClassId] {
+        &self.columns
+    }
+
+    /// Lets go of everything that was trained; training begins from the first parameters.
+    pub(super) fn start_anew(&mut self) {
+        self.is_to_be_retrained = self.parameters.take().is_some();
+        self.columns.clear();
+    }
+
+    pub(super) fn is_to_be_retrained(&self) -> bool {
+        self.is_to_be_retrained
+    }
+
+    #[cfg(test)]
+    pub(super) fn parameters(&self) -> Option<&Parameters> {
+        self.parameters.as_ref().map(|(_, parameters)| parameters)
+    }
+
+    fn column_of(&self, sample: &StoredSample) -> i32 {
+        let column = self.columns.iter().position(|class| Some(*class) == sample.class);
+        column.and_then(|column| i32::try_from(column).ok()).unwrap_or(-1)
+    }
+}
+
+impl FeatureLearner {
+    /// Trains adapter and classifier on the gathered samples and the replay; keeps their state for the next task.
+    pub(super) fn train_head(
+        &mut self,
+        gathered: &Gathered,
+        control: &mut TrainingControl<'_>,
+    ) -> Result<Head> {
+        for class in gathered.labelled.iter().filter_map(|sample| sample.class) {
+            if !self.trained.columns.contains(&class) {
+                self.trained.columns.push(class);
+            }
+        }
+        let drawn = self.drawn(&gathered.labelled, &gathered.unlabelled);
+        let current = self.samples(drawn.into_iter().map(|s| (s, self.trained.column_of(s))))?;
+        let replay = self.samples(gathered.replay.iter().map(|(sample, column)| (sample, *column)))?;
+        let seed = self.settings.seed.wrapping_add(self.learned.tasks as u64);
+        let columns = self.trained.columns.len();
+        let (architecture, state) = match self.trained.parameters.take() {
+            Some((mut architecture, mut state)) => {
+                take_teacher(&mut state);
+                architecture.grow(&mut state, columns, seed)?;
+                (architecture, state)
+            }
+            None => {
+                let architecture = self.settings.architecture(self.memory.identity().feature_width, columns);
+                let state = architecture.init(self.settings.seed);
+                (architecture, state)
+            }
+        };
+        match self.train_from(&architecture, &state, [current, replay], seed, control) {
+            Ok(trained) => {
+                let parameters = Arc::new(trained.copied(&["adapter.", "classifier."], ""));
+                self.trained.parameters = Some((architecture.clone(), trained));
+                self.trained.is_to_be_retrained = false;
+                let columns = self.trained.columns.clone();
+                Ok(Head::Trained(TrainedHead { architecture, parameters, columns }))
+            }
+            Err(error) => {
+                self.trained.parameters = Some((architecture, state));
+                Err(error)
+            }
+        }
+    }
+
+    /// Samples with the views that are stored of each, and their columns.
+    fn samples<'a>(&self, rows: impl Iterator<Item = (&'a StoredSample, i32)>) -> Result<Samples> {
+        let mut samples = Samples::default();
+        for (sample, column) in rows {
+            let mut views = vec![self.inputs.apply(&sample.features)?];
+            for view in self.memory.views(sample.id)? {
+                views.push(self.inputs.apply(&view)?);
+            }
+            samples.push(&views, column);
+        }
+        Ok(samples)
+    }
+
+    /// The samples that training can reach: all of them, or as many as its batches have rows, drawn by seed.
+    fn drawn<'a>(
+        &self,
+        labelled: &'a [StoredSample],
+        unlabelled: &'a [StoredSample],
+    ) -> Vec<&'a StoredSample> {
+        let mut samples: Vec<_> = labelled.iter().chain(unlabelled).collect();
+        let places = self.settings.recipe.steps * self.settings.recipe.current_rows;
+        if samples.len() > places {
+            let purpose = format!("samples of task {}", self.learned.tasks);
+            Rng::named(self.settings.seed, &purpose).shuffle(&mut samples);
+            samples.truncate(places);
+        }
+        samples
+    }
+
+    fn train_from(
+        &mut self,
+        architecture: &Architecture,
+        state: &Parameters,
+        samples: [Samples; 2],
+        seed: u64,
+        control: &mut TrainingControl<'_>,
+    ) -> Result<Parameters> {
+        self.engine.get()?;
+        if let Some(line) = self.engine.take_line() {
+            control.emit(&Event::Engine { line });
+        }
+        let (engine, recipe) = (self.engine.get()?, &self.settings.recipe);
+        let trained = (|| {
+            let mut taken = recipe.steps;
+            let mut trainer = Trainer::load(engine, architecture, recipe, state, samples, seed)?;
+            let stride = recipe.steps_per_submit.max(1);
+            control.start_work();
+            for from in (0..recipe.steps).step_by(stride) {
+                let to = (from + stride).min(recipe.steps);
+                let terms = trainer.run(engine, from, to)?;
+                if let Some(last) = terms.last() {
+                    let total = last.total(&recipe.objective);
+                    control.emit(&Event::Trained { step: to, total, deviation: last.deviation });
+                }
+                control.pause();
+                if to < recipe.steps && control.is_awaited() {
+                    control.emit(&Event::CutShort { step: to, of: recipe.steps });
+                    taken = to;
+                    break;
+                }
+            }
+            let state = engine.snapshot()?;
+            match state.first_non_finite() {
+                Some(name) => Err(Error::NonFinite { term: name.to_owned(), step: taken as u64 }),
+                None => Ok(state),
+            }
+        })();
+        engine.unload();
+        trained
+    }
+
+    /// Keeps what was learned for the next task, also across restarts: of the trained head its parameters, momentum copies
+    /// and queues. The optimiser starts anew.
+    pub(super) fn store_training(&mut self) -> Result<()> {
+        let (architecture, mut state) = match &self.trained.parameters {
+            Some((architecture, state)) => (Some(architecture), state.clone()),
+            None => (None, Parameters::default()),
+        };
+        state.drop_prefixed(&["optimizer.", "teacher."]);
+        let metadata = BTreeMap::from([
+            ("architecture".to_owned(), json(&architecture)?),
+            ("columns".to_owned(), json(&self.trained.columns)?),
+            ("learned".to_owned(), json(&self.learned)?),
+        ]);
+        self.memory.save_training(&state.to_safetensors(&metadata)?)
+    }
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::shape("training state", "JSON", error.to_string()))
+}
+
+/// Takes up what [`FeatureLearner::store_training`] kept; a trained head only if the settings still ask for the same parts.
+pub(super) fn restore(memory: &Memory, settings: &LearnerSettings) -> Result<(Learned, TrainedState)> {
+    let Some(bytes) = memory.load_training()? else {
+        return Ok((Learned::default(), TrainedState::default()));
+    };
+    let metadata = Parameters::metadata(&bytes)?;
+    let part = |name: &str| metadata.get(name).map_or("null", String::as_str);
+    let refused = |error: serde_json::Error| {
+        Error::corrupt(
+            "training state",
+            error.to_string(),
+            "run `kaizen check`, or put back a copy of the file",
+        )
+    };
+    let learned = serde_json::from_str(part("learned")).map_err(refused)?;
+    let architecture: Option<Architecture> = serde_json::from_str(part("architecture")).map_err(refused)?;
+    let columns: Vec<ClassId> = serde_json::from_str(part("columns")).map_err(refused)?;
+    let expected = settings.architecture(memory.identity().feature_width, columns.len());
+    let mut trained = TrainedState::default();
+    if let Some(architecture) = architecture
+        && architecture == expected
+    {
+        let parameters = Some((architecture, Parameters::from_safetensors(&bytes)?));
+        trained = TrainedState { columns, parameters, is_to_be_retrained: false };
+    }
+    Ok((learned, trained))
+}

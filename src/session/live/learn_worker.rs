@@ -1,0 +1,255 @@
+//! The learning thread: owns the learner, stores frames, teaches, consolidates, and publishes.
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::inference_worker::AnsweredFrame;
+use super::status::{BackboneState, Progress};
+use super::{LiveEvent, PendingBackbones, Queued, Shared, locked};
+use crate::Result;
+use crate::event::Event;
+use crate::ids::SampleId;
+use crate::memory::{LabelId, Sample, VersionId};
+use crate::session::feature_learner::Consolidation;
+use crate::session::learner::Learner;
+use crate::session::power::{Power, yield_to_others};
+use crate::session::training_control::TrainingControl;
+use crate::vision::Frame;
+
+/// Between two looks for frames to store.
+const NAP: Duration = Duration::from_millis(100);
+/// `nice` of everything that learns.
+const NICE: i32 = 10;
+
+/// What teaching stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Taught {
+    /// Rows of the label log, in order.
+    pub labels: Vec<LabelId>,
+    /// How many repeated a stored sample, to which their label went.
+    pub duplicates: usize,
+}
+
+/// Owns the learner on the learning thread; jobs get it to work with.
+#[derive(Debug)]
+pub(crate) struct LearnWorker {
+    learner: Learner,
+    power: Power,
+    workers: rayon::ThreadPool,
+    shared: Arc<Shared>,
+}
+
+/// Waits for the backbones, hands the one that answers on, and gives the other one to the learner; `None` at the end of
+/// the loop, or if they could not be made.
+pub(super) fn with_pending(backbones: &PendingBackbones, mut worker: LearnWorker) -> Option<LearnWorker> {
+    let shared = worker.shared.clone();
+    let made = loop {
+        match backbones.recv_timeout(NAP) {
+            Err(RecvTimeoutError::Timeout) if shared.is_stopping() => return None,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break Err("loading it panicked".to_owned()),
+            Ok(made) => break made.map_err(|error| error.to_string()),
+        }
+    };
+    let ready = made.and_then(|[inference, learning]| {
+        worker.learner.set_backbone(learning).map_err(|error| error.to_string())?;
+        *locked(&shared.next_backbone) = Some(inference);
+        shared.is_without_backbone.store(false, Ordering::SeqCst);
+        Ok(worker)
+    });
+    ready.map_err(|reason| shared.set_backbone(BackboneState::Failed { reason }, None)).ok()
+}
+
+/// Does jobs until there are no more senders, and stores frames in between. Jobs left at the end are named in `left`.
+pub(super) fn run(mut worker: LearnWorker, jobs: &Receiver<Queued>, left: &Mutex<Vec<&'static str>>) {
+    yield_to_others(NICE);
+    loop {
+        match jobs.recv_timeout(NAP) {
+            Ok(queued) if worker.shared.is_stopping() => locked(left).push(queued.what),
+            Ok(Queued { is_pressing, job, .. }) => {
+                worker.shared.pressing.fetch_sub(usize::from(is_pressing), Ordering::Relaxed);
+                job(&mut worker);
+                worker.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            }
+            Err(RecvTimeoutError::Timeout) => worker.store_kept(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+impl LearnWorker {
+    pub(super) fn new(learner: Learner, power: Power, shared: Arc<Shared>) -> Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = rayon::ThreadPoolBuilder::new()
+            .num_threads(power.threads(cores))
+            .thread_name(|number| format!("kaizen-learn-{number}"))
+            .start_handler(|_| yield_to_others(NICE))
+            .build()
+            .map_err(|error| crate::Error::io("threads kaizen-learn")(std::io::Error::other(error)))?;
+        Ok(Self { learner, power, workers, shared })
+    }
+
+    /// The learner, to be read.
+    #[cfg(test)]
+    #[must_use]
+    pub(crate) fn learner(&self) -> &Learner {
+        &self.learner
+    }
+
+    /// Teaches frames that were answered; durable when it returns.
+    ///
+    /// # Errors
+    /// As [`Learner::teach`].
+    pub(crate) fn teach(&mut self, name: &str, frames: &[Arc<AnsweredFrame>]) -> Result<Taught> {
+        let mut samples = Vec::with_capacity(frames.len());
+        for answered in frames {
+            samples.push(self.sample(answered, Some(name))?);
+        }
+        self.store_labelled(&samples)
+    }
+
+    /// Teaches a picture; durable when it returns.
+    ///
+    /// # Errors
+    /// As [`Learner::teach`].
+    pub(crate) fn teach_picture(&mut self, name: &str, frame: &Frame) -> Result<Taught> {
+        let learner = &mut self.learner;
+        let sample = self.workers.install(|| {
+            let features = learner.embedder()?.features(frame)?;
+            learner.sample_of(frame, features, Some(name))
+        });
+        self.store_labelled(&[sample?])
+    }
+
+    /// Gives a stored sample a label; durable when it returns.
+    ///
+    /// # Errors
+    /// As [`crate::memory::Memory::label`].
+    pub(crate) fn label(&mut self, sample: SampleId, name: &str) -> Result<LabelId> {
+        let label = self.learner.core_mut().label(sample, name)?;
+        self.shared.tell(LiveEvent::Changed("labels"));
+        Ok(label)
+    }
+
+    /// Names a cluster of unknown samples.
+    ///
+    /// # Errors
+    /// As [`Learner::name`].
+    pub(crate) fn name_cluster(&mut self, cluster: SampleId, name: &str) -> Result<Vec<LabelId>> {
+        let labels = self.learner.name(cluster, name);
+        self.shared.tell(LiveEvent::Changed("labels"));
+        labels
+    }
+
+    /// Consolidates; a new head answers when it returns. A failure is told to the watcher too.
+    ///
+    /// # Errors
+    /// As [`Learner::learn`].
+    pub(crate) fn learn(&mut self) -> Result<Consolidation> {
+        let outcome = self.while_learning(Learner::consolidate);
+        if let Err(error) = &outcome {
+            let failed = Event::CandidateFailed { head: "learning", reason: error.to_string() };
+            self.shared.tell(LiveEvent::Learner(failed));
+        }
+        outcome
+    }
+
+    /// Takes labels back; what was learned from them is learned anew without them, once.
+    ///
+    /// # Errors
+    /// As [`Learner::undo`]; labels before the one that is refused are taken back.
+    pub(crate) fn undo(&mut self, labels: &[LabelId]) -> Result<Option<Consolidation>> {
+        self.while_learning(|learner, control| learner.core_mut().undo_all(labels, control))
+    }
+
+    /// Erases a class; returns the number of samples erased.
+    ///
+    /// # Errors
+    /// As [`Learner::forget`].
+    pub(crate) fn forget(&mut self, name: &str) -> Result<usize> {
+        self.while_learning(|learner, control| Ok(learner.core_mut().forget(name, control)?.0))
+    }
+
+    /// Takes a version back; the one before answers when it returns, if there is one.
+    ///
+    /// # Errors
+    /// As [`Learner::roll_back`].
+    pub(crate) fn roll_back(&mut self, version: VersionId) -> Result<Option<VersionId>> {
+        self.while_learning(|learner, _| learner.roll_back(version))
+    }
+
+    /// Runs `work` on the threads for learning, beside prediction: it pauses as the power says and ends early for a
+    /// pressing job.
+    fn while_learning<T: Send>(
+        &mut self,
+        work: impl FnOnce(&mut Learner, &mut TrainingControl<'_>) -> Result<T> + Send,
+    ) -> Result<T> {
+        let (shared, power, learner) = (&self.shared, self.power, &mut self.learner);
+        let outcome = self.workers.install(|| {
+            let mut tell = |event: &Event| {
+                shared.note_progress(event);
+                shared.tell(LiveEvent::Learner(event.clone()));
+            };
+            let is_awaited = || shared.is_stopping() || shared.pressing.load(Ordering::Relaxed) > 0;
+            let control = TrainingControl::new(&mut tell);
+            work(learner, &mut control.beside_prediction(power, &is_awaited))
+        });
+        locked(&self.shared.meter).learning = None;
+        self.shared.tell(LiveEvent::Changed("versions"));
+        outcome
+    }
+
+    /// Stores one frame that waits, if there is one.
+    fn store_kept(&mut self) {
+        let Some(answered) = locked(&self.shared.kept).pop_front() else { return };
+        let stored = match self.learner.core().has_room() {
+            Ok(false) => {
+                locked(&self.shared.meter).not_kept += 1;
+                return;
+            }
+            Ok(true) => self
+                .sample(&answered, None)
+                .and_then(|sample| self.learner.core_mut().add(std::slice::from_ref(&sample))),
+            Err(error) => Err(error),
+        };
+        match stored {
+            Ok(stored) if stored.iter().any(|stored| !stored.duplicate) => {
+                locked(&self.shared.meter).kept += 1;
+                self.shared.tell(LiveEvent::Changed("samples"));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                locked(&self.shared.meter).not_kept += 1;
+                let (name, reason) = (answered.frame.name.clone(), error.to_string());
+                self.shared.tell(LiveEvent::Learner(Event::FrameRejected { name, reason }));
+            }
+        }
+    }
+
+    fn sample(&mut self, answered: &AnsweredFrame, label: Option<&str>) -> Result<Sample> {
+        let learner = &mut self.learner;
+        self.workers.install(|| learner.sample_of(&answered.frame, answered.features.clone(), label))
+    }
+
+    fn store_labelled(&mut self, samples: &[Sample]) -> Result<Taught> {
+        let stored = self.learner.core_mut().add(samples)?;
+        self.shared.tell(LiveEvent::Changed("labels"));
+        let duplicates = stored.iter().filter(|stored| stored.duplicate).count();
+        Ok(Taught { labels: stored.iter().filter_map(|stored| stored.label).collect(), duplicates })
+    }
+}
+
+impl Shared {
+    /// Keeps how far the running consolidation is.
+    fn note_progress(&self, event: &Event) {
+        let mut meter = locked(&self.meter);
+        if let Event::TaskStarted { steps, .. } = event {
+            meter.learning = Some(Progress { step: 0, of: *steps });
+        } else if let Event::Trained { step, .. } = event {
+            let of = meter.learning.map_or(*step, |progress| progress.of);
+            meter.learning = Some(Progress { step: *step, of });
+        }
+    }
+}

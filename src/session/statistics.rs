@@ -1,0 +1,204 @@
+//! The statistics of the closed forms, and which samples went into them as which class: a reopened state goes on where
+//! it stood, and a label that is taken back takes its share with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::candidate::Candidate;
+use super::published_head::{Head, HeadKind, Inputs};
+use crate::Result;
+use crate::ids::{ClassId, SampleId};
+use crate::learn::closed_form::{
+    ClassMeans, Ensemble, EnsembleModel, EnsembleSettings, Evidence, LdaModel, MeanDistance,
+    Responsibilities, distinct,
+};
+use crate::memory::StoredSample;
+
+/// Samples of one consolidation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct LearnedTask {
+    labelled: Vec<SampleId>,
+    /// Unlabelled samples, shared out among the task's classes.
+    open: Vec<SampleId>,
+    /// Share of each unlabelled sample in each class, `[N, K]`; empty if they are to be found out (again).
+    shares: Vec<f32>,
+}
+
+/// Samples that were learned.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Learned {
+    /// Consolidations so far.
+    pub(super) tasks: usize,
+    labelled: BTreeMap<SampleId, ClassId>,
+    by_task: Vec<LearnedTask>,
+}
+
+/// Statistics of the closed forms.
+#[derive(Clone, Debug)]
+pub(super) struct Statistics {
+    inputs: Inputs,
+    settings: EnsembleSettings,
+    pub(super) ensemble: Ensemble,
+    pub(super) means: ClassMeans,
+}
+
+impl LearnedTask {
+    /// Forgets samples that belong to no class of the task: they stay open, for a class that is taught later.
+    fn drop_outliers(&mut self) {
+        let columns = (self.shares.len() / self.open.len().max(1)).max(1);
+        let rows = self.shares.chunks_exact(columns).zip(&self.open);
+        let kept: Vec<_> = rows.filter(|(row, _)| row.iter().any(|share| *share > 0.0)).collect();
+        let (shares, open) = kept.into_iter().map(|(row, id)| (row.to_vec(), *id)).unzip::<_, _, Vec<_>, _>();
+        (self.shares, self.open) = (shares.concat(), open);
+    }
+}
+
+impl Learned {
+    /// Whether this labelled sample was learned as the class that it has now.
+    pub(super) fn has(&self, sample: &StoredSample) -> bool {
+        sample.class.is_some() && self.labelled.get(&sample.id) == sample.class.as_ref()
+    }
+
+    /// Unlabelled samples that were shared out.
+    pub(super) fn shared(&self) -> BTreeSet<SampleId> {
+        self.by_task.iter().flat_map(|task| &task.open).copied().collect()
+    }
+
+    /// Forgets which of the shared-out samples are gone from the memory (a quota makes room), so that what is remembered of
+    /// them is bounded as they are. The statistics keep what they gave.
+    pub(super) fn keep_shared(&mut self, unlabelled: &[StoredSample]) {
+        let kept: BTreeSet<_> = unlabelled.iter().map(|sample| sample.id).collect();
+        for task in &mut self.by_task {
+            let is_kept: Vec<_> = task.open.iter().map(|sample| kept.contains(sample)).collect();
+            if is_kept.contains(&false) {
+                let rows =
+                    task.shares.chunks_exact((task.shares.len() / task.open.len()).max(1)).zip(&is_kept);
+                task.shares = rows.filter(|(_, kept)| **kept).flat_map(|(row, _)| row.to_vec()).collect();
+                let mut flags = is_kept.iter();
+                task.open.retain(|_| flags.next() == Some(&true));
+            }
+        }
+    }
+
+    /// Drops what is no longer so, given the live class of every sample: labels taken back or changed, samples of a
+    /// forgotten class, shared-out samples that have a label now. Says whether that was anything.
+    pub(super) fn drop_stale(&mut self, live: &BTreeMap<SampleId, ClassId>) -> bool {
+        let before = self.labelled.len();
+        self.labelled.retain(|sample, class| live.get(sample) == Some(class));
+        let mut changed = self.labelled.len() != before;
+        for task in &mut self.by_task {
+            let before = (task.labelled.len(), task.open.len());
+            task.labelled.retain(|sample| self.labelled.contains_key(sample));
+            task.open.retain(|sample| !live.contains_key(sample));
+            if before != (task.labelled.len(), task.open.len()) {
+                task.shares.clear();
+                changed = true;
+            }
+        }
+        self.by_task.retain(|task| !task.labelled.is_empty());
+        changed
+    }
+}
+
+impl Statistics {
+    /// # Errors
+    /// [`crate::Error::Config`] for a width of 0.
+    pub(super) fn new(inputs: &Inputs, settings: EnsembleSettings, seed: u64) -> Result<Self> {
+        let map = &inputs.0;
+        Ok(Self {
+            inputs: inputs.clone(),
+            settings,
+            ensemble: Ensemble::new(settings, map.features(), map.transform(), seed)?,
+            means: ClassMeans::new(map.clone(), MeanDistance::Standardised),
+        })
+    }
+
+    /// Adds what was learned, task by task, from the stored samples.
+    pub(super) fn relearn(
+        &mut self,
+        learned: &mut Learned,
+        training: &[StoredSample],
+        unlabelled: &[StoredSample],
+    ) -> Result<()> {
+        let labelled: BTreeMap<_, _> = training.iter().map(|sample| (sample.id, sample)).collect();
+        let open: BTreeMap<_, _> = unlabelled.iter().map(|sample| (sample.id, sample)).collect();
+        let find = |ids: &[SampleId], stored: &BTreeMap<SampleId, &StoredSample>| -> Vec<StoredSample> {
+            ids.iter().filter_map(|id| stored.get(id).copied().cloned()).collect()
+        };
+        for task in &mut learned.by_task {
+            // The quota may have dropped samples since: their shares cannot be told apart any more.
+            let rows = find(&task.open, &open);
+            if rows.len() != task.open.len() {
+                task.open = rows.iter().map(|sample| sample.id).collect();
+                task.shares.clear();
+            }
+            self.add(task, &find(&task.labelled, &labelled), &rows)?;
+        }
+        Ok(())
+    }
+
+    /// Learns a task: labelled rows exactly, unlabelled ones shared out among the task's classes.
+    pub(super) fn learn(
+        &mut self,
+        learned: &mut Learned,
+        fresh: &[StoredSample],
+        open: &[StoredSample],
+    ) -> Result<()> {
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let ids = |rows: &[StoredSample]| rows.iter().map(|sample| sample.id).collect();
+        let mut task = LearnedTask { labelled: ids(fresh), open: ids(open), shares: Vec::new() };
+        self.add(&mut task, fresh, open)?;
+        task.drop_outliers();
+        learned.labelled.extend(fresh.iter().filter_map(|sample| Some((sample.id, sample.class?))));
+        learned.by_task.push(task);
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        task: &mut LearnedTask,
+        labelled: &[StoredSample],
+        open: &[StoredSample],
+    ) -> Result<()> {
+        let classes: Vec<_> = labelled.iter().filter_map(|sample| sample.class).collect();
+        if classes.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<&[f32]> = labelled.iter().chain(open).map(|sample| &*sample.features).collect();
+        let (known, others) = rows.split_at(labelled.len());
+        if task.shares.len() != open.len() * distinct(&classes).len() {
+            let map = &self.inputs.0;
+            task.shares = self.settings.share_out(
+                map.features(),
+                map.transform(),
+                [known.into(), others.into()],
+                &classes,
+            )?;
+        }
+        self.means.add(known, Responsibilities::Labels(&classes))?;
+        self.ensemble.add(&Evidence::new(&rows[..], &classes, &task.shares)?)
+    }
+}
+
+impl Statistics {
+    /// The closed forms, best guess first, and the discriminant behind them.
+    pub(super) fn candidates(&self) -> Result<(Vec<Candidate>, LdaModel)> {
+        let EnsembleModel { lda, head } = self.ensemble.fit()?;
+        let means = self.means.fit()?;
+        let candidates = vec![
+            Candidate { kind: HeadKind::Ensemble, head: Head::Ensemble(head.clone()) },
+            Candidate { kind: HeadKind::Slda, head: Head::Linear(head.lda) },
+            Candidate { kind: HeadKind::Ridge, head: Head::Linear(head.ridge) },
+            Candidate { kind: HeadKind::Ncm, head: Head::Linear(means) },
+        ];
+        Ok((candidates, lda))
+    }
+}
+
+/// Features of rows one after the other, `[N, D]`.
+pub(super) fn join<'a>(rows: impl IntoIterator<Item = &'a StoredSample>) -> Vec<f32> {
+    rows.into_iter().map(|sample| &*sample.features).collect::<Vec<_>>().concat()
+}

@@ -1,0 +1,205 @@
+//! A published head as the bytes of a version, and back, bit for bit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::calibration::calibrated;
+use super::published_head::{Head, HeadKind, Inputs, PublishedHead, TrainedHead};
+use super::settings::LearnerSettings;
+use super::statistics::join;
+use crate::heads::{Architecture, Parameters, Tensor};
+use crate::ids::ClassId;
+use crate::learn::closed_form::{
+    ClassCovariances, Components, EnsembleHead, FeatureMap, LdaSettings, LinearHead, Mahalanobis,
+    MahalanobisState, Responsibilities, StreamingLda,
+};
+use crate::memory::{Memory, Rows};
+use crate::{Error, Result};
+
+/// Tensors of the classes' covariances.
+const CLASS_COVARIANCES: [&str; 4] =
+    ["curvature.directions", "curvature.offset", "curvature.weight", "curvature.bias"];
+
+impl PublishedHead {
+    /// The head that `memory` serves: the published version as it was, or, before the first consolidation, a
+    /// closed-form head fitted to the labels at once. `None` without any label.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the memory cannot be read, [`Error::Config`] or [`Error::Shape`] for a version that this
+    /// program did not write.
+    pub fn restore(memory: &Memory, settings: &LearnerSettings) -> Result<Option<Self>> {
+        if let Some(version) = memory.published()?
+            && let Some(heads) = &version.heads
+        {
+            return Ok(Some(from_bytes(heads)?));
+        }
+        let training = memory.samples(Rows::Training)?;
+        if training.is_empty() || !memory.history()?.versions.is_empty() {
+            return Ok(None);
+        }
+        let inputs = Inputs(settings.map(memory.identity().feature_width)?);
+        let mut lda = StreamingLda::new(inputs.0.clone());
+        let labels: Vec<_> = training.iter().filter_map(|sample| sample.class).collect();
+        lda.add(&join(&training), Responsibilities::Labels(&labels))?;
+        let model = lda.fit(LdaSettings::default())?;
+        let head = Head::Linear(model.head.clone());
+        let held_out = memory.samples(Rows::HeldOut)?;
+        let names = memory.classes()?;
+        Ok(Some(calibrated(HeadKind::Slda, head, &inputs, model, names, [&held_out, &training])?))
+    }
+
+    /// Named tensors and metadata as safetensors.
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut parameters = Parameters::default();
+        let (mut random, mut scales) = (None, None);
+        let architecture = match &self.head {
+            Head::Linear(head) => {
+                insert(&mut parameters, "head", head)?;
+                random = projection(&head.map);
+                None
+            }
+            Head::Ensemble(head) => {
+                insert(&mut parameters, "lda", &head.lda)?;
+                insert(&mut parameters, "ridge", &head.ridge)?;
+                if let Some(class_covariances) = &head.class_covariances {
+                    insert_class_covariances(&mut parameters, class_covariances)?;
+                }
+                (random, scales) = (projection(&head.ridge.map), Some(head.scales));
+                None
+            }
+            Head::Trained(trained) => {
+                parameters.extend(trained.parameters.as_ref().clone());
+                Some(&trained.architecture)
+            }
+        };
+        let MahalanobisState { factor, centre, whitened } = self.geometry.state();
+        for (name, values) in [("factor", factor), ("centre", centre), ("means", whitened)] {
+            parameters.insert(format!("geometry.{name}"), Tensor::new(&[values.len()], values)?);
+        }
+        let json = |value: serde_json::Result<String>| value.map_err(refused);
+        let metadata = BTreeMap::from([
+            ("kind".to_owned(), json(serde_json::to_string(&self.kind))?),
+            ("transform".to_owned(), json(serde_json::to_string(&self.inputs.0.transform()))?),
+            ("features".to_owned(), self.inputs.0.features().to_string()),
+            ("columns".to_owned(), json(serde_json::to_string(self.head.columns()))?),
+            ("names".to_owned(), json(serde_json::to_string(&self.names))?),
+            ("temperature".to_owned(), json(serde_json::to_string(&self.temperature))?),
+            ("novelty_scale".to_owned(), json(serde_json::to_string(&self.novelty_scale))?),
+            ("architecture".to_owned(), json(serde_json::to_string(&architecture))?),
+            ("random_features".to_owned(), json(serde_json::to_string(&random))?),
+            ("scales".to_owned(), json(serde_json::to_string(&scales))?),
+        ]);
+        parameters.to_safetensors(&metadata)
+    }
+}
+
+fn insert(parameters: &mut Parameters, name: &str, head: &LinearHead) -> Result<()> {
+    let shape = [head.classes.len(), head.map.width()];
+    parameters.insert(format!("{name}.weight"), Tensor::new(&shape, head.weight.clone())?);
+    parameters.insert(format!("{name}.bias"), Tensor::new(&shape[..1], head.bias.clone())?);
+    Ok(())
+}
+
+fn insert_class_covariances(parameters: &mut Parameters, class_covariances: &ClassCovariances) -> Result<()> {
+    let Components { directions, offset } = class_covariances.components.as_ref();
+    let parts = [directions, offset, &class_covariances.weight, &class_covariances.bias];
+    for (name, values) in CLASS_COVARIANCES.iter().zip(parts) {
+        parameters.insert((*name).to_owned(), Tensor::new(&[values.len()], values.clone())?);
+    }
+    Ok(())
+}
+
+/// Width and seed of random features: they are drawn again, not stored.
+fn projection(map: &FeatureMap) -> Option<(usize, u64)> {
+    map.seed().map(|seed| (map.width(), seed))
+}
+
+/// Reads what [`PublishedHead::to_bytes`] wrote.
+fn from_bytes(bytes: &[u8]) -> Result<PublishedHead> {
+    let metadata = Parameters::metadata(bytes)?;
+    let mut parameters = Parameters::from_safetensors(bytes)?;
+    let features: usize = field(&metadata, "features")?;
+    let map = FeatureMap::new(features, field(&metadata, "transform")?)?;
+    let columns: Vec<ClassId> = field(&metadata, "columns")?;
+    let architecture: Option<Architecture> = field(&metadata, "architecture")?;
+    let has_class_covariances = parameters.contains(CLASS_COVARIANCES[0]);
+    let mut take = |name: &str| -> Result<Vec<f32>> {
+        let found = parameters.remove(name).map(|tensor| tensor.data);
+        found.ok_or_else(|| Error::config("version", name, "a version of this program: run `kaizen check`"))
+    };
+    let state = MahalanobisState {
+        factor: take("geometry.factor")?,
+        centre: take("geometry.centre")?,
+        whitened: take("geometry.means")?,
+    };
+    let head = match architecture {
+        None => {
+            let random = match field::<Option<(usize, u64)>>(&metadata, "random_features")? {
+                Some((width, seed)) => FeatureMap::random_relu(features, map.transform(), width, seed)?,
+                None => map.clone(),
+            };
+            let mut linear = |name: &str, map: &FeatureMap| -> Result<LinearHead> {
+                let (weight, bias) = (take(&format!("{name}.weight"))?, take(&format!("{name}.bias"))?);
+                let wanted = (columns.len() * map.width(), columns.len());
+                if (weight.len(), bias.len()) != wanted {
+                    return Err(Error::shape("published head", wanted, (weight.len(), bias.len())));
+                }
+                Ok(LinearHead { map: map.clone(), weight, bias, classes: columns.clone() })
+            };
+            match field::<Option<[f32; 2]>>(&metadata, "scales")? {
+                Some(scales) => {
+                    let (lda, ridge) = (linear("lda", &map)?, linear("ridge", &random)?);
+                    let class_covariances =
+                        has_class_covariances.then(|| class_covariances(&mut take, features, columns.len()));
+                    Head::Ensemble(EnsembleHead {
+                        lda,
+                        class_covariances: class_covariances.transpose()?,
+                        ridge,
+                        scales,
+                    })
+                }
+                None => Head::Linear(linear("head", &random)?),
+            }
+        }
+        Some(architecture) => {
+            if architecture.classes() != columns.len() {
+                return Err(Error::shape(
+                    "columns of the published head",
+                    architecture.classes(),
+                    columns.len(),
+                ));
+            }
+            Head::Trained(TrainedHead { architecture, parameters: Arc::new(parameters), columns })
+        }
+    };
+    Ok(PublishedHead {
+        kind: field(&metadata, "kind")?,
+        head,
+        names: field(&metadata, "names")?,
+        geometry: Arc::new(Mahalanobis::from_state(map.clone(), state)?),
+        inputs: Inputs(map),
+        temperature: field(&metadata, "temperature")?,
+        novelty_scale: field(&metadata, "novelty_scale")?,
+    })
+}
+
+fn class_covariances(
+    take: &mut dyn FnMut(&str) -> Result<Vec<f32>>,
+    width: usize,
+    classes: usize,
+) -> Result<ClassCovariances> {
+    let [directions, offset, weight, bias] = CLASS_COVARIANCES.map(take);
+    let (components, bias) = (Components { directions: directions?, offset: offset? }, bias?);
+    if bias.len() != classes {
+        return Err(Error::shape("covariances of the published head", classes, bias.len()));
+    }
+    ClassCovariances::new(width, components, weight?, bias)
+}
+
+fn field<T: serde::de::DeserializeOwned>(metadata: &BTreeMap<String, String>, name: &str) -> Result<T> {
+    serde_json::from_str(metadata.get(name).map_or("null", String::as_str)).map_err(refused)
+}
+
+fn refused(error: serde_json::Error) -> Error {
+    Error::config("version", error, "a version of this program: run `kaizen check`")
+}
