@@ -1,4 +1,4 @@
-//! Teaches two classes, learns them, predicts, and leaves with one ONNX file.
+//! Teaches two classes, learns them, predicts, and writes one ONNX file.
 //!
 //!     cargo run --release --example teach_and_export [-- OUT.onnx]
 
@@ -12,10 +12,9 @@ fn main() -> Result<()> {
 
     let recording = format!("recording://{root}/tests/data/recording-objects");
     let all = frames(&recording)?.collect::<Result<Vec<Frame>>>()?;
-    let of = |name: &'static str, split| {
+    let of = |name: &'static str, split: Split| {
         all.iter().filter(move |frame| frame.label.as_deref() == Some(name) && frame.split == split)
     };
-
     learner.teach("box", of("box", Split::Train))?;
     learner.teach("cup", of("cup", Split::Train))?;
     let outcome = learner.learn()?;
@@ -23,12 +22,7 @@ fn main() -> Result<()> {
 
     for frame in of("cup", Split::Test).take(3) {
         let prediction = learner.predict(frame)?;
-        println!(
-            "{}: {} ({:.2})",
-            frame.name,
-            prediction.class().unwrap_or("unknown"),
-            prediction.probability
-        );
+        println!("{}: {}, novelty {:.1}", frame.name, prediction.nearest, prediction.novelty);
     }
     if let Some(out) = std::env::args().nth(1) {
         learner.export(&out)?;

@@ -17,6 +17,7 @@ mod crash;
 mod damage;
 mod data_sets;
 mod doctor;
+mod examples;
 mod export;
 #[cfg(all(feature = "serve", target_os = "linux"))]
 mod footprint;
