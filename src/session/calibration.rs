@@ -1,4 +1,4 @@
-//! How a head is calibrated: the temperature of its probabilities and the scale of its novelty.
+//! Calibration of a head: the temperature of its probabilities and the scale of its novelty.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::ids::ClassId;
 use crate::learn::closed_form::LdaModel;
 use crate::memory::StoredSample;
 
-/// Held-out samples from which the novelty scale is taken from them alone.
+/// Number of held-out samples that suffice for the novelty scale without training samples.
 const ENOUGH_HELD_OUT: usize = 40;
 
 /// Calibrates a head: its temperature by held-out rows (training rows without any), its novelty scale by held-out rows

@@ -1,4 +1,4 @@
-//! The heads that stand for publication and how the guard compares them.
+//! Candidates for publication, and the guard that compares them with the head that serves.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::Result;
 use crate::ids::ClassId;
 use crate::memory::StoredSample;
 
-/// A head that stands for publication.
+/// A head that may be published.
 pub(super) struct Candidate {
     pub(super) kind: HeadKind,
     pub(super) head: Head,
@@ -17,7 +17,7 @@ pub(super) struct Candidate {
 /// Held-out accuracy of one head.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Score {
-    /// Right and all held-out samples of each class.
+    /// Number of correctly named samples and of all samples of each class.
     pub(super) classes: BTreeMap<ClassId, (usize, usize)>,
 }
 
@@ -41,7 +41,7 @@ impl Score {
         self.classes.get(&class).map(|&(right, all)| right as f64 / all as f64)
     }
 
-    /// The classes of `old` that are worse here, with their falls.
+    /// The classes of `old` whose accuracy is lower here, with the difference.
     pub(super) fn falls(&self, old: &Self) -> impl Iterator<Item = (ClassId, f64)> {
         let fall = |class: ClassId| Some(old.accuracy(class)? - self.accuracy(class)?);
         old.classes
@@ -67,7 +67,7 @@ impl Score {
 }
 
 /// Whether `new` may replace `old` for the classes that `old` knew: their accuracy may fall by `margin` and one
-/// standard error of the measurement. Gives the fall otherwise.
+/// standard error of the measurement. The error is the fall.
 #[allow(clippy::cast_precision_loss, reason = "counts of samples")]
 pub(super) fn guard(old: &Score, new: &Score, margin: f64) -> Result<(), f64> {
     let known = |class: ClassId| old.classes.contains_key(&class);

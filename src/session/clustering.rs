@@ -2,15 +2,15 @@
 //! groups are merged, nearest first. A group is kept as the sum of its rows, since the mean cosine between two groups
 //! of unit rows is the product of their sums over the product of their sizes.
 
-/// Small groups of the first pass, at most; with more rows apart than that, each further one joins the nearest.
+/// Most groups of the first pass. Once there are so many, each further row joins the nearest group.
 const MOST_GROUPS: usize = 512;
 
-/// From which mean cosine on rows belong together.
+/// The mean cosine from which on rows belong together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Thresholds {
-    /// Of a row with a small group, in the first pass.
+    /// For a row and a group, in the first pass.
     pub(super) join: f32,
-    /// Of two groups with one another, in the second.
+    /// For two groups, in the second pass.
     pub(super) merge: f32,
 }
 
@@ -45,8 +45,8 @@ impl Group {
     }
 }
 
-/// Groups of unit rows `[N, width]`, the largest first, of equals the one with the earliest row. Costs
-/// N · `MOST_GROUPS` · width at most, and the cube of `MOST_GROUPS`.
+/// Groups of unit rows `[N, width]`, the largest first; among equals the one with the earliest row first. The cost is at
+/// most N · `MOST_GROUPS` · width, and the cube of `MOST_GROUPS`.
 pub(super) fn cluster(rows: &[f32], width: usize, thresholds: Thresholds) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for (index, row) in rows.chunks_exact(width).enumerate() {

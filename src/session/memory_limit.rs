@@ -1,5 +1,5 @@
-//! How learning is held to a limit of resident memory: what a consolidation takes is estimated before it starts, and the
-//! widest random features that fit are taken.
+//! Learning within a limit of resident memory. What a consolidation needs is estimated before it starts, and it uses the
+//! largest number of random features that fits.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::learn::closed_form::EnsembleSettings;
 use crate::memory::Counts;
 use crate::{Error, Result};
 
-/// Bytes of a stored value of each kind.
+/// Bytes of a value in single and in double precision.
 const SINGLE: u64 = 4;
 const DOUBLE: u64 = 8;
 /// Most cached views of a sample that training holds, the frame itself included.
@@ -18,21 +18,20 @@ const TRAINING: u64 = 32_000_000;
 const MEGABYTE: u64 = 1_000_000;
 /// What products of matrices take on each thread besides their operands.
 const SCRATCH: u64 = 8 * MEGABYTE;
-/// Fewest random features that are worth their while; below, the limit is refused.
+/// Fewest random features that still help. If they do not fit, the limit is refused.
 const FEWEST_FEATURES: usize = 250;
 
-/// Resident memory that the process is to stay below while it learns.
+/// Resident memory that the process stays below while it learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryLimit {
-    /// All of it, bytes.
+    /// The limit, in bytes.
     pub bytes: u64,
-    /// What is taken already, or promised to something else than learning: program, backbone, frames, bytes.
+    /// Bytes that something else than learning has taken or will take: program, backbone, frames.
     pub besides: u64,
 }
 
 impl MemoryLimit {
-    /// A limit of so many megabytes for a process that has taken what it has taken now, and that holds so many bytes of
-    /// frames besides.
+    /// A limit for this process as it stands now, which will also hold `frames` bytes of frames.
     ///
     /// # Errors
     /// [`Error::Refused`] where the system does not tell what a process has taken.
@@ -50,7 +49,7 @@ impl MemoryLimit {
     }
 }
 
-/// What a consolidation has to do with.
+/// The sizes that decide how much memory a consolidation needs.
 #[derive(Clone, Copy, Debug)]
 struct Load {
     width: u64,
@@ -61,7 +60,7 @@ struct Load {
 }
 
 impl Load {
-    /// Most bytes at once, with so many random features: while rows are gathered, solved for, and trained on.
+    /// The peak in bytes with `random` random features, over gathering, solving and training.
     fn bytes(&self, ensemble: &EnsembleSettings, random: usize) -> u64 {
         let Self { width, samples, classes, trained } = *self;
         let random = random as u64;
@@ -83,13 +82,13 @@ impl Load {
 }
 
 impl LearnerSettings {
-    /// The closed forms with the fewest random features.
+    /// Settings of the closed forms with the fewest random features.
     pub(super) fn narrowest_ensemble(&self, features: usize) -> EnsembleSettings {
         let ensemble = self.ensemble(features);
         EnsembleSettings { random_features: ensemble.random_features.min(FEWEST_FEATURES), ..ensemble }
     }
 
-    /// The closed forms for features of width `features` on what the memory holds: within the limit, if there is one.
+    /// Settings of the closed forms for what the memory holds, within the limit if there is one.
     ///
     /// # Errors
     /// [`Error::Config`] naming the least limit if learning so many samples does not fit.

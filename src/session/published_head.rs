@@ -1,4 +1,4 @@
-//! The head that answers, with its calibration and its sense of the unknown.
+//! The head that answers, with its calibration and its novelty.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::learn::closed_form::{
 };
 use crate::learn::inference;
 
-/// Which head answers.
+/// The kinds of heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadKind {
@@ -82,8 +82,8 @@ impl Head {
     }
 }
 
-/// The inputs of the trained heads: the transform, then rows scaled to a root mean square of 1, at which the heads'
-/// first weights are made for.
+/// The inputs of a trained head: transformed features, with rows scaled to a root mean square of 1, for which the first
+/// weights are made.
 #[derive(Clone, Debug)]
 pub struct Inputs(pub(super) FeatureMap);
 
@@ -117,7 +117,7 @@ impl Inputs {
     }
 }
 
-/// What a head says of a frame.
+/// What a frame shows, according to the published head.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Prediction {
     /// Name of the best class, also of a frame that is unlike everything learned.

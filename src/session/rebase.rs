@@ -1,4 +1,4 @@
-//! Another backbone for the same samples: stored thumbnails are embedded anew into a new state.
+//! Moves samples to another backbone: stored thumbnails are embedded anew into a new state.
 
 use serde::Serialize;
 
@@ -9,32 +9,32 @@ use crate::ids::SampleId;
 use crate::memory::{Description, Memory, Rows, Sample};
 use crate::vision::{DEFAULT_MAX_PIXELS, decode};
 
-/// What a change of the backbone costs.
+/// What a change of the backbone keeps and loses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Losses {
-    /// Samples that go over: those with a thumbnail. Their features will be those of the thumbnail, which has fewer
-    /// pixels than the frame had.
+    /// Samples that are kept because they have a thumbnail. Their features will be those of the thumbnail, which has
+    /// fewer pixels than the frame had.
     pub kept: usize,
-    /// Samples without a thumbnail: they are lost.
+    /// Samples that are lost because they have no thumbnail.
     pub without_thumbnail: usize,
-    /// Features of augmented views: lost, until new frames bring new ones.
+    /// Features of augmented views that are lost until new frames bring new ones.
     pub views: usize,
-    /// Versions of the heads: lost, and learned anew.
+    /// Versions of the heads that are lost; the newest is learned anew.
     pub versions: usize,
-    /// Rows of the label log: only the labels that count go over, as new rows.
+    /// Rows of the label log; only the labels that count are kept, as new rows.
     pub log_rows: usize,
 }
 
-/// What became of the samples.
+/// The new state in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Rebased {
     /// Samples of the new state.
     pub samples: usize,
     /// Labels of the new state.
     pub labels: usize,
-    /// Samples that repeat another one under the new backbone and went into it.
+    /// Samples that repeat another one under the new backbone and were merged with it.
     pub duplicates: usize,
-    /// Samples without a thumbnail that can be used.
+    /// Samples without a usable thumbnail.
     pub lost: usize,
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn losses(memory: &Memory) -> Result<Losses> {
 
 /// Embeds the thumbnails of `from` by `embedder` and adds them, with names, times and the labels that count, to the
 /// empty state `to`. Calls `progress` after each batch with the number of samples seen. Held-out samples are drawn
-/// anew. To be followed by a consolidation.
+/// anew. A consolidation has to follow.
 ///
 /// # Errors
 /// [`Error::State`] from either state, [`Error::Shape`] and others from the backbone.

@@ -1,4 +1,4 @@
-//! What a learner can be told, with its defaults.
+//! Settings of a learner and their defaults.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use crate::learn::update::Optimizer;
 /// Settings of a learner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LearnerSettings {
-    /// Seed of everything drawn. Default 1.
+    /// Seed of everything that is drawn. Default 1.
     pub seed: u64,
     /// Transform of h before any head. Default square root, then unit length.
     pub transform: FeatureTransform,
@@ -27,13 +27,14 @@ pub struct LearnerSettings {
     pub projection: usize,
     /// Labelled samples of each old class that are trained on again. Default 10.
     pub replay_per_class: usize,
-    /// The closed forms. The random features are at most four times as many as the backbone's. Default 2000 of them
-    /// instead of the bake-off's 5000: 32 MB of statistics instead of 200, and a quarter of a second to solve.
+    /// Settings of the closed forms. There are at most four times as many random features as features. The default is
+    /// 2000 random features, where the bake-off has 5000: their statistics take 32 MB instead of 200, and a quarter of
+    /// a second to solve.
     pub ensemble: EnsembleSettings,
     /// Largest fall of the old classes' held-out accuracy (beyond one standard error) that is still published,
     /// 0..=1. Default 0.15.
     pub guard_margin: f64,
-    /// Resident memory that learning keeps below; default none.
+    /// Resident memory that learning stays below. Default none.
     #[serde(default)]
     pub memory_limit: Option<MemoryLimit>,
 }
@@ -68,7 +69,7 @@ impl Default for LearnerSettings {
 }
 
 impl LearnerSettings {
-    /// The parts that learn, for features of width `features` and `classes` classes.
+    /// The parts of the trained head for features of width `features` and `classes` classes.
     #[must_use]
     pub fn architecture(&self, features: usize, classes: usize) -> Architecture {
         let method = self.recipe.objective.method;

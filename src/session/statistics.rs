@@ -15,17 +15,18 @@ use crate::learn::closed_form::{
 };
 use crate::memory::StoredSample;
 
-/// Samples of one consolidation.
+/// The samples that one consolidation learned.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct LearnedTask {
     labelled: Vec<SampleId>,
-    /// Unlabelled samples, shared out among the task's classes.
+    /// Unlabelled samples whose weight is shared out among the task's classes.
     open: Vec<SampleId>,
-    /// Share of each unlabelled sample in each class, `[N, K]`; empty if they are to be found out (again).
+    /// Share of each unlabelled sample in each class, `[N, K]`; empty until EM has found them, and again
+    /// after a sample of the task was removed.
     shares: Vec<f32>,
 }
 
-/// Samples that were learned.
+/// The samples that went into the statistics, task by task.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Learned {
     /// Consolidations so far.
@@ -65,8 +66,8 @@ impl Learned {
         self.by_task.iter().flat_map(|task| &task.open).copied().collect()
     }
 
-    /// Forgets which of the shared-out samples are gone from the memory (a quota makes room), so that what is remembered of
-    /// them is bounded as they are. The statistics keep what they gave.
+    /// Drops the ids of shared-out samples that a quota removed from the memory, so that this list stays as small as the
+    /// memory. The statistics keep what those samples contributed.
     pub(super) fn keep_shared(&mut self, unlabelled: &[StoredSample]) {
         let kept: BTreeSet<_> = unlabelled.iter().map(|sample| sample.id).collect();
         for task in &mut self.by_task {
@@ -81,8 +82,8 @@ impl Learned {
         }
     }
 
-    /// Drops what is no longer so, given the live class of every sample: labels taken back or changed, samples of a
-    /// forgotten class, shared-out samples that have a label now. Says whether that was anything.
+    /// Drops what no longer holds, given the live class of every sample: labels taken back or changed, samples of a
+    /// forgotten class, shared-out samples that have a label now. Returns whether anything was dropped.
     pub(super) fn drop_stale(&mut self, live: &BTreeMap<SampleId, ClassId>) -> bool {
         let before = self.labelled.len();
         self.labelled.retain(|sample, class| live.get(sample) == Some(class));
@@ -102,6 +103,8 @@ impl Learned {
 }
 
 impl Statistics {
+    /// Empty statistics.
+    ///
     /// # Errors
     /// [`crate::Error::Config`] for a width of 0.
     pub(super) fn new(inputs: &Inputs, settings: EnsembleSettings, seed: u64) -> Result<Self> {

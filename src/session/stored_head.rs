@@ -16,7 +16,7 @@ use crate::learn::closed_form::{
 use crate::memory::{Memory, Rows};
 use crate::{Error, Result};
 
-/// Tensors of the classes' covariances.
+/// Names of the tensors of the class covariances. They are older than the name of the type and stay for old states.
 const CLASS_COVARIANCES: [&str; 4] =
     ["curvature.directions", "curvature.offset", "curvature.weight", "curvature.bias"];
 

@@ -9,18 +9,18 @@ use crate::Result;
 use crate::ids::SampleId;
 use crate::memory::{Memory, Rows, StoredSample};
 
-/// Of more unlabelled samples the newest so many are considered.
+/// Most unlabelled samples that are considered: the newest ones.
 const MOST_SAMPLES: usize = 2_000;
-/// Samples answered together.
+/// Samples that are predicted together.
 const BATCH: usize = 256;
-/// A sample more alike than this (cosine of h) to one suggested before adds nothing.
+/// A sample whose cosine with one suggested before is above this adds nothing.
 const ALIKE: f32 = 0.97;
 
-/// A sample whose label would tell most.
+/// An unlabelled sample whose label would help most.
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Suggestion {
-    /// The sample.
+    /// Id of the sample.
     #[cfg_attr(feature = "serve", schema(value_type = i64))]
     pub sample: SampleId,
     /// The best class.
@@ -31,12 +31,13 @@ pub struct Suggestion {
     pub second: Option<String>,
     /// Difference of the two probabilities, 0..1.
     pub margin: f32,
-    /// Above 1 the sample is unlike anything learned.
+    /// Novelty of the sample; above 1 it is unlike everything learned.
     pub novelty: f32,
 }
 
-/// At most `most` unlabelled samples, those first about which the head is least sure: by `1 - margin` (margin sampling,
-/// Scheffer et al. 2001), or by how far novelty stands above 1 if that is more. Of samples that are alike only the first.
+/// At most `most` unlabelled samples, ordered by how unsure the head is about them: by `1 - margin` (margin sampling,
+/// Scheffer et al. 2001), or by how far novelty is above 1 if that is more. Of samples that are alike only the first is
+/// suggested.
 ///
 /// # Errors
 /// [`crate::Error::State`] if the memory cannot be read, [`crate::Error::Shape`] for a head of other features.

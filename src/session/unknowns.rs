@@ -1,5 +1,5 @@
-//! What the published head calls unknown, sorted by itself: unlabelled samples cluster by the cosine of their features,
-//! and a whole cluster is named at once.
+//! Unlabelled samples that the published head calls unknown, clustered by the cosine of their features, so that a whole
+//! cluster can be named at once.
 
 use serde::Serialize;
 
@@ -10,13 +10,13 @@ use crate::ids::{ClassId, SampleId};
 use crate::memory::{LabelId, Memory, Rows, StoredSample};
 use crate::{Error, Result};
 
-/// Of more unknown samples the newest so many are clustered.
+/// Most samples that are clustered: the newest ones.
 const MOST_SAMPLES: usize = 10_000;
-/// Samples answered together.
+/// Samples that are predicted together.
 const BATCH: usize = 256;
-/// Samples of a known class whose likeness sets the thresholds, at most.
+/// Most samples per known class from which the thresholds are taken.
 const MOST_OF_A_CLASS: usize = 32;
-/// Labels of a cluster that become durable together.
+/// Labels of a cluster that are written in one transaction.
 const LABELS_TOGETHER: usize = 8;
 
 /// Unknown samples that are alike.
@@ -33,11 +33,11 @@ pub struct Cluster {
 /// Unlabelled samples that are like nothing learned.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Unknowns {
-    /// The largest first.
+    /// The clusters, the largest first.
     pub clusters: Vec<Cluster>,
-    /// Unlabelled samples.
+    /// How many samples have no label.
     pub unlabelled: usize,
-    /// Those of them that the published head calls unknown.
+    /// How many of those the published head calls unknown.
     pub unknown: usize,
 }
 
@@ -86,7 +86,8 @@ pub fn unknowns(memory: &Memory, head: &PublishedHead) -> Result<Unknowns> {
 /// after a failure in between, naming again labels the rest.
 ///
 /// # Errors
-/// [`Error::Config`] if no cluster has this sample or the name cannot be used; [`Error::State`] from the memory.
+/// [`Error::NotFound`] if no cluster has this sample, [`Error::Config`] if the name cannot be used, [`Error::State`] from
+/// the memory.
 pub fn name_cluster(
     memory: &mut Memory,
     head: &PublishedHead,
@@ -120,7 +121,7 @@ fn directions(head: &PublishedHead, h: &[f32]) -> Result<Vec<f32>> {
     Ok(rows)
 }
 
-/// From how like labelled samples are to the others of their class; none without a class of two samples.
+/// Thresholds from the cosine of labelled samples with the others of their class; none without a class of two samples.
 fn thresholds(memory: &Memory, head: &PublishedHead) -> Result<Option<Thresholds>> {
     let mut classes: std::collections::BTreeMap<ClassId, Vec<Vec<f32>>> = std::collections::BTreeMap::new();
     let mut failed = None;
