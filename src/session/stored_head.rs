@@ -125,7 +125,7 @@ fn from_bytes(bytes: &[u8]) -> Result<PublishedHead> {
     let has_class_covariances = parameters.contains(CLASS_COVARIANCES[0]);
     let mut take = |name: &str| -> Result<Vec<f32>> {
         let found = parameters.remove(name).map(|tensor| tensor.data);
-        found.ok_or_else(|| Error::config("version", name, "a version of this program: run `kaizen check`"))
+        found.ok_or_else(|| damaged(format!("it has no tensor `{name}`")))
     };
     let state = MahalanobisState {
         factor: take("geometry.factor")?,
@@ -201,5 +201,9 @@ fn field<T: serde::de::DeserializeOwned>(metadata: &BTreeMap<String, String>, na
 }
 
 fn refused(error: serde_json::Error) -> Error {
-    Error::config("version", error, "a version of this program: run `kaizen check`")
+    damaged(error.to_string())
+}
+
+fn damaged(reason: String) -> Error {
+    Error::corrupt("published version", reason, "run `kaizen check`, or put back a copy of the state file")
 }
