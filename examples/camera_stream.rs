@@ -1,5 +1,5 @@
-//! A camera (here: a recording, a folder, or raw frames piped in) that learns new classes as they come and keeps
-//! the old ones.
+//! A camera (here: a recording, a folder, or raw frames piped in) that learns new classes as they
+//! come and keeps the old ones.
 //!
 //! ```text
 //! cargo run --release --example camera_stream
@@ -30,7 +30,8 @@ mod summary;
 #[derive(Parser)]
 #[command(about = "Learns from a camera stream on the device, beside a naive fine-tune of the same frames")]
 struct Arguments {
-    /// recording://DIR, a folder of images, file://clip.avi, or - for raw RGB frames [default: a recording of garments]
+    /// recording://DIR, a folder of images, file://clip.avi, or - for raw RGB frames [default: a
+    /// recording of garments]
     #[arg(long)]
     source: Option<String>,
     /// Name in models/manifest.toml, or an ONNX file listed in a manifest beside it

@@ -1,4 +1,5 @@
-//! Predicts on one thread while another one learns: what is learned answers as soon as it is published.
+//! Predicts on one thread while another one learns: what is learned answers as soon as it is
+//! published.
 //!
 //!     cargo run --release --example live_thread
 

@@ -2,8 +2,9 @@
 //!
 //!     cargo run --release --example own_backbone -- MODEL.onnx CLASS_FOLDERS
 //!
-//! `CLASS_FOLDERS` has one folder of pictures per class. `models/README.md` says what a backbone has to be, and
-//! `models/export/export_timm.py` writes one from PyTorch together with its entry for the manifest.
+//! `CLASS_FOLDERS` has one folder of pictures per class. `models/README.md` says what a backbone
+//! has to be, and `models/export/export_timm.py` writes one from PyTorch together with its entry
+//! for the manifest.
 
 #![allow(clippy::print_stdout, reason = "the answers are the example's output")]
 

@@ -6,7 +6,8 @@
 
 use kaizen_edge::{Frame, Learner, Options, Result};
 
-/// Stands for a camera: RGB pixels `[240, 320, 3]` of a lamp that is on or off, in changing daylight.
+/// Stands for a camera: RGB pixels `[240, 320, 3]` of a lamp that is on or off, in changing
+/// daylight.
 fn capture(is_on: bool, number: u32) -> Result<Frame> {
     let (width, height) = (320_u32, 240_u32);
     let pixels = (0..width * height).flat_map(|at| {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 /// Result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong, named by what a caller can do about it. Messages name the thing, the reason and the way out.
+/// What can go wrong, named by what a caller can do about it. Messages name the thing, the reason
+/// and the way out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -1,4 +1,5 @@
-//! Typed facts about a run, for whoever watches: the terminal, a report, metrics. An API, so names are stable.
+//! Typed facts about a run, for whoever watches: the terminal, a report, metrics. An API, so names
+//! are stable.
 
 use serde::Serialize;
 

@@ -7,7 +7,8 @@ use tempfile::Builder;
 
 use crate::error::{Error, Result};
 
-/// Writes `bytes` to `path` through a temporary file in the same folder, synced and then renamed over `path`.
+/// Writes `bytes` to `path` through a temporary file in the same folder, synced and then renamed
+/// over `path`.
 ///
 /// # Errors
 /// [`Error::Io`] naming `path`; an existing file at `path` is left as it was.

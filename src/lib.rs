@@ -1,6 +1,7 @@
-//! Continual learning on the device. A frozen ONNX backbone turns frames into features; hand-written WGSL compute shaders,
-//! with a CPU twin, train what comes after it by the Kaizen method (Tang et al., WACV 2024). New classes are learned from a
-//! few labels without forgetting the old ones and without the old data.
+//! Continual learning on the device. A frozen ONNX backbone turns frames into features;
+//! hand-written WGSL compute shaders, with a CPU twin, train what comes after it by the Kaizen
+//! method (Tang et al., WACV 2024). New classes are learned from a few labels without forgetting
+//! the old ones and without the old data.
 //!
 //! # Teach, learn, predict
 //!
@@ -22,8 +23,9 @@
 //! # Ok::<(), kaizen_edge::Error>(())
 //! ```
 //!
-//! Everything taught is durable at once. [`Learner::learn`] fits several heads, judges them on samples that it set aside,
-//! and publishes the best one only if the classes learned before do not suffer.
+//! Everything taught is durable at once. [`Learner::learn`] fits several heads, judges them on
+//! samples that it set aside, and publishes the best one only if the classes learned before do not
+//! suffer.
 //!
 //! # What else a learner does
 //!
@@ -36,12 +38,14 @@
 //! | predict on another thread while this one learns | [`Learner::predictor`] |
 //! | leave with one ONNX file | [`Learner::export`] |
 //!
-//! A [`Frame`] is made from pixels by [`Frame::new`], from a file by its path, and by [`frames`] from a folder, a recording,
-//! a clip or a camera. The folder `examples/` has a program for each of these.
+//! A [`Frame`] is made from pixels by [`Frame::new`], from a file by its path, and by [`frames`]
+//! from a folder, a recording, a clip or a camera. The folder `examples/` has a program for each of
+//! these.
 //!
 //! # Below the front door
 //!
-//! [`low_level`] has the parts: backbones, engines, kernels, closed forms, the state file. It may change in any release.
+//! [`low_level`] has the parts: backbones, engines, kernels, closed forms, the state file. It may
+//! change in any release.
 
 mod app;
 mod backbone;

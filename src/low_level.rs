@@ -1,5 +1,6 @@
-//! The parts below the front door: backbones, engines, kernels, closed forms, the state file. They are what `kaizen-bench`
-//! and the tests are made of, and what to reach for when the learner does not fit. They may change in any release.
+//! The parts below the front door: backbones, engines, kernels, closed forms, the state file. They
+//! are what `kaizen-bench` and the tests are made of, and what to reach for when the learner does
+//! not fit. They may change in any release.
 
 /// Backbones and who runs them.
 pub mod backbone {

@@ -1,5 +1,6 @@
-//! The only randomness: seeded, split by purpose, serialisable. The same seed gives the same numbers on every
-//! machine and in every release, which is why the few distributions needed are written out here.
+//! The only randomness: seeded, split by purpose, serialisable. The same seed gives the same
+//! numbers on every machine and in every release, which is why the few distributions needed are
+//! written out here.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};

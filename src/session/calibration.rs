@@ -12,8 +12,9 @@ use crate::memory::StoredSample;
 /// Number of held-out samples that suffice for the novelty scale without training samples.
 const ENOUGH_HELD_OUT: usize = 40;
 
-/// Calibrates a head: its temperature by held-out rows (training rows without any), its novelty scale by held-out rows
-/// and, where they are few, training rows as if each had been left out. `model` is the discriminant behind the novelty.
+/// Calibrates a head: its temperature by held-out rows (training rows without any), its novelty
+/// scale by held-out rows and, where they are few, training rows as if each had been left out.
+/// `model` is the discriminant behind the novelty.
 pub(super) fn calibrated(
     kind: HeadKind,
     head: Head,
@@ -40,7 +41,8 @@ pub(super) fn calibrated(
     let at = |percent: usize| known.get(known.len() * percent / 100).copied();
     let novelty_scale = match (at(50), at(95)) {
         (Some(middle), Some(most)) => [middle, (most - middle).max(1e-3 * most.abs()).max(f32::MIN_POSITIVE)],
-        // Without any row that tells how far known frames lie from their class, nothing is called unknown.
+        // Without any row that tells how far known frames lie from their class, nothing is called
+        // unknown.
         (None, _) | (_, None) => [0.0, f32::MAX],
     };
     let names = names.into_iter().filter(|(id, _)| head.columns().contains(id)).collect();
@@ -49,9 +51,10 @@ pub(super) fn calibrated(
     Ok(PublishedHead { kind, head, inputs, names, geometry, temperature, novelty_scale })
 }
 
-/// Temperature under which the logits' probabilities fit the labels best (Guo et al. 2017), by golden section on the
-/// logarithm between 1/64 and 64. 1 without rows. The targets are (n + 1) / (n + 2) for the true class of each of n rows
-/// and the rest for the others (Platt 1999): a handful of rows that are all right is no proof of certainty.
+/// Temperature under which the logits' probabilities fit the labels best (Guo et al. 2017), by
+/// golden section on the logarithm between 1/64 and 64. 1 without rows. The targets are (n + 1) /
+/// (n + 2) for the true class of each of n rows and the rest for the others (Platt 1999): a handful
+/// of rows that are all right is no proof of certainty.
 fn fit_temperature(logits: &[f32], columns: usize, truth: &[usize]) -> f32 {
     if truth.is_empty() || columns < 2 {
         return 1.0;
@@ -90,7 +93,8 @@ mod tests {
 
     #[test]
     fn temperature_recovers_the_scale_of_overconfident_logits() {
-        // Two classes, right three times of four: the probability that fits is 3/4, a logit difference of ln 3.
+        // Two classes, right three times of four: the probability that fits is 3/4, a logit
+        // difference of ln 3.
         let logits = [10.0, 0.0].repeat(40_000);
         let temperature = fit_temperature(&logits, 2, &[0, 0, 0, 1].repeat(10_000));
         assert!((10.0 / temperature - 3.0_f32.ln()).abs() < 1e-3, "{temperature}");

@@ -66,8 +66,8 @@ impl Score {
     }
 }
 
-/// Whether `new` may replace `old` for the classes that `old` knew: their accuracy may fall by `margin` and one
-/// standard error of the measurement. The error is the fall.
+/// Whether `new` may replace `old` for the classes that `old` knew: their accuracy may fall by
+/// `margin` and one standard error of the measurement. The error is the fall.
 #[allow(clippy::cast_precision_loss, reason = "counts of samples")]
 pub(super) fn guard(old: &Score, new: &Score, margin: f64) -> Result<(), f64> {
     let known = |class: ClassId| old.classes.contains_key(&class);

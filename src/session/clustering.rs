@@ -1,6 +1,7 @@
-//! Average-link clustering of unit rows by cosine, in two passes: rows join small groups as they come, then the
-//! groups are merged, nearest first. A group is kept as the sum of its rows, since the mean cosine between two groups
-//! of unit rows is the product of their sums over the product of their sizes.
+//! Average-link clustering of unit rows by cosine, in two passes: rows join small groups as they
+//! come, then the groups are merged, nearest first. A group is kept as the sum of its rows, since
+//! the mean cosine between two groups of unit rows is the product of their sums over the product of
+//! their sizes.
 
 /// Most groups of the first pass. Once there are so many, each further row joins the nearest group.
 const MOST_GROUPS: usize = 512;
@@ -45,8 +46,8 @@ impl Group {
     }
 }
 
-/// Groups of unit rows `[N, width]`, the largest first; among equals the one with the earliest row first. The cost is at
-/// most N · `MOST_GROUPS` · width, and the cube of `MOST_GROUPS`.
+/// Groups of unit rows `[N, width]`, the largest first; among equals the one with the earliest row
+/// first. The cost is at most N · `MOST_GROUPS` · width, and the cube of `MOST_GROUPS`.
 pub(super) fn cluster(rows: &[f32], width: usize, thresholds: Thresholds) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for (index, row) in rows.chunks_exact(width).enumerate() {
@@ -160,7 +161,8 @@ mod tests {
             assert!(group.rows.iter().all(|row| row % 3 == group.rows[0] % 3));
             assert!(group.cohesion() > 0.8 && group.rows.contains(&group.middle(&rows)));
         }
-        // The control: the same rows without a threshold are one group, and rows of noise do not come together.
+        // The control: the same rows without a threshold are one group, and rows of noise do not
+        // come together.
         assert_eq!(cluster(&rows, WIDTH, Thresholds { join: 0.95, merge: -1.0 }).len(), 1);
         let noise = self::rows(90, 90, 0.0, 2);
         assert!(cluster(&noise, WIDTH, Thresholds { join: 0.95, merge: 0.6 }).len() > 60);

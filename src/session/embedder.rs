@@ -1,4 +1,5 @@
-//! From a frame to a sample: the only place where frames are prepared, augmented, embedded and given a thumbnail.
+//! From a frame to a sample: the only place where frames are prepared, augmented, embedded and
+//! given a thumbnail.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
@@ -71,7 +72,8 @@ impl Embedder {
     /// Features `[D]` of one frame.
     ///
     /// # Errors
-    /// [`Error::Shape`] or [`Error::Frame`] for a frame that cannot be used, and others from the backbone.
+    /// [`Error::Shape`] or [`Error::Frame`] for a frame that cannot be used, and others from the
+    /// backbone.
     pub fn features(&mut self, frame: &Frame) -> Result<Vec<f32>> {
         let mut image = vec![0.0; self.preparation.image_len()];
         self.preparation.preprocess.run(frame, &mut image)?;
@@ -92,7 +94,8 @@ impl Embedder {
         self.embed(&images)
     }
 
-    /// Samples of `frames`, the first of which is frame number `first` (from 1) of its source, with their augmented views.
+    /// Samples of `frames`, the first of which is frame number `first` (from 1) of its source, with
+    /// their augmented views.
     ///
     /// # Errors
     /// As [`Embedder::features`].
@@ -115,9 +118,9 @@ impl Embedder {
         Ok(Sample { features, views, ..described.sample })
     }
 
-    /// Embeds every frame of `source`, with `views` augmented views of each frame for training, and gives each to `take`.
-    /// A frame that cannot be used is an error in its place. Frames are read and prepared on a thread of their own, ahead
-    /// of the backbone.
+    /// Embeds every frame of `source`, with `views` augmented views of each frame for training, and
+    /// gives each to `take`. A frame that cannot be used is an error in its place. Frames are read
+    /// and prepared on a thread of their own, ahead of the backbone.
     ///
     /// # Errors
     /// Whatever ends the source, whatever the backbone reports, and whatever `take` returns.
@@ -211,8 +214,8 @@ impl Preparation {
         3 * (self.preprocess.size as usize).pow(2)
     }
 
-    /// The frame and, if it is for training, `views` augmented views of it. `number` is its place in the source, from 1:
-    /// seed and number decide how the views are drawn.
+    /// The frame and, if it is for training, `views` augmented views of it. `number` is its place
+    /// in the source, from 1: seed and number decide how the views are drawn.
     fn run(&mut self, frame: Frame, number: u64, views: usize) -> Result<Prepared> {
         let views = if frame.split == Split::Train { views } else { 0 };
         let mut own = vec![0.0; self.image_len()];
@@ -240,8 +243,8 @@ impl Preparation {
     }
 }
 
-/// A source that is read and prepared on a thread of its own, so that the backbone never waits for a decoder. The channel
-/// is bounded: a recording waits, and nothing is lost.
+/// A source that is read and prepared on a thread of its own, so that the backbone never waits for
+/// a decoder. The channel is bounded: a recording waits, and nothing is lost.
 struct FrameReader {
     receiver: Receiver<Result<Prepared>>,
     thread: Option<JoinHandle<()>>,
@@ -272,7 +275,8 @@ impl FrameReader {
         Ok(Self { receiver, thread: Some(thread) })
     }
 
-    /// Waits for the next frame and gives it with those that are ready by then; empty at the end of the source.
+    /// Waits for the next frame and gives it with those that are ready by then; empty at the end of
+    /// the source.
     fn next_batch(&self) -> Result<Vec<Result<Prepared>>> {
         let mut prepared = Vec::with_capacity(BATCH);
         while prepared.len() < BATCH {

@@ -99,7 +99,8 @@ fn on_samples(memory: &Memory, head: &PublishedHead, library: Option<&Path>) -> 
         .collect()
 }
 
-/// The whole file on fixed images, in the runtime of the live backbone and, for float models, in the others.
+/// The whole file on fixed images, in the runtime of the live backbone and, for float models, in
+/// the others.
 fn on_images(
     file: &[u8],
     backbone: &mut dyn Backbone,
@@ -140,7 +141,8 @@ fn on_images(
     Ok(compared)
 }
 
-/// The largest difference of a probability; refused above the tolerance or if a row's best class is another.
+/// The largest difference of a probability; refused above the tolerance or if a row's best class is
+/// another.
 fn agree(runtime: &str, live: &[f32], outputs: &[Vec<f32>], columns: usize) -> Result<f32> {
     let exported = outputs.first().map(Vec::as_slice).unwrap_or_default();
     let refused = |reason: String| {

@@ -17,7 +17,8 @@ use crate::memory::{History, LabelId, Memory, Sample, Stored, VersionId};
 use crate::vision::{Frame, FrameSource, Split};
 use crate::{Error, Result};
 
-/// A camera's learner. It remembers what it is taught, learns it without forgetting, and names what it sees.
+/// A camera's learner. It remembers what it is taught, learns it without forgetting, and names what
+/// it sees.
 ///
 /// ```
 /// use kaizen_edge::{Frame, Learner, Options};
@@ -64,12 +65,13 @@ pub(crate) enum Taken<'a> {
 }
 
 impl Learner {
-    /// Opens the state that `options` name, or makes it. The learner answers and continues as the one that last wrote
-    /// there. A state that exists is opened without loading its backbone; that happens when a frame needs it.
+    /// Opens the state that `options` name, or makes it. The learner answers and continues as the
+    /// one that last wrote there. A state that exists is opened without loading its backbone; that
+    /// happens when a frame needs it.
     ///
     /// # Errors
-    /// [`Error::State`] if another process writes the state, or if it is damaged; [`Error::Model`] and
-    /// [`Error::Provider`] if the backbone of a new state cannot be loaded.
+    /// [`Error::State`] if another process writes the state, or if it is damaged; [`Error::Model`]
+    /// and [`Error::Provider`] if the backbone of a new state cannot be loaded.
     pub fn open(options: Options) -> Result<Self> {
         let existing = options.state.as_deref().filter(|state| state.exists());
         let (memory, embedder) = match existing {
@@ -104,14 +106,15 @@ impl Learner {
         Ok(Self { core, embedder, options, frames: 0 })
     }
 
-    /// Teaches frames of a class: each is durable when this returns. [`Learner::learn`] then learns them.
+    /// Teaches frames of a class: each is durable when this returns. [`Learner::learn`] then learns
+    /// them.
     ///
-    /// A frame is a [`Frame`], a path, or whatever else converts into one; [`crate::frames`] reads them from a folder, a
-    /// recording or a camera.
+    /// A frame is a [`Frame`], a path, or whatever else converts into one; [`crate::frames`] reads
+    /// them from a folder, a recording or a camera.
     ///
     /// # Errors
-    /// [`Error::Frame`] for a frame that cannot be used (those before it are taught), [`Error::State`] if the state is
-    /// full, and others from the backbone.
+    /// [`Error::Frame`] for a frame that cannot be used (those before it are taught),
+    /// [`Error::State`] if the state is full, and others from the backbone.
     pub fn teach<F>(&mut self, name: &str, frames: impl IntoIterator<Item = F>) -> Result<Vec<LabelId>>
     where
         F: TryInto<Frame>,
@@ -120,8 +123,8 @@ impl Learner {
         Ok(self.add(Some(name), frames)?.into_iter().filter_map(|stored| stored.label).collect())
     }
 
-    /// Remembers frames without a name: they refine what is learned, and those that are like nothing learned come up in
-    /// [`Learner::unknowns`]. Returns how many were new.
+    /// Remembers frames without a name: they refine what is learned, and those that are like
+    /// nothing learned come up in [`Learner::unknowns`]. Returns how many were new.
     ///
     /// # Errors
     /// As [`Learner::teach`].
@@ -133,11 +136,12 @@ impl Learner {
         Ok(self.add(None, frames)?.iter().filter(|stored| !stored.duplicate).count())
     }
 
-    /// Learns what came since the last time and publishes the result, unless the classes learned before would suffer.
+    /// Learns what came since the last time and publishes the result, unless the classes learned
+    /// before would suffer.
     ///
     /// # Errors
-    /// [`Error::NotReady`] before a class was taught, [`Error::State`] from the state, [`Error::Device`] if the engine
-    /// that was asked for cannot run.
+    /// [`Error::NotReady`] before a class was taught, [`Error::State`] from the state,
+    /// [`Error::Device`] if the engine that was asked for cannot run.
     pub fn learn(&mut self) -> Result<Consolidation> {
         self.consolidate(&mut TrainingControl::new(&mut Discard))
     }
@@ -153,8 +157,8 @@ impl Learner {
     /// Names what a frame shows.
     ///
     /// # Errors
-    /// [`Error::NotReady`] before anything was learned, [`Error::Frame`] for a frame that cannot be used, and others from
-    /// the backbone.
+    /// [`Error::NotReady`] before anything was learned, [`Error::Frame`] for a frame that cannot be
+    /// used, and others from the backbone.
     pub fn predict<F>(&mut self, frame: F) -> Result<Prediction>
     where
         F: TryInto<Frame>,
@@ -164,7 +168,8 @@ impl Learner {
         super::predictor::predict(self.embedder()?, &serving, &frame.try_into()?)
     }
 
-    /// A predictor for another thread. It uses what this learner publishes, as soon as it is published.
+    /// A predictor for another thread. It uses what this learner publishes, as soon as it is
+    /// published.
     ///
     /// # Errors
     /// Whatever loading another backbone reports.
@@ -185,7 +190,8 @@ impl Learner {
     /// Teaches every frame of a cluster of [`Learner::unknowns`] as a class.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if no cluster has the sample `cluster`, [`Error::NotReady`] before anything was learned.
+    /// [`Error::NotFound`] if no cluster has the sample `cluster`, [`Error::NotReady`] before
+    /// anything was learned.
     pub fn name(&mut self, cluster: SampleId, name: &str) -> Result<Vec<LabelId>> {
         let mut labels = Vec::new();
         self.core
@@ -209,7 +215,8 @@ impl Learner {
         Ok(self.core.forget(name, &mut TrainingControl::new(&mut Discard))?.0)
     }
 
-    /// Takes a published version back; the newest one left answers from now on. Returns its id, if there is one.
+    /// Takes a published version back; the newest one left answers from now on. Returns its id, if
+    /// there is one.
     ///
     /// # Errors
     /// [`Error::NotFound`] if it is no published version.
@@ -217,7 +224,8 @@ impl Learner {
         self.core.roll_back(version)
     }
 
-    /// The label log and the versions of the heads, with the accuracy of each class before and after.
+    /// The label log and the versions of the heads, with the accuracy of each class before and
+    /// after.
     ///
     /// # Errors
     /// [`Error::State`] if the state cannot be read.
@@ -228,8 +236,8 @@ impl Learner {
     /// Writes backbone and published head as one ONNX file, after comparing it with the live model.
     ///
     /// # Errors
-    /// [`Error::NotReady`] before anything was learned, [`Error::Refused`] if the file would answer differently,
-    /// [`Error::Io`] if it cannot be written.
+    /// [`Error::NotReady`] before anything was learned, [`Error::Refused`] if the file would answer
+    /// differently, [`Error::Io`] if it cannot be written.
     #[cfg(feature = "tract")]
     pub fn export(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let head = self.core.serving().now().ok_or_else(super::predictor::nothing_learned)?;

@@ -1,5 +1,5 @@
-//! Learning within a limit of resident memory. What a consolidation needs is estimated before it starts, and it uses the
-//! largest number of random features that fits.
+//! Learning within a limit of resident memory. What a consolidation needs is estimated before it
+//! starts, and it uses the largest number of random features that fits.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,5 @@
-//! Frames become samples, samples become heads, the best head answers. The only floor with threads and channels.
+//! Frames become samples, samples become heads, the best head answers. The only floor with threads
+//! and channels.
 
 mod calibration;
 mod candidate;

@@ -9,7 +9,8 @@ use crate::backbone::{self, Backbone, BackboneOptions, Provider};
 use crate::learn::engine::EngineChoice;
 use crate::memory::Memory;
 
-/// What a learner is opened with: where it keeps its state, which backbone it uses, who runs the backbone and who trains.
+/// What a learner is opened with: where it keeps its state, which backbone it uses, who runs the
+/// backbone and who trains.
 ///
 /// ```
 /// use kaizen_edge::{EngineChoice, Options, Provider};
@@ -29,7 +30,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// The manifest's default backbone, on whatever runs best here, and a state that ends with the process.
+    /// The manifest's default backbone, on whatever runs best here, and a state that ends with the
+    /// process.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -42,7 +44,8 @@ impl Options {
         self
     }
 
-    /// The backbone: a name in the manifest, or an ONNX file beside a manifest that lists it. A state keeps its own.
+    /// The backbone: a name in the manifest, or an ONNX file beside a manifest that lists it. A
+    /// state keeps its own.
     #[must_use]
     pub fn model(mut self, name: impl Into<String>) -> Self {
         self.backbone.model = Some(name.into());
@@ -84,7 +87,8 @@ impl Options {
         self
     }
 
-    /// Training steps of a consolidation; with 0 only closed-form heads are fitted. The default is 60.
+    /// Training steps of a consolidation; with 0 only closed-form heads are fitted. The default is
+    /// 60.
     #[must_use]
     pub fn steps(mut self, steps: usize) -> Self {
         let recipe = &mut self.settings.recipe;
@@ -106,7 +110,8 @@ impl Options {
         self
     }
 
-    /// What to load for the state: its own backbone and the class of features that it holds, unless `model` names another.
+    /// What to load for the state: its own backbone and the class of features that it holds, unless
+    /// `model` names another.
     #[cfg(feature = "serve")]
     pub(crate) fn backbone_for_state(&self) -> Result<BackboneOptions> {
         let existing = self.state.as_deref().filter(|state| state.exists());

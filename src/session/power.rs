@@ -7,8 +7,8 @@ use crate::{Error, Result};
 /// The longest pause between two pieces of training.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// How much of the machine learning takes. Its threads have a low priority in every case, and below `full` it also pauses
-/// between training steps.
+/// How much of the machine learning takes. Its threads have a low priority in every case, and below
+/// `full` it also pauses between training steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Power {
     /// No pauses: for a machine on mains.
@@ -64,8 +64,9 @@ impl std::str::FromStr for Power {
     }
 }
 
-/// Gives the calling thread a lower priority, by so many steps of Unix's `nice` (0 to 19). Elsewhere than on Linux, where
-/// priorities belong to processes, it does nothing; a refusal of the system only costs the advantage.
+/// Gives the calling thread a lower priority, by so many steps of Unix's `nice` (0 to 19).
+/// Elsewhere than on Linux, where priorities belong to processes, it does nothing; a refusal of the
+/// system only costs the advantage.
 pub fn yield_to_others(steps: i32) {
     #[cfg(target_os = "linux")]
     {

@@ -8,7 +8,8 @@ use crate::memory::Memory;
 use crate::vision::Frame;
 use crate::{Error, Result};
 
-/// Names what frames show. It has a backbone of its own, so it can live on another thread than the learner.
+/// Names what frames show. It has a backbone of its own, so it can live on another thread than the
+/// learner.
 ///
 /// ```no_run
 /// use kaizen_edge::{Options, Predictor};
@@ -29,12 +30,12 @@ impl Predictor {
         Self { embedder, serving }
     }
 
-    /// A predictor by the head that the state of `options` serves now. The state is only read, also beside a process that
-    /// writes it.
+    /// A predictor by the head that the state of `options` serves now. The state is only read, also
+    /// beside a process that writes it.
     ///
     /// # Errors
-    /// [`Error::State`] if there is no such state, [`Error::NotReady`] if nothing was learned in it, and others from the
-    /// backbone.
+    /// [`Error::State`] if there is no such state, [`Error::NotReady`] if nothing was learned in
+    /// it, and others from the backbone.
     pub fn open(options: &Options) -> Result<Self> {
         let (memory, embedder) = open_reader(options)?;
         let head = restore(&memory, options)?;
@@ -44,8 +45,8 @@ impl Predictor {
     /// Names what a frame shows.
     ///
     /// # Errors
-    /// [`Error::NotReady`] before anything was learned, [`Error::Frame`] for a frame that cannot be used, and others from
-    /// the backbone.
+    /// [`Error::NotReady`] before anything was learned, [`Error::Frame`] for a frame that cannot be
+    /// used, and others from the backbone.
     pub fn predict<F>(&mut self, frame: F) -> Result<Prediction>
     where
         F: TryInto<Frame>,

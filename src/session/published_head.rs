@@ -82,13 +82,14 @@ impl Head {
     }
 }
 
-/// The inputs of a trained head: transformed features, with rows scaled to a root mean square of 1, for which the first
-/// weights are made.
+/// The inputs of a trained head: transformed features, with rows scaled to a root mean square of 1,
+/// for which the first weights are made.
 #[derive(Clone, Debug)]
 pub struct Inputs(pub(super) FeatureMap);
 
 impl Inputs {
-    /// The inputs that a learner with these settings gives its heads, for features of width `features`.
+    /// The inputs that a learner with these settings gives its heads, for features of width
+    /// `features`.
     ///
     /// # Errors
     /// [`crate::Error::Config`] for a width of 0.
@@ -124,7 +125,8 @@ pub struct Prediction {
     pub nearest: String,
     /// Calibrated probability of `nearest`, 0..1.
     pub probability: f32,
-    /// How unlike everything learned the frame is: about 0 for known frames, above 1 for only 5 % of them.
+    /// How unlike everything learned the frame is: about 0 for known frames, above 1 for only 5 %
+    /// of them.
     pub novelty: f32,
     /// The three best classes with their probabilities, best first.
     pub ranking: Vec<(String, f32)>,
@@ -156,7 +158,8 @@ pub struct PublishedHead {
     pub(super) names: Vec<(ClassId, String)>,
     pub(super) geometry: Arc<Mahalanobis>,
     pub(super) temperature: f32,
-    /// Raw novelty of the middle known sample, and by how much all but 5 % of the known samples exceed it at most.
+    /// Raw novelty of the middle known sample, and by how much all but 5 % of the known samples
+    /// exceed it at most.
     pub(super) novelty_scale: [f32; 2],
 }
 
@@ -176,7 +179,8 @@ impl PublishedHead {
     /// Predictions for rows h `[N, D]`.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`] for rows of another width, [`crate::Error::Frame`] for values that are not finite.
+    /// [`crate::Error::Shape`] for rows of another width, [`crate::Error::Frame`] for values that
+    /// are not finite.
     pub fn predict(&self, h: &[f32]) -> Result<Vec<Prediction>> {
         let (probabilities, novelty) = (self.probabilities(h)?, self.geometry.novelty(h)?);
         let names = self.column_names();
@@ -194,7 +198,8 @@ impl PublishedHead {
         Ok(predictions.collect())
     }
 
-    /// Calibrated probabilities `[N, C]` of rows h `[N, D]`, columns in the order of [`PublishedHead::columns`].
+    /// Calibrated probabilities `[N, C]` of rows h `[N, D]`, columns in the order of
+    /// [`PublishedHead::columns`].
     ///
     /// # Errors
     /// As [`PublishedHead::predict`].

@@ -12,8 +12,8 @@ use crate::vision::{DEFAULT_MAX_PIXELS, decode};
 /// What a change of the backbone keeps and loses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Losses {
-    /// Samples that are kept because they have a thumbnail. Their features will be those of the thumbnail, which has
-    /// fewer pixels than the frame had.
+    /// Samples that are kept because they have a thumbnail. Their features will be those of the
+    /// thumbnail, which has fewer pixels than the frame had.
     pub kept: usize,
     /// Samples that are lost because they have no thumbnail.
     pub without_thumbnail: usize,
@@ -54,9 +54,9 @@ pub(crate) fn losses(memory: &Memory) -> Result<Losses> {
     Ok(losses)
 }
 
-/// Embeds the thumbnails of `from` by `embedder` and adds them, with names, times and the labels that count, to the
-/// empty state `to`. Calls `progress` after each batch with the number of samples seen. Held-out samples are drawn
-/// anew. A consolidation has to follow.
+/// Embeds the thumbnails of `from` by `embedder` and adds them, with names, times and the labels
+/// that count, to the empty state `to`. Calls `progress` after each batch with the number of
+/// samples seen. Held-out samples are drawn anew. A consolidation has to follow.
 ///
 /// # Errors
 /// [`Error::State`] from either state, [`Error::Shape`] and others from the backbone.

@@ -27,12 +27,12 @@ pub struct LearnerSettings {
     pub projection: usize,
     /// Labelled samples of each old class that are trained on again. Default 10.
     pub replay_per_class: usize,
-    /// Settings of the closed forms. There are at most four times as many random features as features. The default is
-    /// 2000 random features, where the bake-off has 5000: their statistics take 32 MB instead of 200, and a quarter of
-    /// a second to solve.
+    /// Settings of the closed forms. There are at most four times as many random features as
+    /// features. The default is 2000 random features, where the bake-off has 5000: their statistics
+    /// take 32 MB instead of 200, and a quarter of a second to solve.
     pub ensemble: EnsembleSettings,
-    /// Largest fall of the old classes' held-out accuracy (beyond one standard error) that is still published,
-    /// 0..=1. Default 0.15.
+    /// Largest fall of the old classes' held-out accuracy (beyond one standard error) that is still
+    /// published, 0..=1. Default 0.15.
     pub guard_margin: f64,
     /// Resident memory that learning stays below. Default none.
     #[serde(default)]

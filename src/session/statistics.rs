@@ -1,5 +1,5 @@
-//! The statistics of the closed forms, and which samples went into them as which class: a reopened state goes on where
-//! it stood, and a label that is taken back takes its share with it.
+//! The statistics of the closed forms, and which samples went into them as which class: a reopened
+//! state goes on where it stood, and a label that is taken back takes its share with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,8 +21,8 @@ struct LearnedTask {
     labelled: Vec<SampleId>,
     /// Unlabelled samples whose weight is shared out among the task's classes.
     open: Vec<SampleId>,
-    /// Share of each unlabelled sample in each class, `[N, K]`; empty until EM has found them, and again
-    /// after a sample of the task was removed.
+    /// Share of each unlabelled sample in each class, `[N, K]`; empty until EM has found them, and
+    /// again after a sample of the task was removed.
     shares: Vec<f32>,
 }
 
@@ -45,7 +45,8 @@ pub(super) struct Statistics {
 }
 
 impl LearnedTask {
-    /// Forgets samples that belong to no class of the task: they stay open, for a class that is taught later.
+    /// Forgets samples that belong to no class of the task: they stay open, for a class that is
+    /// taught later.
     fn drop_outliers(&mut self) {
         let columns = (self.shares.len() / self.open.len().max(1)).max(1);
         let rows = self.shares.chunks_exact(columns).zip(&self.open);
@@ -66,8 +67,8 @@ impl Learned {
         self.by_task.iter().flat_map(|task| &task.open).copied().collect()
     }
 
-    /// Drops the ids of shared-out samples that a quota removed from the memory, so that this list stays as small as the
-    /// memory. The statistics keep what those samples contributed.
+    /// Drops the ids of shared-out samples that a quota removed from the memory, so that this list
+    /// stays as small as the memory. The statistics keep what those samples contributed.
     pub(super) fn keep_shared(&mut self, unlabelled: &[StoredSample]) {
         let kept: BTreeSet<_> = unlabelled.iter().map(|sample| sample.id).collect();
         for task in &mut self.by_task {
@@ -82,8 +83,9 @@ impl Learned {
         }
     }
 
-    /// Drops what no longer holds, given the live class of every sample: labels taken back or changed, samples of a
-    /// forgotten class, shared-out samples that have a label now. Returns whether anything was dropped.
+    /// Drops what no longer holds, given the live class of every sample: labels taken back or
+    /// changed, samples of a forgotten class, shared-out samples that have a label now. Returns
+    /// whether anything was dropped.
     pub(super) fn drop_stale(&mut self, live: &BTreeMap<SampleId, ClassId>) -> bool {
         let before = self.labelled.len();
         self.labelled.retain(|sample, class| live.get(sample) == Some(class));

@@ -16,17 +16,18 @@ use crate::learn::closed_form::{
 use crate::memory::{Memory, Rows};
 use crate::{Error, Result};
 
-/// Names of the tensors of the class covariances. They are older than the name of the type and stay for old states.
+/// Names of the tensors of the class covariances. They are older than the name of the type and stay
+/// for old states.
 const CLASS_COVARIANCES: [&str; 4] =
     ["curvature.directions", "curvature.offset", "curvature.weight", "curvature.bias"];
 
 impl PublishedHead {
-    /// The head that `memory` serves: the published version as it was, or, before the first consolidation, a
-    /// closed-form head fitted to the labels at once. `None` without any label.
+    /// The head that `memory` serves: the published version as it was, or, before the first
+    /// consolidation, a closed-form head fitted to the labels at once. `None` without any label.
     ///
     /// # Errors
-    /// [`Error::State`] if the memory cannot be read, [`Error::Config`] or [`Error::Shape`] for a version that this
-    /// program did not write.
+    /// [`Error::State`] if the memory cannot be read, [`Error::Config`] or [`Error::Shape`] for a
+    /// version that this program did not write.
     pub fn restore(memory: &Memory, settings: &LearnerSettings) -> Result<Option<Self>> {
         if let Some(version) = memory.published()?
             && let Some(heads) = &version.heads

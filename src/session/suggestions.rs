@@ -35,12 +35,13 @@ pub struct Suggestion {
     pub novelty: f32,
 }
 
-/// At most `most` unlabelled samples, ordered by how unsure the head is about them: by `1 - margin` (margin sampling,
-/// Scheffer et al. 2001), or by how far novelty is above 1 if that is more. Of samples that are alike only the first is
-/// suggested.
+/// At most `most` unlabelled samples, ordered by how unsure the head is about them: by `1 - margin`
+/// (margin sampling, Scheffer et al. 2001), or by how far novelty is above 1 if that is more. Of
+/// samples that are alike only the first is suggested.
 ///
 /// # Errors
-/// [`crate::Error::State`] if the memory cannot be read, [`crate::Error::Shape`] for a head of other features.
+/// [`crate::Error::State`] if the memory cannot be read, [`crate::Error::Shape`] for a head of
+/// other features.
 pub fn suggestions(memory: &Memory, head: &PublishedHead, most: usize) -> Result<Vec<Suggestion>> {
     let unlabelled = memory.samples(Rows::Unlabelled)?;
     let newest = &unlabelled[unlabelled.len().saturating_sub(MOST_SAMPLES)..];

@@ -9,7 +9,8 @@ use crate::event::{Event, EventSink};
 pub struct TrainingControl<'a> {
     events: &'a mut dyn EventSink,
     power: Power,
-    /// Whether something else waits for the learner; training then ends with the steps that it has taken.
+    /// Whether something else waits for the learner; training then ends with the steps that it has
+    /// taken.
     is_awaited: &'a (dyn Fn() -> bool + Sync),
     /// Whether the best closed form answers as soon as it passes the guard, before training ends.
     answers_early: bool,
@@ -28,8 +29,8 @@ impl<'a> TrainingControl<'a> {
         }
     }
 
-    /// Training beside prediction: it pauses as `power` says, ends early when `is_awaited`, and lets a closed form answer
-    /// meanwhile.
+    /// Training beside prediction: it pauses as `power` says, ends early when `is_awaited`, and
+    /// lets a closed form answer meanwhile.
     #[cfg(feature = "serve")]
     pub(super) fn beside_prediction(self, power: Power, is_awaited: &'a (dyn Fn() -> bool + Sync)) -> Self {
         Self { power, is_awaited, answers_early: true, ..self }

@@ -1,5 +1,5 @@
-//! Unlabelled samples that the published head calls unknown, clustered by the cosine of their features, so that a whole
-//! cluster can be named at once.
+//! Unlabelled samples that the published head calls unknown, clustered by the cosine of their
+//! features, so that a whole cluster can be named at once.
 
 use serde::Serialize;
 
@@ -22,7 +22,8 @@ const LABELS_TOGETHER: usize = 8;
 /// Unknown samples that are alike.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cluster {
-    /// The sample nearest to the mean of all; names the cluster, also when further samples have joined it.
+    /// The sample nearest to the mean of all; names the cluster, also when further samples have
+    /// joined it.
     pub representative: SampleId,
     /// Every sample of it, by id.
     pub samples: Vec<SampleId>,
@@ -41,10 +42,11 @@ pub struct Unknowns {
     pub unknown: usize,
 }
 
-/// Clusters the unlabelled samples that `head` calls unknown (of more than 10 000 the newest). Average-link on the
-/// cosine of transformed features; how alike is alike enough follows from the labelled samples: two clusters stay
-/// apart when they are less alike than nine of ten labelled samples are like their own class. Deterministic; costs
-/// N · 512 · D at most for N unknown samples.
+/// Clusters the unlabelled samples that `head` calls unknown (of more than 10 000 the newest).
+/// Average-link on the cosine of transformed features; how alike is alike enough follows from the
+/// labelled samples: two clusters stay apart when they are less alike than nine of ten labelled
+/// samples are like their own class. Deterministic; costs N · 512 · D at most for N unknown
+/// samples.
 ///
 /// # Errors
 /// [`Error::State`] if the memory cannot be read, [`Error::Shape`] for a head of other features.
@@ -81,13 +83,14 @@ pub fn unknowns(memory: &Memory, head: &PublishedHead) -> Result<Unknowns> {
     Ok(found)
 }
 
-/// Labels every sample of the cluster that has sample `cluster`, as [`unknowns`] finds them now, through the label log:
-/// each label can be taken back. Calls `acknowledge` with samples and labels once they are durable, eight at a time;
-/// after a failure in between, naming again labels the rest.
+/// Labels every sample of the cluster that has sample `cluster`, as [`unknowns`] finds them now,
+/// through the label log: each label can be taken back. Calls `acknowledge` with samples and labels
+/// once they are durable, eight at a time; after a failure in between, naming again labels the
+/// rest.
 ///
 /// # Errors
-/// [`Error::NotFound`] if no cluster has this sample, [`Error::Config`] if the name cannot be used, [`Error::State`] from
-/// the memory.
+/// [`Error::NotFound`] if no cluster has this sample, [`Error::Config`] if the name cannot be used,
+/// [`Error::State`] from the memory.
 pub fn name_cluster(
     memory: &mut Memory,
     head: &PublishedHead,
@@ -121,7 +124,8 @@ fn directions(head: &PublishedHead, h: &[f32]) -> Result<Vec<f32>> {
     Ok(rows)
 }
 
-/// Thresholds from the cosine of labelled samples with the others of their class; none without a class of two samples.
+/// Thresholds from the cosine of labelled samples with the others of their class; none without a
+/// class of two samples.
 fn thresholds(memory: &Memory, head: &PublishedHead) -> Result<Option<Thresholds>> {
     let mut classes: std::collections::BTreeMap<ClassId, Vec<Vec<f32>>> = std::collections::BTreeMap::new();
     let mut failed = None;

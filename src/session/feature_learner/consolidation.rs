@@ -1,5 +1,5 @@
-//! A consolidation from beginning to end: gather what is to be learned, fit the closed forms, train, judge every candidate
-//! on held-out samples, publish the best.
+//! A consolidation from beginning to end: gather what is to be learned, fit the closed forms,
+//! train, judge every candidate on held-out samples, publish the best.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,7 +44,8 @@ pub(super) struct Gathered {
     pub(super) unlabelled: Vec<StoredSample>,
     /// Samples of old classes to train on again, with their columns.
     pub(super) replay: Vec<(StoredSample, i32)>,
-    /// Whether something was taken back: the heads are made anew without it, whatever that costs the other classes.
+    /// Whether something was taken back: the heads are made anew without it, whatever that costs
+    /// the other classes.
     pub(super) is_removal: bool,
 }
 
@@ -69,25 +70,28 @@ struct Chosen {
 }
 
 impl Gathered {
-    /// The labelled samples that the new heads know: after a removal not those that are still to be learned.
+    /// The labelled samples that the new heads know: after a removal not those that are still to be
+    /// learned.
     fn learned(&self) -> &[StoredSample] {
         if self.is_removal { &self.labelled } else { &self.training }
     }
 
-    /// The samples that decide: without held-out ones (very few labels) the training samples must do.
+    /// The samples that decide: without held-out ones (very few labels) the training samples must
+    /// do.
     fn judges(&self) -> &[StoredSample] {
         if self.held_out.is_empty() { self.learned() } else { &self.held_out }
     }
 }
 
 impl FeatureLearner {
-    /// Learns what came since the last time: fits the closed forms, trains the trained head on new samples and replay, and
-    /// publishes the best of them on held-out samples unless the old classes would suffer.
+    /// Learns what came since the last time: fits the closed forms, trains the trained head on new
+    /// samples and replay, and publishes the best of them on held-out samples unless the old
+    /// classes would suffer.
     ///
     /// # Errors
-    /// [`Error::NotReady`] if nothing is labelled yet; [`Error::Config`] if it does not fit into the memory limit;
-    /// [`Error::State`] from the memory. Training that runs into values that are not finite, or whose engine fails, only
-    /// drops the trained candidate.
+    /// [`Error::NotReady`] if nothing is labelled yet; [`Error::Config`] if it does not fit into
+    /// the memory limit; [`Error::State`] from the memory. Training that runs into values that are
+    /// not finite, or whose engine fails, only drops the trained candidate.
     pub fn consolidate(&mut self, control: &mut TrainingControl<'_>) -> Result<Consolidation> {
         self.apply_removals(control)?;
         let outcome = match self.gather()? {
@@ -148,8 +152,8 @@ impl FeatureLearner {
         }))
     }
 
-    /// Unlabelled samples that no consolidation has shared out among classes. A sample with the held-out mark stays apart:
-    /// labelled later, it is to judge heads that never saw it.
+    /// Unlabelled samples that no consolidation has shared out among classes. A sample with the
+    /// held-out mark stays apart: labelled later, it is to judge heads that never saw it.
     fn open_samples<'a>(&self, unlabelled: &'a [StoredSample]) -> impl Iterator<Item = &'a StoredSample> {
         let shared = self.learned.shared();
         unlabelled.iter().filter(move |sample| !sample.held_out && !shared.contains(&sample.id))
@@ -211,7 +215,8 @@ impl FeatureLearner {
         Ok(Fitted { candidates, model })
     }
 
-    /// The trained candidate. `None` without training steps, or if training failed: what was taught is in the closed forms.
+    /// The trained candidate. `None` without training steps, or if training failed: what was taught
+    /// is in the closed forms.
     fn train(&mut self, gathered: &Gathered, control: &mut TrainingControl<'_>) -> Result<Option<Candidate>> {
         if self.settings.recipe.steps == 0 || (gathered.is_removal && !self.trained.is_to_be_retrained()) {
             return Ok(None);
@@ -227,7 +232,8 @@ impl FeatureLearner {
         }
     }
 
-    /// Scores candidates, and the head that serves on the classes that it knows, on the samples that decide.
+    /// Scores candidates, and the head that serves on the classes that it knows, on the samples
+    /// that decide.
     fn judge(&self, candidates: Vec<Candidate>, gathered: &Gathered) -> Result<Judged> {
         let judges = gathered.judges();
         let scored = candidates
@@ -246,8 +252,9 @@ impl FeatureLearner {
         Ok(Judged { candidates, serving })
     }
 
-    /// Lets the best closed form answer while the trained head is in training, if the guard lets it pass: it is ready
-    /// seconds earlier. Nothing is written; the decision is made among all candidates.
+    /// Lets the best closed form answer while the trained head is in training, if the guard lets it
+    /// pass: it is ready seconds earlier. Nothing is written; the decision is made among all
+    /// candidates.
     fn answer_early(&self, judged: &Judged, gathered: &Gathered, model: &LdaModel) -> Result<()> {
         let margin = self.settings.guard_margin;
         let passing =
@@ -320,7 +327,8 @@ impl FeatureLearner {
         Ok(Consolidation { published, head, candidates })
     }
 
-    /// The best candidate that the guard lets pass, or else the best one with the fall that it would bring.
+    /// The best candidate that the guard lets pass, or else the best one with the fall that it
+    /// would bring.
     fn choose(
         &self,
         mut scored: Vec<(Score, Candidate)>,

@@ -1,5 +1,5 @@
-//! The learner on features: samples go to memory, a consolidation turns them into heads, the best head is published. It
-//! knows no frame and no backbone.
+//! The learner on features: samples go to memory, a consolidation turns them into heads, the best
+//! head is published. It knows no frame and no backbone.
 
 mod consolidation;
 mod engine_slot;
@@ -23,10 +23,12 @@ use crate::memory::{LabelId, Memory, Sample, Stored, StoredSample, VersionId};
 use crate::{Error, Result};
 use training::TrainedState;
 
-/// An unlabelled sample is stored only if, beside what is stored, one part in so many more fits into the memory limit.
+/// An unlabelled sample is stored only if, beside what is stored, one part in so many more fits
+/// into the memory limit.
 const ROOM_FOR_LABELS: u64 = 10;
 
-/// The head that answers now. Clones share it, so a thread that predicts sees each head as soon as it is published.
+/// The head that answers now. Clones share it, so a thread that predicts sees each head as soon as
+/// it is published.
 #[derive(Clone, Debug, Default)]
 pub struct ServingHead(Arc<Mutex<Option<Arc<PublishedHead>>>>);
 
@@ -70,8 +72,8 @@ impl std::fmt::Debug for FeatureLearner {
 }
 
 impl FeatureLearner {
-    /// A learner over `memory` that answers and continues as the one that last wrote there. A state with labels and
-    /// without a version answers from the start, by a closed-form head.
+    /// A learner over `memory` that answers and continues as the one that last wrote there. A state
+    /// with labels and without a version answers from the start, by a closed-form head.
     ///
     /// # Errors
     /// [`Error::State`] if the memory cannot be read, [`Error::Config`] for settings out of range.
@@ -139,7 +141,8 @@ impl FeatureLearner {
         self.memory.label(sample, name)
     }
 
-    /// Unlabelled samples that the published head calls unknown, in clusters; empty before anything was learned.
+    /// Unlabelled samples that the published head calls unknown, in clusters; empty before anything
+    /// was learned.
     ///
     /// # Errors
     /// As [`unknowns::unknowns`].
@@ -150,7 +153,8 @@ impl FeatureLearner {
         }
     }
 
-    /// Labels every sample of a cluster of unknown samples, and calls `acknowledge` with each batch that is durable.
+    /// Labels every sample of a cluster of unknown samples, and calls `acknowledge` with each batch
+    /// that is durable.
     ///
     /// # Errors
     /// As [`unknowns::name_cluster`], and [`Error::NotReady`] before anything was learned.
@@ -166,7 +170,8 @@ impl FeatureLearner {
         unknowns::name_cluster(&mut self.memory, &head, cluster, name, acknowledge).map(drop)
     }
 
-    /// Takes a published version back: the newest one left answers from now on. Returns its id, if there is one.
+    /// Takes a published version back: the newest one left answers from now on. Returns its id, if
+    /// there is one.
     ///
     /// # Errors
     /// As [`Memory::roll_back`].
@@ -178,8 +183,8 @@ impl FeatureLearner {
         Ok(serving)
     }
 
-    /// Whether another unlabelled sample may be stored, so that what is taught later can still be learned within the memory
-    /// limit; true without one.
+    /// Whether another unlabelled sample may be stored, so that what is taught later can still be
+    /// learned within the memory limit; true without one.
     ///
     /// # Errors
     /// [`Error::State`] if the memory cannot be read.

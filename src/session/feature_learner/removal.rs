@@ -1,4 +1,5 @@
-//! Labels taken back and classes forgotten: the label log first, then the heads as they would have been without them.
+//! Labels taken back and classes forgotten: the label log first, then the heads as they would have
+//! been without them.
 
 use std::time::Instant;
 
@@ -11,13 +12,14 @@ use crate::session::published_head::HeadKind;
 use crate::session::training_control::TrainingControl;
 
 impl FeatureLearner {
-    /// Takes a label back: the log says so at once, durably, and what was learned from it is learned anew without it.
-    /// Closed forms come out as if it had never been taught; the trained head is trained from its first parameters on all
-    /// that is left. Returns the class that the sample has now, if an earlier label stands, and the consolidation, if one
-    /// was needed.
+    /// Takes a label back: the log says so at once, durably, and what was learned from it is
+    /// learned anew without it. Closed forms come out as if it had never been taught; the trained
+    /// head is trained from its first parameters on all that is left. Returns the class that the
+    /// sample has now, if an earlier label stands, and the consolidation, if one was needed.
     ///
     /// # Errors
-    /// [`crate::Error::NotFound`] if it is no label that still counts; [`crate::Error::State`] from the memory.
+    /// [`crate::Error::NotFound`] if it is no label that still counts; [`crate::Error::State`] from
+    /// the memory.
     pub fn undo(
         &mut self,
         label: LabelId,
@@ -41,8 +43,9 @@ impl FeatureLearner {
         undone.map(|()| consolidation)
     }
 
-    /// Forgets a class: its samples are erased, and the heads are learned anew without it. Heads of earlier versions,
-    /// which knew it, are erased too. Returns the number of samples erased, and the consolidation, if one was needed.
+    /// Forgets a class: its samples are erased, and the heads are learned anew without it. Heads of
+    /// earlier versions, which knew it, are erased too. Returns the number of samples erased, and
+    /// the consolidation, if one was needed.
     ///
     /// # Errors
     /// As [`crate::memory::Memory::forget`].
@@ -57,7 +60,8 @@ impl FeatureLearner {
         Ok((samples, consolidation))
     }
 
-    /// Learns anew if something that was learned no longer counts, also after a crash between the two halves of a removal.
+    /// Learns anew if something that was learned no longer counts, also after a crash between the
+    /// two halves of a removal.
     pub(super) fn apply_removals(
         &mut self,
         control: &mut TrainingControl<'_>,

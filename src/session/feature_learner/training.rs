@@ -55,7 +55,8 @@ impl TrainedState {
 }
 
 impl FeatureLearner {
-    /// Trains adapter and classifier on the gathered samples and the replay; keeps their state for the next task.
+    /// Trains adapter and classifier on the gathered samples and the replay; keeps their state for
+    /// the next task.
     pub(super) fn train_head(
         &mut self,
         gathered: &Gathered,
@@ -111,7 +112,8 @@ impl FeatureLearner {
         Ok(samples)
     }
 
-    /// The samples that training can reach: all of them, or as many as its batches have rows, drawn by seed.
+    /// The samples that training can reach: all of them, or as many as its batches have rows, drawn
+    /// by seed.
     fn drawn<'a>(
         &self,
         labelled: &'a [StoredSample],
@@ -169,8 +171,8 @@ impl FeatureLearner {
         trained
     }
 
-    /// Keeps what was learned for the next task, also across restarts: of the trained head its parameters, momentum copies
-    /// and queues. The optimiser starts anew.
+    /// Keeps what was learned for the next task, also across restarts: of the trained head its
+    /// parameters, momentum copies and queues. The optimiser starts anew.
     pub(super) fn store_training(&mut self) -> Result<()> {
         let (architecture, mut state) = match &self.trained.parameters {
             Some((architecture, state)) => (Some(architecture), state.clone()),
@@ -190,7 +192,8 @@ fn json<T: serde::Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::shape("training state", "JSON", error.to_string()))
 }
 
-/// Takes up what [`FeatureLearner::store_training`] kept; a trained head only if the settings still ask for the same parts.
+/// Takes up what [`FeatureLearner::store_training`] kept; a trained head only if the settings still
+/// ask for the same parts.
 pub(super) fn restore(memory: &Memory, settings: &LearnerSettings) -> Result<(Learned, TrainedState)> {
     let Some(bytes) = memory.load_training()? else {
         return Ok((Learned::default(), TrainedState::default()));
