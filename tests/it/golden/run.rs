@@ -38,6 +38,12 @@ pub(super) enum Runner {
 pub(super) type Comparison = (String, Vec<f64>, Vec<f64>);
 
 impl Case {
+    pub(super) fn largest_gradient(&self) -> f64 {
+        let is_gradient = |expect: &Expect| matches!(expect, Expect::Buffer(Role::Gradient(_)));
+        let gradients = self.expected.iter().filter(|(_, expect, ..)| is_gradient(expect));
+        gradients.flat_map(|(.., values)| values).fold(0.0, |largest, value| largest.max(value.abs()))
+    }
+
     /// Returns whether there was anything to negate.
     pub(super) fn negate_gradients(&mut self) -> bool {
         let mut seen = false;
