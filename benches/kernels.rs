@@ -1,5 +1,5 @@
-//! Every kernel that a training step calls, timed alone: the CPU engine, the plain definition and the GPU, as ratios
-//! in one run. `cargo bench --bench kernels [-- METHOD]`.
+//! Every kernel that a training step calls, timed alone: the CPU engine, the plain definition and the
+//! GPU, as ratios in one run. `cargo bench --bench kernels`.
 //!
 //! A software GPU (lavapipe) only shows that the kernel runs; its ratio says nothing about a real one.
 
@@ -10,10 +10,12 @@ use std::time::Instant;
 
 use kaizen_edge::low_level::gpu::Device;
 use kaizen_edge::low_level::heads::{Adapter, Architecture, Mlp, Norm};
-use kaizen_edge::low_level::learn::cpu::{Interpreter, Product, Scalars};
+use kaizen_edge::low_level::learn::cpu::{Interpreter, Product};
+use kaizen_edge::low_level::learn::engine::StepInput;
 use kaizen_edge::low_level::learn::gpu::Run;
 use kaizen_edge::low_level::learn::objective::{Objective, SslMethod};
-use kaizen_edge::low_level::learn::program::{Op, Program, Role};
+use kaizen_edge::low_level::learn::op::Op;
+use kaizen_edge::low_level::learn::program::{Program, Role};
 use kaizen_edge::low_level::learn::step::{StepSpec, step_program};
 use kaizen_edge::low_level::learn::update::Optimizer;
 use kaizen_edge::low_level::rng::Rng;
@@ -45,15 +47,11 @@ fn program(method: SslMethod, optimizer: Optimizer) -> Program {
 
 /// Kind of the op and, for products, layout and sizes.
 fn name(op: &Op) -> String {
-    let text = format!("{op:?}");
-    let kind = text.split_whitespace().next().unwrap_or_default().to_owned();
-    match op {
-        Op::Gemm { layout, shape: [m, n, k], .. } => format!("{kind} {layout:?} {m}x{n}x{k}"),
-        Op::Update { rule, .. } => {
-            format!("{kind} {}", format!("{rule:?}").split_whitespace().next().unwrap_or(""))
-        }
-        _ => kind,
+    let kind = format!("{op:?}").split_whitespace().next().unwrap_or_default().to_owned();
+    if let Op::Gemm { layout, shape: [m, n, k], .. } = op {
+        return format!("{kind} {layout:?} {m}x{n}x{k}");
     }
+    kind
 }
 
 fn fill(program: &Program, mut set: impl FnMut(&Role, &[f32])) {
@@ -81,15 +79,13 @@ fn main() {
     let adapter = device.as_ref().map_or_else(|| "none".to_owned(), |d| d.adapter().to_string());
     println!("GPU: {adapter}\n");
     println!("{:38} {:>12} {:>18} {:>14}", "kernel", "CPU engine", "definition / CPU", "GPU / CPU");
-    let scalars = Scalars {
+    let input = StepInput {
+        index: (0..2 * ROWS).map(|i| u32::try_from(i).unwrap_or(0)).collect(),
         learning_rate: 1e-3,
         classifier_rate: 1e-3,
         momentum_decay: 0.99,
-        inverse_labelled: 1.0 / 32.0,
-        corrections: [0.1, 0.01],
-        queue_start: 0,
+        ..StepInput::default()
     };
-    let index: Vec<u32> = (0..2 * ROWS).map(|i| u32::try_from(i).unwrap_or(0)).collect();
     let labels: Vec<i32> = (0..512).map(|i| i % 50).collect();
     let mut seen = BTreeMap::new();
     let rules = [Optimizer::SGD, Optimizer::AS_PUBLISHED, Optimizer::ADAMW];
@@ -102,13 +98,12 @@ fn main() {
     }
     for (name, program) in seen {
         let cpu = |product| {
-            let mut interpreter = Interpreter::<f32>::new(program.clone(), product);
-            interpreter.set_labels(&labels);
+            let mut interpreter = Interpreter::<f32>::new(program.clone(), &labels, product);
             fill(&program, |role, values| {
                 interpreter.set(role, values);
             });
             seconds(|| {
-                interpreter.run(&index, &scalars);
+                interpreter.run(&input);
             })
         };
         let (fast, plain) = (cpu(Product::Blocked(2)), cpu(Product::Plain));
@@ -117,7 +112,7 @@ fn main() {
             fill(&program, |role, values| {
                 run.set(device, role, values);
             });
-            let steps = vec![(&index[..], scalars); 8];
+            let steps = vec![input.clone(); 8];
             seconds(|| {
                 run.run(device, &steps).unwrap();
             }) / 8.0

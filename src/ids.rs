@@ -22,14 +22,6 @@ id! {
     ClassId(u32)
 }
 id! {
-    /// A task (consolidation boundary), from 0.
-    TaskId(u32)
-}
-id! {
     /// A stored sample; the row id of the state file.
     SampleId(i64)
-}
-id! {
-    /// A training step, from 0, counted over the life of the heads.
-    Step(u64)
 }

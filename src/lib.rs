@@ -71,7 +71,7 @@ pub use backbone::Provider;
 pub use error::{Error, Result};
 pub use event::{Event, EventSink};
 pub use ids::{ClassId, SampleId};
-pub use learn::engine::EngineChoice;
+pub use learn::engine_choice::EngineChoice;
 pub use memory::{
     ClassFigures, History, LabelEntry, LabelId, LabelKind, VersionEntry, VersionFigures, VersionId,
     VersionStatus,

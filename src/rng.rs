@@ -1,25 +1,12 @@
-//! The only randomness: seeded, split by purpose, serialisable. The same seed gives the same
-//! numbers on every machine and in every release, which is why the few distributions needed are
-//! written out here.
+//! The only randomness: seeded and split by purpose. The same seed gives the same numbers on every
+//! machine and in every release, which is why the few distributions needed are written out here.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
-use serde::{Deserialize, Serialize};
 
 /// A seeded generator (ChaCha8). Cloning copies the position.
 #[derive(Clone, Debug)]
 pub struct Rng(ChaCha8Rng);
-
-/// Position of an [`Rng`], enough to continue it bit for bit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RngState {
-    /// The 64-bit seed the generator was made from.
-    pub seed: u64,
-    /// Stream number, by purpose.
-    pub stream: u64,
-    /// 32-bit words drawn so far.
-    pub words: u64,
-}
 
 impl Rng {
     /// A generator for one purpose (`stream`) under one seed.
@@ -76,37 +63,11 @@ impl Rng {
             items.swap(i, self.below(i + 1));
         }
     }
-
-    /// The position, given the seed the generator was made from.
-    #[must_use]
-    pub fn state(&self, seed: u64) -> RngState {
-        #[allow(clippy::cast_possible_truncation, reason = "2^64 words are never drawn")]
-        let words = self.0.get_word_pos() as u64;
-        RngState { seed, stream: self.0.get_stream(), words }
-    }
-
-    /// Continues from a stored position.
-    #[must_use]
-    pub fn resume(state: RngState) -> Self {
-        let mut rng = Self::new(state.seed, state.stream);
-        rng.0.set_word_pos(u128::from(state.words));
-        rng
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn resumes_at_the_same_number() {
-        let mut rng = Rng::named(7, "batches");
-        for _ in 0..13 {
-            rng.bits();
-        }
-        let mut copy = Rng::resume(rng.state(7));
-        assert_eq!(copy.bits(), rng.bits());
-    }
 
     #[test]
     fn purposes_do_not_share_numbers() {

@@ -5,7 +5,7 @@
 //   0 params
 //   1 hyper
 //   2 keys   [N, F] from row first_row
-//   3 queue  [K, F] from queue_base, in place
+//   3 queue  [K, F] in place
 //
 // Dispatch: one thread of 64 per element of the new keys. Numerics: copies bits.
 
@@ -17,10 +17,6 @@ struct Params {
     columns: u32,
     first_row: u32,
     queue_rows: u32,
-    queue_base: u32,
-    _pad0: u32,
-    _pad1: u32,
-    _pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -37,7 +33,6 @@ fn batch_enqueue(
     let at = workgroup_number(workgroup, workgroups) * 64u + lane;
     if (at < params.rows * params.columns) {
         let row = (hyper.queue_start % params.queue_rows + at / params.columns) % params.queue_rows;
-        let to = params.queue_base + row * params.columns + at % params.columns;
-        queue[to] = keys[params.first_row * params.columns + at];
+        queue[row * params.columns + at % params.columns] = keys[params.first_row * params.columns + at];
     }
 }

@@ -1,12 +1,12 @@
 // Labels of the rows of a batch.
 //
-//   labels[i] = table[index[hyper.index_start + index_offset + i]]
+//   labels[i] = table[index[hyper.index_start + i]]
 //
 //   0 params
 //   1 hyper
 //   2 table   [S], i32, -1 for unlabelled
 //   3 index   [index_len], u32
-//   4 labels  [M] from x_start
+//   4 labels  [M]
 //
 // Dispatch: one thread of 64 per row.
 // Numerics: positions and rows past the end read the last one, the host checks them before.
@@ -19,10 +19,6 @@ struct Params {
     columns: u32,
     table_rows: u32,
     index_len: u32,
-    index_offset: u32,
-    x_start: u32,
-    _pad0: u32,
-    _pad1: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -39,8 +35,8 @@ fn batch_gather_labels(
 ) {
     let i = workgroup_number(workgroup, workgroups) * 64u + lane;
     if (i < params.rows) {
-        let position = hyper.index_start + params.index_offset + i;
+        let position = hyper.index_start + i;
         let row = min(index[min(position, params.index_len - 1u)], params.table_rows - 1u);
-        labels[params.x_start + i] = table[row];
+        labels[i] = table[row];
     }
 }

@@ -1,12 +1,12 @@
 // Rows of a table in the order of an index.
 //
-//   x[i, j] = table[index[hyper.index_start + index_offset + i], j]
+//   x[i, j] = table[index[hyper.index_start + i], j]
 //
 //   0 params
 //   1 hyper
 //   2 table  [S, F]
 //   3 index  [index_len], u32
-//   4 x      [M, F] from x_start
+//   4 x      [M, F]
 //
 // Dispatch: one thread of 64 per element of x.
 // Numerics: copies bits; positions and rows past the end read the last one, the host checks them before.
@@ -19,10 +19,6 @@ struct Params {
     columns: u32,
     table_rows: u32,
     index_len: u32,
-    index_offset: u32,
-    x_start: u32,
-    _pad0: u32,
-    _pad1: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -39,8 +35,8 @@ fn batch_gather_rows(
 ) {
     let at = workgroup_number(workgroup, workgroups) * 64u + lane;
     if (at < params.rows * params.columns) {
-        let position = hyper.index_start + params.index_offset + at / params.columns;
+        let position = hyper.index_start + at / params.columns;
         let row = min(index[min(position, params.index_len - 1u)], params.table_rows - 1u);
-        x[params.x_start + at] = table[row * params.columns + at % params.columns];
+        x[at] = table[row * params.columns + at % params.columns];
     }
 }

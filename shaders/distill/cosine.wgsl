@@ -2,13 +2,13 @@
 //
 //   cos_i = p_i . z_k / (a_i b_k),  a = max(|p_i|, eps),  b = max(|z_k|, eps),  k = (i + row_shift) mod rows
 //   loss[i] = loss_scale (offset + slope cos_i)
-//   d_p[i]  (+)= weight loss_scale slope (z_k / b - [|p_i| > eps] cos_i p_i / a) / a
+//   d_p[i]  = weight loss_scale slope (z_k / b - [|p_i| > eps] cos_i p_i / a) / a
 //
 //   0 params
 //   1 p     [rows, columns]
 //   2 z     [rows, columns]  no gradient
 //   3 loss  [rows]
-//   4 d_p   [rows, columns]  added to if accumulate, else overwritten
+//   4 d_p   [rows, columns]  overwritten
 //
 // Dispatch: one workgroup of 64 per row. Numerics: norms are clamped from below by eps; sums in a fixed tree.
 
@@ -19,15 +19,11 @@ struct Params {
     rows: u32,
     columns: u32,
     row_shift: u32,
-    accumulate: u32,
     loss_scale: f32,
     slope: f32,
     offset: f32,
     weight: f32,
     eps: f32,
-    _pad0: u32,
-    _pad1: u32,
-    _pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -65,11 +61,7 @@ fn distill_cosine(
     let radial = select(0.0, cosine / a, norm > params.eps);
     let scale = params.weight * params.loss_scale * params.slope;
     for (var j = lane; j < columns; j = j + REDUCE_WIDTH) {
-        var gradient = scale * (z[partner + j] / b - radial * p[start + j]) / a;
-        if (params.accumulate != 0u) {
-            gradient = gradient + d_p[start + j];
-        }
-        d_p[start + j] = gradient;
+        d_p[start + j] = scale * (z[partner + j] / b - radial * p[start + j]) / a;
     }
     if (inside && lane == 0u) {
         loss[row] = params.loss_scale * (params.offset + params.slope * cosine);

@@ -1,13 +1,13 @@
 // Squared distance between two sets of rows and its gradient for the first.
 //
 //   loss[i]   = loss_scale sum_j (r[i, j] - o[k, j])^2,  k = (i + row_shift) mod rows
-//   d_r[i, j] (+)= weight gradient_scale 2 (r[i, j] - o[k, j])
+//   d_r[i, j] = weight gradient_scale 2 (r[i, j] - o[k, j])
 //
 //   0 params
 //   1 r     [rows, columns]
 //   2 o     [rows, columns]
 //   3 loss  [rows]
-//   4 d_r   [rows, columns]  added to if accumulate, else overwritten
+//   4 d_r   [rows, columns]  overwritten
 //
 // Dispatch: one workgroup of 64 per row. Numerics: sums in a fixed tree.
 // The two scales differ where r and o are one buffer: each pair is then counted from both of its rows.
@@ -19,11 +19,11 @@ struct Params {
     rows: u32,
     columns: u32,
     row_shift: u32,
-    accumulate: u32,
     loss_scale: f32,
     gradient_scale: f32,
     weight: f32,
     _pad0: u32,
+    _pad1: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -48,11 +48,7 @@ fn distill_mse(
     for (var j = lane; j < columns; j = j + REDUCE_WIDTH) {
         let difference = r[start + j] - o[partner + j];
         lane_sum = lane_sum + difference * difference;
-        var gradient = scale * difference;
-        if (params.accumulate != 0u) {
-            gradient = gradient + d_r[start + j];
-        }
-        d_r[start + j] = gradient;
+        d_r[start + j] = scale * difference;
     }
     let row_sum = reduce_sum(lane, lane_sum);
     if (inside && lane == 0u) {

@@ -2,13 +2,13 @@
 //
 //   t = softmax(teacher_logits[i, ..known]),  p = softmax(logits[i, ..known])
 //   loss[i]        = loss_scale * -sum_c t_c log p_c
-//   d_logits[i, c] (+)= weight loss_scale (p_c - t_c)   for c < known
+//   d_logits[i, c] += weight loss_scale (p_c - t_c)   for c < known
 //
 //   0 params
 //   1 logits          [rows, classes]
 //   2 teacher_logits  [rows, teacher_classes]
 //   3 loss            [rows]
-//   4 d_logits        [rows, classes]  added to; if overwrite: set, and 0 from known on
+//   4 d_logits        [rows, classes]  added to
 //
 // Dispatch: one workgroup of 64 per row.
 // Numerics: both softmaxes subtract their largest logit; log through log-sum-exp; sums in a fixed tree.
@@ -23,8 +23,8 @@ struct Params {
     known: u32,
     loss_scale: f32,
     weight: f32,
-    overwrite: u32,
     _pad0: u32,
+    _pad1: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -67,18 +67,9 @@ fn distill_soft_label(
         let shifted = logits[start + c] - row_max;
         let teacher_share = exp(teacher_logits[teacher_start + c] - teacher_max) / teacher_sum;
         lane_loss = lane_loss + teacher_share * (log_sum - shifted);
-        var gradient = scale * (exp(shifted) / row_sum - teacher_share);
-        if (params.overwrite == 0u) {
-            gradient = gradient + d_logits[start + c];
-        }
-        d_logits[start + c] = gradient;
+        d_logits[start + c] = d_logits[start + c] + scale * (exp(shifted) / row_sum - teacher_share);
     }
     let row_loss = reduce_sum(lane, lane_loss);
-    if (inside && params.overwrite != 0u) {
-        for (var c = known + lane; c < params.classes; c = c + REDUCE_WIDTH) {
-            d_logits[start + c] = 0.0;
-        }
-    }
     if (inside && lane == 0u) {
         loss[row] = params.loss_scale * row_loss;
     }

@@ -1,13 +1,13 @@
 // Gradients of batch norm in training and of the ReLU behind it.
 //
-//   g = d_y, 0 where flags & 2 and mask is not positive;  n = (x - mean) * inv_std
+//   g = d_y, 0 where masked and mask is not positive;  n = (x - mean) * inv_std
 //   d_x = weight * inv_std * (g - mean_i(g) - n * mean_i(g * n)),  the means over the rows of a group
 //   d_weight[j] = sum_i g * n,  d_bias[j] = sum_i g,  over all groups
 //
 //   0 params
 //   1 d_y       [M, F]
 //   2 x         [M, F]
-//   3 mask      [M, F]   output of the forward pass, read if flags & 2
+//   3 mask      [M, F]   output of the forward pass, read if masked
 //   4 weight    [F]
 //   5 stats     [groups, 2, F]  mean, inv_std
 //   6 d_x       [M, F]
@@ -22,11 +22,7 @@ struct Params {
     rows: u32,
     columns: u32,
     groups: u32,
-    flags: u32,
-    eps: f32,
-    momentum: f32,
-    _pad0: u32,
-    _pad1: u32,
+    masked: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -41,7 +37,7 @@ struct Params {
 
 fn gradient(at: u32) -> f32 {
     var value = d_y[at];
-    if ((params.flags & 2u) != 0u) {
+    if (params.masked != 0u) {
         value = select(value, 0.0, mask[at] <= 0.0);
     }
     return value;

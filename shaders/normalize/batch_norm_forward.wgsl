@@ -7,7 +7,7 @@
 //   1 x             [M, F]   M / groups rows, at least 2, share statistics
 //   2 weight        [F]
 //   3 bias          [F]
-//   4 y             [M, F]   relu if flags & 1
+//   4 y             [M, F]   relu if relu is not 0
 //   5 stats         [groups, 2, F]  mean, inv_std
 //   6 running_mean  [F]      in place
 //   7 running_var   [F]      in place
@@ -21,7 +21,7 @@ struct Params {
     rows: u32,
     columns: u32,
     groups: u32,
-    flags: u32,
+    relu: u32,
     eps: f32,
     momentum: f32,
     _pad0: u32,
@@ -69,7 +69,7 @@ fn normalize_batch_norm_forward(
             moving_var = moving_var + params.momentum * (square / (n - 1.0) - moving_var);
             for (var i = first; i < first + rows; i = i + 1u) {
                 let value = (x[i * columns + j] - mean) * inv_std * weight[j] + bias[j];
-                y[i * columns + j] = select(value, 0.0, (params.flags & 1u) != 0u && value < 0.0);
+                y[i * columns + j] = select(value, 0.0, params.relu != 0u && value < 0.0);
             }
         }
         running_mean[j] = moving_mean;

@@ -8,7 +8,7 @@
 //   3 bias          [F]
 //   4 running_mean  [F]
 //   5 running_var   [F]
-//   6 y             [M, F]   relu if flags & 1
+//   6 y             [M, F]   relu if relu is not 0
 //
 // Dispatch: one thread of 64 per element. Numerics: the ReLU keeps what is not a number.
 
@@ -17,12 +17,8 @@
 struct Params {
     rows: u32,
     columns: u32,
-    groups: u32,
-    flags: u32,
+    relu: u32,
     eps: f32,
-    momentum: f32,
-    _pad0: u32,
-    _pad1: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -44,6 +40,6 @@ fn normalize_batch_norm_inference(
         let j = at % params.columns;
         let inv_std = 1.0 / sqrt(running_var[j] + params.eps);
         let value = (x[at] - running_mean[j]) * inv_std * weight[j] + bias[j];
-        y[at] = select(value, 0.0, (params.flags & 1u) != 0u && value < 0.0);
+        y[at] = select(value, 0.0, params.relu != 0u && value < 0.0);
     }
 }

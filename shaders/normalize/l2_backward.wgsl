@@ -1,12 +1,12 @@
 // Gradient of the input of the L2 normalisation.
 //
-//   d_x = (d_y - (d_y . y) y) / norm,  d_y / eps for rows shorter than eps  (+ d_x)
+//   d_x = (d_y - (d_y . y) y) / norm,  d_y / eps for rows shorter than eps
 //
 //   0 params
 //   1 d_y   [M, F]
 //   2 y     [M, F]   unit rows
 //   3 norm  [M]
-//   4 d_x   [M, F]   added to if flags & 4
+//   4 d_x   [M, F]   overwritten
 //
 // Dispatch: one workgroup of 64 per row. Numerics: the product in a fixed tree.
 
@@ -16,8 +16,8 @@
 struct Params {
     rows: u32,
     columns: u32,
-    flags: u32,
     eps: f32,
+    _pad0: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -49,10 +49,6 @@ fn normalize_l2_backward(
         along = 0.0;
     }
     for (var j = lane; j < columns; j = j + 64u) {
-        var value = (d_y[first + j] - along * y[first + j]) / divisor;
-        if ((params.flags & 4u) != 0u) {
-            value = value + d_x[first + j];
-        }
-        d_x[first + j] = value;
+        d_x[first + j] = (d_y[first + j] - along * y[first + j]) / divisor;
     }
 }

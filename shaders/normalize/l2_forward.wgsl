@@ -15,8 +15,8 @@
 struct Params {
     rows: u32,
     columns: u32,
-    flags: u32,
     eps: f32,
+    _pad0: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -1,12 +1,12 @@
 // Gradient of the input of layer norm and of the ReLU behind it.
 //
-//   g = weight * d_y, 0 where flags & 2 and mask is not positive;  n = (x - mean) * inv_std
+//   g = weight * d_y, 0 where masked and mask is not positive;  n = (x - mean) * inv_std
 //   d_x = inv_std * (g - mean_j(g) - n * mean_j(g * n))
 //
 //   0 params
 //   1 d_y     [M, F]
 //   2 x       [M, F]
-//   3 mask    [M, F]   output of the forward pass, read if flags & 2
+//   3 mask    [M, F]   output of the forward pass, read if masked
 //   4 weight  [F]
 //   5 stats   [M, 2]   mean, inv_std
 //   6 d_x     [M, F]
@@ -19,8 +19,8 @@
 struct Params {
     rows: u32,
     columns: u32,
-    flags: u32,
-    eps: f32,
+    masked: u32,
+    _pad0: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -33,7 +33,7 @@ struct Params {
 
 fn gradient(at: u32, j: u32) -> f32 {
     var value = d_y[at] * weight[j];
-    if ((params.flags & 2u) != 0u) {
+    if (params.masked != 0u) {
         value = select(value, 0.0, mask[at] <= 0.0);
     }
     return value;

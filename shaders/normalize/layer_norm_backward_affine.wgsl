@@ -1,12 +1,12 @@
 // Gradients of weight and bias of layer norm and of the ReLU behind it.
 //
-//   g = d_y, 0 where flags & 2 and mask is not positive
+//   g = d_y, 0 where masked and mask is not positive
 //   d_weight[j] = sum_i g * (x - mean[i]) * inv_std[i],  d_bias[j] = sum_i g
 //
 //   0 params
 //   1 d_y       [M, F]
 //   2 x         [M, F]
-//   3 mask      [M, F]   output of the forward pass, read if flags & 2
+//   3 mask      [M, F]   output of the forward pass, read if masked
 //   4 stats     [M, 2]   mean, inv_std
 //   5 d_weight  [F]
 //   6 d_bias    [F]
@@ -18,8 +18,8 @@
 struct Params {
     rows: u32,
     columns: u32,
-    flags: u32,
-    eps: f32,
+    masked: u32,
+    _pad0: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -43,7 +43,7 @@ fn normalize_layer_norm_backward_affine(
         for (var i = 0u; i < params.rows; i = i + 1u) {
             let at = i * params.columns + j;
             var g = d_y[at];
-            if ((params.flags & 2u) != 0u) {
+            if (params.masked != 0u) {
                 g = select(g, 0.0, mask[at] <= 0.0);
             }
             sum_g = sum_g + g;

@@ -6,7 +6,7 @@
 //   1 x       [M, F]
 //   2 weight  [F]
 //   3 bias    [F]
-//   4 y       [M, F]   relu if flags & 1
+//   4 y       [M, F]   relu if relu is not 0
 //   5 stats   [M, 2]   mean, inv_std
 //
 // Dispatch: one workgroup of 64 per row. Numerics: two passes in a fixed tree; the ReLU keeps what is not a number.
@@ -17,7 +17,7 @@
 struct Params {
     rows: u32,
     columns: u32,
-    flags: u32,
+    relu: u32,
     eps: f32,
 }
 
@@ -51,7 +51,7 @@ fn normalize_layer_norm_forward(
     let inv_std = 1.0 / sqrt(reduce_sum(lane, square) / n + params.eps);
     for (var j = lane; j < columns; j = j + 64u) {
         let value = (x[first + j] - mean) * inv_std * weight[j] + bias[j];
-        y[first + j] = select(value, 0.0, (params.flags & 1u) != 0u && value < 0.0);
+        y[first + j] = select(value, 0.0, params.relu != 0u && value < 0.0);
     }
     if (lane == 0u && row < params.rows) {
         stats[row * 2u] = mean;

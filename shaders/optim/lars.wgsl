@@ -1,13 +1,13 @@
 // Momentum SGD whose gradient is scaled to the length of its weight.
 //
-//   local = trust * |w| / (|g| + weight_decay * |w| + eps);  factor = clip ? min(local / rate, 1) : local
+//   local = trust * |w| / (|g| + weight_decay * |w| + eps);  factor = min(local / rate, 1)
 //   v = momentum * v + factor * (g + weight_decay * w),  w = w - rate * v;  factor 1 and no decay if |w| or |g| is 0
-//   rate = rate_scale * (classifier == 1 ? hyper.classifier_rate : hyper.learning_rate)
+//   rate = classifier == 1 ? hyper.classifier_rate : hyper.learning_rate
 //
 //   0 params
 //   1 hyper
 //   2 grad      [len]
-//   3 norms     square sums of the weight and of the gradient, at weight_slot and grad_slot
+//   3 norms     [2]    square sums of the weight and of the gradient
 //   4 weight    [len]  in place
 //   5 velocity  [len]  in place
 //
@@ -19,11 +19,7 @@
 struct Params {
     len: u32,
     classifier: u32,
-    clip: u32,
-    weight_slot: u32,
-    grad_slot: u32,
-    rate_scale: f32,
-    trust_coefficient: f32,
+    trust: f32,
     momentum: f32,
     weight_decay: f32,
     eps: f32,
@@ -39,7 +35,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> velocity: array<f32>;
 
 fn rate() -> f32 {
-    return params.rate_scale * select(hyper.learning_rate, hyper.classifier_rate, params.classifier == 1u);
+    return select(hyper.learning_rate, hyper.classifier_rate, params.classifier == 1u);
 }
 
 @compute @workgroup_size(64)
@@ -50,16 +46,14 @@ fn optim_lars(
 ) {
     let i = workgroup_number(workgroup, workgroups) * 64u + lane;
     if (i < params.len) {
-        let weight_norm = sqrt(norms[params.weight_slot]);
-        let grad_norm = sqrt(norms[params.grad_slot]);
+        let weight_norm = sqrt(norms[0]);
+        let grad_norm = sqrt(norms[1]);
         var factor = 1.0;
         var decay = 0.0;
         if (weight_norm != 0.0 && grad_norm != 0.0) {
             decay = params.weight_decay;
-            let local = params.trust_coefficient * weight_norm / (grad_norm + decay * weight_norm + params.eps);
-            if (params.clip == 0u) {
-                factor = local;
-            } else if (local < rate()) {
+            let local = params.trust * weight_norm / (grad_norm + decay * weight_norm + params.eps);
+            if (local < rate()) {
                 factor = local / rate();
             }
         }

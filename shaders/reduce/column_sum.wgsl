@@ -1,10 +1,10 @@
 // Sums over the rows: the gradient of a bias.
 //
-//   out[j] = sum_i g[i, j] (+ out[j])
+//   out[j] = sum_i g[i, j]
 //
 //   0 params
 //   1 g    [M, F]
-//   2 out  [F]      added to if accumulate is not 0
+//   2 out  [F]
 //
 // Dispatch: one thread of 64 per column. Numerics: sums over rows in ascending order.
 
@@ -13,8 +13,8 @@
 struct Params {
     rows: u32,
     columns: u32,
-    accumulate: u32,
     _pad0: u32,
+    _pad1: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -32,9 +32,6 @@ fn reduce_column_sum(
         var sum = 0.0;
         for (var i = 0u; i < params.rows; i = i + 1u) {
             sum = sum + g[i * params.columns + j];
-        }
-        if (params.accumulate != 0u) {
-            sum = sum + out[j];
         }
         out[j] = sum;
     }

@@ -1,10 +1,10 @@
 // Counts elements that are infinite or not a number, and adds the count to a term.
 //
-//   terms[hyper.term_start + slot] += number of i whose exponent bits of x[start + i] are all ones
+//   terms[hyper.term_start + slot] += number of i whose exponent bits of x[i] are all ones
 //
 //   0 params
 //   1 hyper
-//   2 x      from start, len of them, as bits
+//   2 x      [len], as bits
 //   3 terms  the step's row starts at hyper.term_start; added to
 //
 // Dispatch: one workgroup of 64. Numerics: tests integers, because compilers may take it that no float is
@@ -15,9 +15,9 @@
 
 struct Params {
     len: u32,
-    start: u32,
     slot: u32,
     _pad0: u32,
+    _pad1: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -29,7 +29,7 @@ struct Params {
 fn reduce_nonfinite(@builtin(local_invocation_index) lane: u32) {
     var count = 0u;
     for (var i = lane; i < params.len; i = i + 64u) {
-        count = count + select(0u, 1u, (x[params.start + i] & 0x7f800000u) == 0x7f800000u);
+        count = count + select(0u, 1u, (x[i] & 0x7f800000u) == 0x7f800000u);
     }
     let total = reduce_sum(lane, f32(count));
     let at = hyper.term_start + params.slot;

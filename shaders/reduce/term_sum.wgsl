@@ -1,10 +1,10 @@
 // One term of the loss from its values per row.
 //
-//   terms[hyper.term_start + slot] += scale * sum_i rows[start + i]
+//   terms[hyper.term_start + slot] += scale * sum_i rows[i]
 //
 //   0 params
 //   1 hyper
-//   2 rows   from start, len of them
+//   2 rows   [len]
 //   3 terms  the step's row starts at hyper.term_start; the host zeroes it before the step
 //
 // Dispatch: one workgroup of 64. Numerics: each lane every 64th value in ascending order, then a fixed tree.
@@ -14,9 +14,9 @@
 
 struct Params {
     len: u32,
-    start: u32,
     slot: u32,
     scale: f32,
+    _pad0: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -28,7 +28,7 @@ struct Params {
 fn reduce_term_sum(@builtin(local_invocation_index) lane: u32) {
     var sum = 0.0;
     for (var i = lane; i < params.len; i = i + 64u) {
-        sum = sum + rows[params.start + i];
+        sum = sum + rows[i];
     }
     sum = reduce_sum(lane, sum);
     let at = hyper.term_start + params.slot;

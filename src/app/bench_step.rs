@@ -6,7 +6,8 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::heads::{Adapter, Architecture, Mlp, Norm};
-use crate::learn::engine::{self, EngineChoice, Problem, StepInput};
+use crate::learn::engine::{Problem, StepInput};
+use crate::learn::engine_choice::{self, EngineChoice};
 use crate::learn::objective::{CopyNorm, Objective, SslMethod};
 use crate::learn::trainer::take_teacher;
 use crate::learn::update::Optimizer;
@@ -72,7 +73,7 @@ struct Figures {
 
 #[expect(clippy::print_stdout, reason = "the figures are the command's output")]
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let (mut engine, line) = engine::open(arguments.engine)?;
+    let (mut engine, line) = engine_choice::open(arguments.engine)?;
     {
         let (problem, mut state) = problem(arguments);
         take_teacher(&mut state);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::Provider;
-use crate::learn::engine::EngineChoice;
+use crate::learn::engine_choice::EngineChoice;
 use crate::{Error, Result};
 
 /// What a configuration file may say.

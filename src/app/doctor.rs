@@ -10,7 +10,7 @@ use super::board::Board;
 use super::options::BackboneArguments;
 use crate::backbone::{self, Backbone, BackboneOptions, Manifest, Provider};
 use crate::gpu::device::{AdapterDescription, adapters};
-use crate::learn::engine::{self, EngineChoice};
+use crate::learn::engine_choice::{self, EngineChoice};
 
 /// Cosine similarity with tract's features below which a provider computes something else. Int8 and fp16 stay above.
 const LEAST_COSINE: f32 = 0.98;
@@ -87,7 +87,7 @@ impl Outcome {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let engine = Outcome::of(
         format!("{:?}", arguments.engine).to_lowercase(),
-        engine::open(arguments.engine),
+        engine_choice::open(arguments.engine),
         |(_, line)| line,
     );
     let run = |provider| run_on(&BackboneOptions { provider, ..arguments.backbone.options() });

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::configuration::Configuration;
 use crate::Result;
 use crate::backbone::{Backbone, BackboneOptions, Provider};
-use crate::learn::engine::EngineChoice;
+use crate::learn::engine_choice::EngineChoice;
 use crate::session::Options;
 use crate::vision::{self, FrameSource, SourceOptions};
 

@@ -6,7 +6,7 @@ use crate::heads::{Architecture, Layer, Parameters};
 use crate::learn::closed_form::{
     ClassCovariances, EnsembleHead, FeatureTransform, LinearHead, Mahalanobis, SHARED,
 };
-use crate::learn::inference::{BATCH_NORM_EPS, LAYER_NORM_EPS};
+use crate::reference::normalize::{BATCH_NORM_EPS, LAYER_NORM_EPS};
 use crate::{Error, Result};
 
 /// What gives the logits.

@@ -1,8 +1,7 @@
 //! Storage buffers of 32-bit elements.
 
-use crate::gpu::Device;
-use crate::gpu::device::Counters;
-use crate::{Error, Result};
+use crate::Result;
+use crate::gpu::device::{Counters, Device};
 
 /// A storage buffer of `len` 32-bit elements (f32, u32 or i32), zeroed when made.
 #[derive(Clone, Debug)]
@@ -59,7 +58,7 @@ impl Buffer {
     /// Waits for everything submitted and reads the whole buffer.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device was lost or the mapping failed.
+    /// [`crate::Error::Device`] if the device was lost or the mapping failed.
     pub fn read<T: bytemuck::Pod>(&self, device: &Device) -> Result<Vec<T>> {
         if self.len == 0 {
             return Ok(Vec::new());
@@ -92,7 +91,7 @@ impl ReadBack {
     /// Copies the first elements of `source` and waits for them.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device was lost or the mapping failed.
+    /// [`crate::Error::Device`] if the device was lost or the mapping failed.
     pub fn read<T: bytemuck::Pod>(&self, device: &Device, source: &Buffer) -> Result<Vec<T>> {
         Counters::add(&device.counters.read_backs);
         let mut encoder = device.raw.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
@@ -114,15 +113,5 @@ impl ReadBack {
         drop(view);
         self.raw.unmap();
         Ok(values)
-    }
-}
-
-impl Buffer {
-    /// Refuses a buffer that holds fewer than `len` elements.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] naming `what`.
-    pub fn at_least(&self, what: &str, len: usize) -> Result<()> {
-        if self.len < len { Err(Error::shape(what, len, self.len)) } else { Ok(()) }
     }
 }

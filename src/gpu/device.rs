@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::gpu::shader::{self, Binding};
+use crate::gpu::kernel::Kernel;
+use crate::gpu::shader::{Access, Binding, Composed, Interface};
 use crate::{Error, Result};
 
 /// How often the costly things happened; tests hold that a training step does none of them but submit.
@@ -79,7 +80,7 @@ impl std::fmt::Display for AdapterDescription {
 pub(crate) struct Pipeline {
     pub(crate) raw: wgpu::ComputePipeline,
     pub(crate) layout: wgpu::BindGroupLayout,
-    pub(crate) bindings: Vec<Binding>,
+    pub(crate) interface: Interface,
 }
 
 /// An open GPU device. Pipelines are compiled once per kernel and set of override constants.
@@ -205,38 +206,37 @@ impl Device {
         self.check()
     }
 
-    pub(crate) fn pipeline(&self, kernel: &str, constants: &[(&str, f64)]) -> Result<Arc<Pipeline>> {
-        let key = format!("{kernel} {constants:?}");
+    pub(crate) fn pipeline(&self, kernel: &Kernel) -> Result<Arc<Pipeline>> {
+        let key = format!("{} {:?}", kernel.name, kernel.constants);
         let mut cache = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipeline) = cache.get(&key) {
             return Ok(Arc::clone(pipeline));
         }
-        let pipeline = Arc::new(self.compile(kernel, constants)?);
+        let pipeline = Arc::new(self.compile(kernel)?);
         Counters::add(&self.counters.pipelines);
         cache.insert(key, Arc::clone(&pipeline));
         Ok(pipeline)
     }
 
-    fn compile(&self, kernel: &str, constants: &[(&str, f64)]) -> Result<Pipeline> {
-        let source = shader::compose(kernel)?;
-        let bindings = shader::bindings(kernel, &source)?;
+    fn compile(&self, kernel: &Kernel) -> Result<Pipeline> {
+        let source = Composed::new(kernel)?;
+        let interface = Interface::of(kernel.name, &source.parse()?)?;
+        let (label, constants) = (Some(kernel.name), kernel.constants);
         let scope = self.raw.push_error_scope(wgpu::ErrorFilter::Validation);
         let module = self.raw.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(kernel),
+            label,
             source: wgpu::ShaderSource::Wgsl(source.text.as_str().into()),
         });
-        let entries: Vec<_> = bindings.iter().map(Binding::layout_entry).collect();
-        let layout = self.raw.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some(kernel),
-            entries: &entries,
-        });
+        let entries: Vec<_> = interface.bindings.iter().map(layout_entry).collect();
+        let layout =
+            self.raw.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
         let pipeline_layout = self.raw.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(kernel),
+            label,
             bind_group_layouts: &[Some(&layout)],
             immediate_size: 0,
         });
         let raw = self.raw.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(kernel),
+            label,
             layout: Some(&pipeline_layout),
             module: &module,
             entry_point: None,
@@ -244,9 +244,27 @@ impl Device {
             cache: None,
         });
         match pollster::block_on(scope.pop()) {
-            Some(error) => Err(self.error(format!("shader `{kernel}` was refused: {error}"))),
-            None => Ok(Pipeline { raw, layout, bindings }),
+            Some(error) => Err(self.error(format!("shader `{}` was refused: {error}", kernel.name))),
+            None => Ok(Pipeline { raw, layout, interface }),
         }
+    }
+}
+
+fn layout_entry(binding: &Binding) -> wgpu::BindGroupLayoutEntry {
+    let ty = match binding.access {
+        Access::Params | Access::Hyper => wgpu::BufferBindingType::Uniform,
+        Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
+        Access::Write => wgpu::BufferBindingType::Storage { read_only: false },
+    };
+    wgpu::BindGroupLayoutEntry {
+        binding: binding.index,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer {
+            ty,
+            has_dynamic_offset: binding.access == Access::Hyper,
+            min_binding_size: None,
+        },
+        count: None,
     }
 }
 

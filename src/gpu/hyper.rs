@@ -1,8 +1,8 @@
 //! What changes from step to step, as `common/hyper.wgsl` declares it.
 
-/// One step's values; [`crate::gpu::Plan::run`] takes one per step.
+/// One step's values; [`Plan::run`](crate::gpu::Plan::run) takes one per step.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::NoUninit)]
 pub struct Hyper {
     /// Step inside this submit, from 0.
     pub step: u32,
@@ -24,31 +24,32 @@ pub struct Hyper {
     pub adam_correction1: f32,
     /// `1 - β₂ᵗ`.
     pub adam_correction2: f32,
-    /// Padding.
-    #[doc(hidden)]
-    pub _pad0: u32,
-    /// Padding.
-    #[doc(hidden)]
-    pub _pad1: u32,
-}
-
-impl AsRef<[u8]> for Hyper {
-    fn as_ref(&self) -> &[u8] {
-        bytemuck::bytes_of(self)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::testing::{fields, layout_fault};
+    use crate::gpu::kernel::{Kernel, kernel};
+    use crate::gpu::shader::{Composed, members};
 
     #[test]
     fn hyper_has_the_layout_of_the_shaders() {
-        let members = fields!(Hyper: step, index_start, term_start, queue_start, learning_rate, classifier_rate,
-            momentum_decay, inverse_labelled, adam_correction1, adam_correction2);
-        let fault = |kernel| layout_fault(kernel, "hyper", size_of::<Hyper>(), members);
-        assert_eq!(fault("optim/sgd"), None);
-        assert!(size_of::<Hyper>() <= crate::gpu::HYPER_STRIDE_BYTES as usize);
+        let module = Composed::new(&kernel!("optim/sgd")).unwrap().parse().unwrap();
+        let mut variables = module.global_variables.iter();
+        let (_, uniform) = variables.find(|(_, v)| v.name.as_deref() == Some("hyper")).unwrap();
+        let declared = members("hyper", &module.types, uniform.ty).unwrap();
+        let declared: Vec<_> = declared.iter().map(|m| (m.name.as_str(), m.offset, m.is_float)).collect();
+        macro_rules! fields {
+            ($($field:ident: $is_float:expr),+) => {
+                [$((stringify!($field), std::mem::offset_of!(Hyper, $field), $is_float)),+]
+            };
+        }
+        let fields = fields!(step: false, index_start: false, term_start: false, queue_start: false,
+            learning_rate: true, classifier_rate: true, momentum_decay: true, inverse_labelled: true,
+            adam_correction1: true, adam_correction2: true);
+        assert_eq!(declared, fields);
+        let mut swapped = fields;
+        swapped.swap(4, 5);
+        assert_ne!(declared, swapped);
     }
 }

@@ -1,11 +1,13 @@
-//! The only place that names `wgpu`: adapter and device, shader composition, buffers, recorded plans, and one
-//! host file per kernel family. It knows nothing of losses, heads or schedules.
+//! The only place that names `wgpu`: adapter and device, shader composition, buffers, recorded
+//! plans, and one host file per kernel family. It knows nothing of losses, heads or schedules.
 
 pub mod buffer;
 pub mod device;
 pub mod hyper;
-pub mod kernels;
+pub mod kernel;
+pub(crate) mod kernels;
 pub mod plan;
+pub mod recorder;
 pub mod shader;
 
 #[cfg(test)]
@@ -14,4 +16,5 @@ pub(crate) mod testing;
 pub use buffer::Buffer;
 pub use device::Device;
 pub use hyper::Hyper;
-pub use plan::{HYPER_STRIDE_BYTES, Plan, Recorder};
+pub use plan::Plan;
+pub use recorder::Recorder;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::heads::{Parameters, Tensor};
+use super::parameters::{Parameters, Tensor};
 use crate::rng::Rng;
 use crate::{Error, Result};
 

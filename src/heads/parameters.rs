@@ -59,11 +59,10 @@ impl Parameters {
     /// A tensor by name.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the missing tensor.
+    /// [`Error::NotFound`] naming the missing tensor and those that are there.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
-        self.0
-            .get(name)
-            .ok_or_else(|| Error::config("parameters", name, format!("one of {:?}", self.names())))
+        let missing = || Error::not_found("tensor", name, format!("there are {:?}", self.names()));
+        self.0.get(name).ok_or_else(missing)
     }
 
     /// Whether a tensor of that name is there.
@@ -120,7 +119,7 @@ impl Parameters {
     /// The tensors as a safetensors file, with `metadata`.
     ///
     /// # Errors
-    /// [`Error::Config`] if the format refuses them (it does not for tensors made here).
+    /// [`Error::Refused`] if the format refuses them (it does not for tensors made here).
     pub fn to_safetensors(&self, metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
         let views = self.0.iter().map(|(name, tensor)| {
             let bytes = bytemuck::cast_slice(&tensor.data);
@@ -128,7 +127,9 @@ impl Parameters {
                 safetensors::tensor::TensorView::new(safetensors::Dtype::F32, tensor.shape.clone(), bytes);
             view.map(|view| (name.clone(), view))
         });
-        let refused = |e: safetensors::SafeTensorError| Error::config("safetensors", e, "f32 tensors");
+        let refused = |error: safetensors::SafeTensorError| {
+            Error::refused("writing tensors", error.to_string(), "report it as a bug")
+        };
         let views = views.collect::<Result<Vec<_>, _>>().map_err(refused)?;
         let metadata = metadata.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
         safetensors::serialize(views, Some(metadata)).map_err(refused)
@@ -137,15 +138,14 @@ impl Parameters {
     /// Reads what [`Parameters::to_safetensors`] wrote.
     ///
     /// # Errors
-    /// [`Error::Config`] for bytes that are no such file or tensors that are not f32.
+    /// [`Error::Corrupt`] for bytes that are no such file or tensors that are not f32.
     pub fn from_safetensors(bytes: &[u8]) -> Result<Self> {
-        let refused =
-            |e: safetensors::SafeTensorError| Error::config("safetensors", e, "a heads file of this program");
-        let file = safetensors::SafeTensors::deserialize(bytes).map_err(refused)?;
+        let file =
+            safetensors::SafeTensors::deserialize(bytes).map_err(|error| damaged(error.to_string()))?;
         let mut parameters = Self::default();
         for (name, view) in file.iter() {
             if view.dtype() != safetensors::Dtype::F32 {
-                return Err(Error::config("safetensors", format!("{name} is {:?}", view.dtype()), "F32"));
+                return Err(damaged(format!("`{name}` is {:?} and not F32", view.dtype())));
             }
             let data = bytemuck::pod_collect_to_vec(view.data());
             parameters.insert(name, Tensor::new(view.shape(), data)?);
@@ -156,11 +156,10 @@ impl Parameters {
     /// The metadata that [`Parameters::to_safetensors`] was given.
     ///
     /// # Errors
-    /// [`Error::Config`] for bytes that are no such file.
+    /// [`Error::Corrupt`] for bytes that are no such file.
     pub fn metadata(bytes: &[u8]) -> Result<BTreeMap<String, String>> {
-        let refused =
-            |e: safetensors::SafeTensorError| Error::config("safetensors", e, "a heads file of this program");
-        let (_, header) = safetensors::SafeTensors::read_metadata(bytes).map_err(refused)?;
+        let read = safetensors::SafeTensors::read_metadata(bytes);
+        let (_, header) = read.map_err(|error| damaged(error.to_string()))?;
         Ok(header.metadata().clone().unwrap_or_default().into_iter().collect())
     }
 
@@ -175,6 +174,16 @@ impl Parameters {
         }
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+impl FromIterator<(String, Tensor)> for Parameters {
+    fn from_iter<I: IntoIterator<Item = (String, Tensor)>>(tensors: I) -> Self {
+        Self(tensors.into_iter().collect())
+    }
+}
+
+fn damaged(reason: String) -> Error {
+    Error::corrupt("tensors", reason, "put back a sound copy of the file")
 }
 
 #[cfg(test)]

@@ -1,30 +1,22 @@
-//! The CPU engine: runs a `Program` by the definitions of `reference` and a blocked, multi-threaded product.
-//! In `f64` with plain products it is the oracle of both engines.
+//! The CPU engine: runs a program by the definitions of `reference` and a blocked, multi-threaded
+//! product. In `f64` with plain products it is the oracle of both engines.
 
-pub(crate) mod constants;
 mod interpreter;
 mod parallel;
 pub(crate) mod product;
 
+use crate::Result;
 use crate::heads::Parameters;
-use crate::learn::engine::{Engine, Holding, Problem, StepInput, Terms, complete};
-use crate::learn::program::Role;
-use crate::{Error, Result};
+use crate::learn::engine::{Engine, Problem, StepInput, Terms};
+use crate::learn::loaded::{Loaded, loaded};
 
-pub use interpreter::{Interpreter, Product, Scalars};
+pub use interpreter::{Interpreter, Product};
 
 /// The engine on this machine's cores.
 #[derive(Debug)]
 pub struct CpuEngine {
     threads: usize,
-    loaded: Option<Loaded>,
-}
-
-#[derive(Debug)]
-struct Loaded {
-    problem: Problem,
-    interpreter: Interpreter<f32>,
-    holding: Holding,
+    loaded: Option<Loaded<Interpreter<f32>>>,
 }
 
 impl CpuEngine {
@@ -45,43 +37,32 @@ impl Engine for CpuEngine {
         format!("{} threads", self.threads)
     }
 
-    fn load(&mut self, mut problem: Problem, state: &Parameters) -> Result<()> {
+    fn load(&mut self, problem: Problem, state: &Parameters) -> Result<()> {
         self.loaded = None;
-        let program = problem.program(state)?;
-        let mut state = state.clone();
-        complete(&mut state, &program, problem.architecture.projector.outputs(), 0)?;
-        let mut interpreter = Interpreter::new(program.clone(), Product::Blocked(self.threads));
-        interpreter.set_labels(&problem.labels);
-        interpreter.adopt(&Role::Table, std::mem::take(&mut problem.table));
-        let holding = Holding::hand_over(state, &program, |role, values| {
+        let product = Product::Blocked(self.threads);
+        let make = |program, problem: &Problem| Ok(Interpreter::new(program, &problem.labels, product));
+        let place = |interpreter: &mut Interpreter<f32>, role: &_, values| {
             interpreter.adopt(role, values);
-        });
-        self.loaded = Some(Loaded { problem, interpreter, holding });
+        };
+        self.loaded = Some(Loaded::new(problem, state, make, place)?);
         Ok(())
     }
 
     fn step(&mut self, inputs: &[StepInput]) -> Result<Vec<Terms>> {
-        let Loaded { problem, interpreter, .. } = self.loaded.as_mut().ok_or_else(not_loaded)?;
-        let mut all = Vec::with_capacity(inputs.len());
-        for input in inputs {
-            problem.check_input(input)?;
-            let scalars = Scalars::of(input, problem.inverse_labelled(input), &problem.optimizer);
-            let terms = interpreter.run(&input.index, &scalars);
-            all.push(Terms::from_row(terms, input.step)?);
-        }
-        Ok(all)
+        let run = |interpreter: &mut Interpreter<f32>, window: &[StepInput]| {
+            Ok(window.iter().flat_map(|input| interpreter.run(input).to_vec()).collect())
+        };
+        loaded(&mut self.loaded)?.step(inputs, 1, run)
     }
 
     fn snapshot(&mut self) -> Result<Parameters> {
-        let Loaded { interpreter, holding, .. } = self.loaded.as_mut().ok_or_else(not_loaded)?;
-        holding.snapshot(|role| interpreter.get(role).map(<[f32]>::to_vec).ok_or_else(not_loaded))
+        loaded(&mut self.loaded)?.snapshot(|interpreter, role| {
+            let values = interpreter.get(role).map(<[f32]>::to_vec);
+            values.ok_or_else(|| role.missing())
+        })
     }
 
     fn unload(&mut self) {
         self.loaded = None;
     }
-}
-
-pub(crate) fn not_loaded() -> Error {
-    Error::config("engine", "nothing loaded", "a call of load first")
 }

@@ -2,13 +2,46 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::heads::{Architecture, Parameters, Tensor};
+use crate::heads::{Architecture, Parameters};
 use crate::learn::objective::Objective;
-use crate::learn::program::{Program, Role, Slot};
+use crate::learn::op::{RateGroup, Slot};
+use crate::learn::program::Program;
 use crate::learn::step::{StepSpec, step_program};
 use crate::learn::update::Optimizer;
-use crate::rng::Rng;
 use crate::{Error, Result};
+
+/// An engine runs training steps. Loading replaces whatever was loaded before.
+pub trait Engine: Send {
+    /// `cpu` or `gpu`.
+    fn name(&self) -> &'static str;
+
+    /// The adapter or the cores that it runs on, for people.
+    fn device(&self) -> String;
+
+    /// Takes a problem and the state to start from; records the step once.
+    ///
+    /// # Errors
+    /// [`Error::Config`], [`Error::Shape`] or [`Error::NotFound`] for a problem that does not fit
+    /// together, [`Error::Device`] from a GPU.
+    fn load(&mut self, problem: Problem, state: &Parameters) -> Result<()>;
+
+    /// Runs steps in order (in submits of at most `steps_per_submit`) and returns their losses.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] for the first step whose losses or parameters are not finite; the state
+    /// is then spoiled and must be loaded anew. [`Error::Shape`] for a batch of the wrong size or an
+    /// index beyond the table, [`Error::NotReady`] if nothing is loaded.
+    fn step(&mut self, inputs: &[StepInput]) -> Result<Vec<Terms>>;
+
+    /// The whole state: heads, teacher, momentum copies, optimiser moments, queues.
+    ///
+    /// # Errors
+    /// [`Error::Device`] from a GPU, [`Error::NotReady`] if nothing is loaded.
+    fn snapshot(&mut self) -> Result<Parameters>;
+
+    /// Lets go of the problem and its memory.
+    fn unload(&mut self);
+}
 
 /// One task's training problem: everything that is fixed while its steps run.
 #[derive(Clone, Debug)]
@@ -29,8 +62,38 @@ pub struct Problem {
     pub steps_per_submit: usize,
 }
 
+impl Problem {
+    /// The step of this problem. The teacher's width is read off `state`; without a teacher there,
+    /// the step has none.
+    ///
+    /// # Errors
+    /// [`Error::Config`] or [`Error::Shape`] naming what does not fit and what is allowed.
+    pub fn program(&self, state: &Parameters) -> Result<Program> {
+        let d = self.architecture.features;
+        if d == 0 || self.table.len() != self.labels.len() * d {
+            return Err(Error::shape("feature table", [self.labels.len(), d], self.table.len()));
+        }
+        self.optimizer.check()?;
+        if self.steps_per_submit == 0 {
+            return Err(Error::config("steps_per_submit", 0, "at least 1, usually 8 to 32"));
+        }
+        let last = self.architecture.classifier.0.len().saturating_sub(1);
+        let teacher = format!("teacher.classifier.{last}.bias");
+        let has_teacher = state.contains(&teacher);
+        let teacher_classes = has_teacher.then(|| state.get(&teacher).map(|t| t.data.len())).transpose()?;
+        step_program(&StepSpec {
+            architecture: &self.architecture,
+            objective: &self.objective,
+            optimizer: Some(&self.optimizer),
+            rows: self.rows,
+            table_rows: self.labels.len(),
+            teacher_classes,
+        })
+    }
+}
+
 /// What changes from step to step.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepInput {
     /// Table rows of view 1, then of view 2: `2N`.
     pub index: Vec<u32>,
@@ -44,6 +107,15 @@ pub struct StepInput {
     pub step: u64,
     /// Queue row that the first new key goes to.
     pub queue_start: usize,
+}
+
+impl StepInput {
+    pub(super) fn rate(&self, group: RateGroup) -> f64 {
+        match group {
+            RateGroup::Features => self.learning_rate,
+            RateGroup::Classifier => self.classifier_rate,
+        }
+    }
 }
 
 /// Losses of one step, unweighted.
@@ -86,10 +158,8 @@ impl Terms {
             return Err(Error::NonFinite { term: (*name).to_owned(), step });
         }
         if at(Slot::NonFinite) != 0.0 {
-            return Err(Error::NonFinite {
-                term: format!("{} parameter tensors", at(Slot::NonFinite)),
-                step,
-            });
+            let term = format!("{} parameter tensors", at(Slot::NonFinite));
+            return Err(Error::NonFinite { term, step });
         }
         Ok(terms)
     }
@@ -102,216 +172,4 @@ impl Terms {
             + objective.classifier_weight * self.classifier
             + objective.classifier_distill_weight * self.classifier_distill
     }
-}
-
-/// An engine runs training steps. Loading replaces whatever was loaded before.
-pub trait Engine: Send {
-    /// `cpu` or `gpu`.
-    fn name(&self) -> &'static str;
-
-    /// The adapter or the cores that it runs on, for people.
-    fn device(&self) -> String;
-
-    /// Takes a problem and the state to start from; records the step once.
-    ///
-    /// # Errors
-    /// [`Error::Config`] or [`Error::Shape`] for a problem that does not fit together, [`Error::Device`] from a GPU.
-    fn load(&mut self, problem: Problem, state: &Parameters) -> Result<()>;
-
-    /// Runs steps in order (in submits of at most `steps_per_submit`) and gives their losses.
-    ///
-    /// # Errors
-    /// [`Error::NonFinite`] for the first step whose losses or parameters are not finite; the state is then spoiled
-    /// and must be loaded anew. [`Error::Shape`] for a batch of the wrong size or an index beyond the table.
-    fn step(&mut self, inputs: &[StepInput]) -> Result<Vec<Terms>>;
-
-    /// The whole state: heads, teacher, momentum copies, optimiser moments, queues.
-    ///
-    /// # Errors
-    /// [`Error::Device`] from a GPU, [`Error::Config`] if nothing is loaded.
-    fn snapshot(&mut self) -> Result<Parameters>;
-
-    /// Lets go of the problem and its memory.
-    fn unload(&mut self);
-}
-
-impl Problem {
-    /// The step of this problem. The teacher's width is read off `state`; no teacher there, none in the step.
-    ///
-    /// # Errors
-    /// [`Error::Config`] or [`Error::Shape`] naming what does not fit and what is allowed.
-    pub fn program(&self, state: &Parameters) -> Result<Program> {
-        let d = self.architecture.features;
-        if d == 0 || self.table.len() != self.labels.len() * d {
-            return Err(Error::shape("feature table", [self.labels.len(), d], self.table.len()));
-        }
-        self.optimizer.check()?;
-        if self.steps_per_submit == 0 {
-            return Err(Error::config("steps_per_submit", 0, "at least 1, usually 8 to 32"));
-        }
-        let last = self.architecture.classifier.0.len().saturating_sub(1);
-        let teacher = format!("teacher.classifier.{last}.bias");
-        let teacher_classes =
-            state.contains(&teacher).then(|| state.get(&teacher).map(|t| t.data.len())).transpose()?;
-        let spec = StepSpec {
-            architecture: &self.architecture,
-            objective: &self.objective,
-            optimizer: Some(&self.optimizer),
-            rows: self.rows,
-            table_rows: self.labels.len(),
-            teacher_classes,
-        };
-        step_program(&spec)
-    }
-
-    /// Checks the sizes and indices of a batch.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] or [`Error::Config`] naming what is wrong.
-    pub fn check_input(&self, input: &StepInput) -> Result<()> {
-        if input.index.len() != 2 * self.rows {
-            return Err(Error::shape("batch index", 2 * self.rows, input.index.len()));
-        }
-        match input.index.iter().find(|&&row| row as usize >= self.labels.len()) {
-            Some(row) => Err(Error::config("batch index", row, format!("rows below {}", self.labels.len()))),
-            None => Ok(()),
-        }
-    }
-
-    /// `1 / labelled rows of one view`, 0 if there is none.
-    #[must_use]
-    pub fn inverse_labelled(&self, input: &StepInput) -> f64 {
-        let classes = i32::try_from(self.architecture.classes()).unwrap_or(i32::MAX);
-        let view = &input.index[..self.rows.min(input.index.len())];
-        let labelled = view.iter().filter(|&&row| (0..classes).contains(&self.labels[row as usize])).count();
-        if labelled == 0 { 0.0 } else { 1.0 / crate::number::real(labelled) }
-    }
-}
-
-/// Completes `state` for `program`: momentum copies start at the online tensors, optimiser moments at zero, queues
-/// at random unit rows (seeded). What is there already stays.
-///
-/// # Errors
-/// [`Error::Config`] naming a head tensor that is missing, [`Error::Shape`] one of another size.
-pub fn complete(state: &mut Parameters, program: &Program, projection: usize, seed: u64) -> Result<()> {
-    for spec in &program.buffers {
-        let Role::State(name) = &spec.role else { continue };
-        if state.contains(name) {
-            let len = state.get(name)?.data.len();
-            if len != spec.len {
-                return Err(Error::shape(name.clone(), spec.len, len));
-            }
-            continue;
-        }
-        let tensor = if let Some(online) = name.strip_prefix("momentum.") {
-            state.get(online)?.clone()
-        } else if let Some(rest) = name.strip_prefix("optimizer.") {
-            let online = rest.split_once('.').map_or(rest, |(_, online)| online);
-            Tensor::zeros(&state.get(online)?.shape)
-        } else if name.starts_with("queue.") {
-            unit_rows(spec.len, projection, &mut Rng::named(seed, name))
-        } else {
-            state.get(name)?.clone()
-        };
-        state.insert(name.clone(), tensor);
-    }
-    Ok(())
-}
-
-/// The state that an engine holds on its own, with what it needs to give a snapshot.
-#[derive(Debug, Default)]
-pub(crate) struct Holding {
-    /// Names and shapes of the tensors that the engine's buffers hold.
-    pub shapes: Vec<(String, Vec<usize>)>,
-    /// Tensors that the program does not use.
-    pub idle: Parameters,
-}
-
-impl Holding {
-    /// Hands each tensor of `state` that `program` uses to `place`; keeps the others.
-    pub(crate) fn hand_over(
-        state: Parameters,
-        program: &Program,
-        mut place: impl FnMut(&Role, Vec<f32>),
-    ) -> Self {
-        let mut holding = Self::default();
-        for (name, tensor) in state.into_tensors() {
-            let role = Role::State(name.clone());
-            if program.find(&role).is_some() {
-                place(&role, tensor.data);
-                holding.shapes.push((name, tensor.shape));
-            } else {
-                holding.idle.insert(name, tensor);
-            }
-        }
-        holding
-    }
-
-    /// The whole state, with `read` giving what a buffer holds.
-    pub(crate) fn snapshot(&self, mut read: impl FnMut(&Role) -> Result<Vec<f32>>) -> Result<Parameters> {
-        let mut snapshot = self.idle.clone();
-        for (name, shape) in &self.shapes {
-            let data = read(&Role::State(name.clone()))?;
-            snapshot.insert(name.clone(), Tensor::new(shape, data)?);
-        }
-        Ok(snapshot)
-    }
-}
-
-fn unit_rows(len: usize, width: usize, rng: &mut Rng) -> Tensor {
-    let mut data: Vec<f32> = (0..len).map(|_| rng.normal()).collect();
-    for row in data.chunks_mut(width.max(1)) {
-        let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-12);
-        row.iter_mut().for_each(|v| *v /= norm);
-    }
-    Tensor { shape: vec![len / width.max(1), width], data }
-}
-
-/// Which engine to train on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EngineChoice {
-    /// A real GPU if there is one, else the CPU.
-    #[default]
-    Auto,
-    /// The GPU, software adapters included; an error if there is none.
-    Gpu,
-    /// The CPU.
-    Cpu,
-}
-
-impl std::str::FromStr for EngineChoice {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "gpu" => Ok(Self::Gpu),
-            "cpu" => Ok(Self::Cpu),
-            _ => Err(Error::config("engine", text, "auto, gpu or cpu")),
-        }
-    }
-}
-
-/// Opens the engine asked for; the line says what was chosen and why.
-///
-/// # Errors
-/// [`Error::Device`] if the GPU was asked for and no adapter serves.
-pub fn open(choice: EngineChoice) -> Result<(Box<dyn Engine>, String)> {
-    use crate::learn::{cpu::CpuEngine, gpu::GpuEngine};
-    let gpu = |device| -> Box<dyn Engine> { Box::new(GpuEngine::new(std::sync::Arc::new(device))) };
-    let cpu = || -> Box<dyn Engine> { Box::new(CpuEngine::new(0)) };
-    let (engine, why) = match choice {
-        EngineChoice::Cpu => (cpu(), "asked for".to_owned()),
-        EngineChoice::Gpu => (gpu(crate::gpu::Device::open(true)?), "asked for".to_owned()),
-        EngineChoice::Auto => match crate::gpu::Device::open(false) {
-            Ok(device) => (gpu(device), "auto: a real GPU is here".to_owned()),
-            Err(Error::Device { adapter, .. }) => {
-                (cpu(), format!("auto: no real GPU (adapters seen: {adapter})"))
-            }
-            Err(error) => return Err(error),
-        },
-    };
-    let line = format!("engine: {} on {} ({why})", engine.name(), engine.device());
-    Ok((engine, line))
 }

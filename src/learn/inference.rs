@@ -1,17 +1,15 @@
 //! What is left of the heads after training: adapter and classifier, forward only.
 
 use crate::heads::{Architecture, Layer, Mlp, Parameters};
-use crate::learn::cpu::constants::BATCH_NORM_MOMENTUM;
-pub(crate) use crate::learn::cpu::constants::{BATCH_NORM_EPS, LAYER_NORM_EPS};
 use crate::learn::cpu::product;
 use crate::reference::linear::{Epilogue, Layout};
-use crate::reference::{Real as _, normalize};
+use crate::reference::normalize;
 use crate::{Error, Result};
 
 /// Adapted features u `[N, D]` of h `[N, D]`.
 ///
 /// # Errors
-/// [`Error::Shape`] for rows of another width, [`Error::Config`] for a missing tensor.
+/// [`Error::Shape`] for rows of another width, [`Error::NotFound`] for a missing tensor.
 pub fn adapt(architecture: &Architecture, parameters: &Parameters, h: &[f32]) -> Result<Vec<f32>> {
     let d = architecture.features;
     if d == 0 || !h.len().is_multiple_of(d) {
@@ -72,20 +70,13 @@ fn layer_norm(parameters: &Parameters, name: &str, width: usize, x: &mut [f32]) 
         &parameters.get(&format!("{name}.bias"))?.data,
     ];
     let (input, mut stats) = (x.to_vec(), vec![0.0; x.len() / width.max(1) * 2]);
-    let settings = normalize::LayerNorm { eps: f32::of(LAYER_NORM_EPS), relu: false };
-    normalize::layer_norm_forward(width, &settings, &input, affine, x, &mut stats);
+    normalize::layer_norm_forward(width, &normalize::LayerNorm::new(false), &input, affine, x, &mut stats);
     Ok(())
 }
 
 fn batch_norm(parameters: &Parameters, name: &str, width: usize, x: &mut [f32]) -> Result<()> {
     let part = |part: &str| parameters.get(&format!("{name}.{part}")).map(|t| &t.data[..]);
-    let (affine, running) = ([part("weight")?, part("bias")?], [part("running_mean")?, part("running_var")?]);
-    let settings = normalize::BatchNorm {
-        eps: f32::of(BATCH_NORM_EPS),
-        momentum: f32::of(BATCH_NORM_MOMENTUM),
-        relu: false,
-    };
-    let input = x.to_vec();
-    normalize::batch_norm_inference(width, &settings, &input, affine, running, x);
+    let parts = [part("weight")?, part("bias")?, part("running_mean")?, part("running_var")?];
+    normalize::batch_norm_inference(width, &normalize::BatchNorm::new(false), &x.to_vec(), parts, x);
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! How a batch is put together from tables that stay where they are.
 
-/// `x[i, :] = table[index[i], :]` for table `[S, F]` and x `[M, F]`, `F = columns`. Rows past the end read the last one;
-/// callers check their indices before they are stored. Nothing happens if the table is empty.
+/// `x[i, :] = table[index[i], :]` for table `[S, F]` and x `[M, F]`, `F = columns`. Rows past the end
+/// read the last one; callers check their indices before they are stored. Nothing happens if the
+/// table is empty.
 pub fn gather_rows<T: Copy>(columns: usize, table: &[T], index: &[u32], x: &mut [T]) {
     let columns = columns.max(1);
     let Some(last) = (table.len() / columns).checked_sub(1) else {

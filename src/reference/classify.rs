@@ -1,6 +1,6 @@
-//! Definitions of the `classify` family: softmax and cross-entropy with hard labels.
+//! Definitions of the `classify` family: cross-entropy with hard labels.
 
-use super::Real;
+use super::real::Real;
 use super::reduce::sum_by;
 
 /// The largest value, -inf of none. NaN is passed over here and comes back through the sum of exponentials.
@@ -27,27 +27,30 @@ pub(super) fn exponentials<T: Real>(values: &[T], shift: T) -> T {
     sum_by(values, |value| (value - shift).exponential())
 }
 
-/// Scalars of [`cross_entropy`].
-#[derive(Clone, Copy, Debug)]
-pub struct CrossEntropy<T> {
-    /// Factor of each row's loss: 1 / labelled rows of one view sums the views' means.
-    pub inverse_labelled: T,
-    /// Weight of the term in the gradient only.
-    pub weight: T,
+/// 1 / labelled rows of one view, 0 if there are none: the sum over both views of such means is the
+/// term. A label counts if it names one of the `classes`.
+pub fn inverse_labelled(classes: usize, view: impl Iterator<Item = i32>) -> f64 {
+    let is_class = |label: i32| usize::try_from(label).is_ok_and(|label| label < classes);
+    match view.filter(|&label| is_class(label)).count() {
+        0 => 0.0,
+        labelled => 1.0 / crate::number::real(labelled),
+    }
 }
 
 /// Cross-entropy of logits `[rows, classes]` with `labels[rows]`, and its gradient:
-/// `loss[i] = s (lse(logits[i]) - logits[i, label])`, `d_logits[i] = weight s (softmax - onehot)` with
-/// `s = inverse_labelled`. Rows whose label is negative or not below `classes` get 0 in both. Both are overwritten.
+/// `loss[i] = s (lse(logits[i]) - logits[i, label])`, `d_logits[i] = weight s (softmax - onehot)`
+/// with `s = inverse_labelled`. Rows whose label is negative or not below `classes` get 0 in both.
+/// Both are overwritten.
 pub fn cross_entropy<T: Real>(
     [rows, classes]: [usize; 2],
-    scalars: &CrossEntropy<T>,
+    [weight, inverse_labelled]: [f64; 2],
     logits: &[T],
     labels: &[i32],
     loss: &mut [T],
     d_logits: &mut [T],
 ) {
-    let scale = scalars.weight * scalars.inverse_labelled;
+    let inverse_labelled = T::of(inverse_labelled);
+    let scale = T::of(weight) * inverse_labelled;
     for i in 0..rows {
         let row = &logits[i * classes..(i + 1) * classes];
         let d_row = &mut d_logits[i * classes..(i + 1) * classes];
@@ -66,37 +69,22 @@ pub fn cross_entropy<T: Real>(
             *d = scale * (*d / sum);
         }
         d_row[label] = scale * ((row[label] - shift).exp() / sum - T::one());
-        loss[i] = scalars.inverse_labelled * (sum.ln() + (shift - row[label]));
-    }
-}
-
-/// `probabilities[i] = softmax(logits[i] / temperature)`, both `[rows, classes]`.
-pub fn softmax<T: Real>([rows, classes]: [usize; 2], temperature: T, logits: &[T], probabilities: &mut [T]) {
-    for i in 0..rows {
-        let row = &logits[i * classes..(i + 1) * classes];
-        let out = &mut probabilities[i * classes..(i + 1) * classes];
-        let shift = largest(row);
-        let mut sum = T::zero();
-        for (p, &value) in out.iter_mut().zip(row) {
-            *p = ((value - shift) / temperature).exp();
-            sum += *p;
-        }
-        for p in out {
-            *p = *p / sum;
-        }
+        loss[i] = inverse_labelled * (sum.ln() + (shift - row[label]));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reference::gradient::{check, disagreement, values};
+    use crate::reference::testing::{check, disagreement, values};
 
-    const SCALARS: CrossEntropy<f64> = CrossEntropy { inverse_labelled: 0.25, weight: 1.5 };
+    const WEIGHT: f64 = 1.5;
+    const INVERSE_LABELLED: f64 = 0.25;
 
     fn run(shape: [usize; 2], logits: &[f64], labels: &[i32]) -> (Vec<f64>, Vec<f64>) {
         let (mut loss, mut d_logits) = (vec![9.0; shape[0]], vec![9.0; shape[0] * shape[1]]);
-        cross_entropy(shape, &SCALARS, logits, labels, &mut loss, &mut d_logits);
+        let factors = [WEIGHT, INVERSE_LABELLED];
+        cross_entropy(shape, factors, logits, labels, &mut loss, &mut d_logits);
         (loss, d_logits)
     }
 
@@ -153,15 +141,8 @@ mod tests {
     }
 
     #[test]
-    fn softmax_rows_sum_to_one_and_flatten_with_temperature() {
-        let logits = [80.0, -80.0, 1.0, 1.0, 1.0, 1.0];
-        let mut p = [0.0; 6];
-        softmax([2, 3], 1.0, &logits, &mut p);
-        assert!((p[..3].iter().sum::<f64>() - 1.0).abs() < 1e-15 && p[0] > 0.999);
-        assert!(p[3..].iter().all(|v| (v - 1.0 / 3.0).abs() < 1e-15));
-        softmax([2, 3], 1e4, &logits, &mut p);
-        assert!(p.iter().all(|v| (v - 1.0 / 3.0).abs() < 0.01));
-        softmax([1, 3], 1.0, &[0.0, f64::NAN, 0.0], &mut p);
-        assert!(p[..3].iter().all(|v| v.is_nan()));
+    fn only_labels_of_known_classes_count() {
+        assert!((inverse_labelled(3, [0, -1, 2, 3, i32::MAX, 1].into_iter()) - 1.0 / 3.0).abs() < 1e-16);
+        assert_eq!(inverse_labelled(3, [-1, 3].into_iter()), 0.0);
     }
 }

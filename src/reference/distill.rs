@@ -1,11 +1,15 @@
-//! Definitions of the `distill` family: distances of the student's rows to rows that get no gradient.
+//! Definitions of the `distill` family: distances of the student's rows to rows that get no
+//! gradient.
 
-use super::Real;
 use super::classify::{exponentials, largest};
+use super::real::Real;
 
-/// Sizes and scalars of [`soft_label`].
-#[derive(Clone, Copy, Debug)]
-pub struct SoftLabel<T> {
+/// Least norm in a cosine, as PyTorch has it.
+pub const COSINE_EPS: f64 = 1e-8;
+
+/// Sizes and settings of [`soft_label`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SoftLabel {
     /// Rows.
     pub rows: usize,
     /// Columns of the student's logits.
@@ -15,32 +19,29 @@ pub struct SoftLabel<T> {
     /// Leading columns that take part, at most the smaller of the two.
     pub known: usize,
     /// Factor of each row's loss.
-    pub loss_scale: T,
+    pub loss_scale: f64,
     /// Weight of the term in the gradient only.
-    pub weight: T,
-    /// Whether `d_logits` is set (0 from `known` on) instead of added to.
-    pub overwrite: bool,
+    pub weight: f64,
 }
 
-/// Cross-entropy against the teacher's distribution over its known classes, with no temperature (Kaizen's classifier
-/// distillation): `t`, `p` softmaxes of the first `known` columns, `loss[i] = -loss_scale sum_c t_c log p_c`,
-/// `d_logits[i, c] (+)= weight loss_scale (p_c - t_c)`. `logits`, `d_logits` `[rows, classes]`,
-/// `teacher_logits` `[rows, teacher_classes]`, `loss` `[rows]`.
+/// Cross-entropy against the teacher's distribution over its known classes, with no temperature
+/// (Kaizen's classifier distillation): `t`, `p` softmaxes of the first `known` columns,
+/// `loss[i] = -loss_scale sum_c t_c log p_c`, `d_logits[i, c] += weight loss_scale (p_c - t_c)`.
+/// `logits`, `d_logits` `[rows, classes]`, `teacher_logits` `[rows, teacher_classes]`,
+/// `loss` `[rows]`.
 pub fn soft_label<T: Real>(
-    scalars: &SoftLabel<T>,
+    settings: &SoftLabel,
     logits: &[T],
     teacher_logits: &[T],
     loss: &mut [T],
     d_logits: &mut [T],
 ) {
-    let scale = scalars.weight * scalars.loss_scale;
-    for i in 0..scalars.rows {
-        let row = &logits[i * scalars.classes..][..scalars.known];
-        let teacher = &teacher_logits[i * scalars.teacher_classes..][..scalars.known];
-        let d_row = &mut d_logits[i * scalars.classes..(i + 1) * scalars.classes];
-        if scalars.overwrite {
-            d_row.fill(T::zero());
-        }
+    let [loss_scale, weight] = [settings.loss_scale, settings.weight].map(T::of);
+    let scale = weight * loss_scale;
+    for i in 0..settings.rows {
+        let row = &logits[i * settings.classes..][..settings.known];
+        let teacher = &teacher_logits[i * settings.teacher_classes..][..settings.known];
+        let d_row = &mut d_logits[i * settings.classes..(i + 1) * settings.classes];
         let (shift, teacher_shift) = (largest(row), largest(teacher));
         let (sum, teacher_sum) = (exponentials(row, shift), exponentials(teacher, teacher_shift));
         let log_sum = sum.ln();
@@ -50,46 +51,47 @@ pub fn soft_label<T: Real>(
             total += share * (log_sum - (value - shift));
             *d += scale * ((value - shift).exp() / sum - share);
         }
-        loss[i] = scalars.loss_scale * total;
+        loss[i] = loss_scale * total;
     }
 }
 
-/// Scalars of [`cosine`].
-#[derive(Clone, Copy, Debug)]
-pub struct Cosine<T> {
+/// Settings of [`cosine`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cosine {
     /// Row `i` of p meets row `(i + row_shift) mod rows` of z.
     pub row_shift: usize,
     /// Factor of each row's loss.
-    pub loss_scale: T,
+    pub loss_scale: f64,
     /// Factor of the cosine: -2 for BYOL, -1 for SimSiam.
-    pub slope: T,
+    pub slope: f64,
     /// Added to it: 2 for BYOL, 0 for SimSiam.
-    pub offset: T,
+    pub offset: f64,
     /// Weight of the term in the gradient only.
-    pub weight: T,
+    pub weight: f64,
     /// Least norm in the denominator.
-    pub eps: T,
-    /// Whether `d_p` is added to instead of overwritten.
-    pub accumulate: bool,
+    pub eps: f64,
 }
 
-/// `loss[i] = loss_scale (offset + slope cos(p_i, z_k))` with `k = (i + row_shift) mod rows`, and its gradient for p;
-/// z gets none. With `a = max(|p_i|, eps)`, `b = max(|z_k|, eps)`, `cos = p_i . z_k / (a b)` the gradient is
-/// `d_p[i] (+)= weight loss_scale slope (z_k / b - [|p_i| > eps] cos p_i / a) / a`. p, z, `d_p` `[rows, columns]`.
+/// `loss[i] = loss_scale (offset + slope cos(p_i, z_k))` with `k = (i + row_shift) mod rows`, and
+/// its gradient for p; z gets none. With `a = max(|p_i|, eps)`, `b = max(|z_k|, eps)`,
+/// `cos = p_i . z_k / (a b)` the gradient is
+/// `d_p[i] = weight loss_scale slope (z_k / b - [|p_i| > eps] cos p_i / a) / a` (overwritten).
+/// p, z, `d_p` `[rows, columns]`.
 pub fn cosine<T: Real>(
     [rows, columns]: [usize; 2],
-    scalars: &Cosine<T>,
+    settings: &Cosine,
     p: &[T],
     z: &[T],
     loss: &mut [T],
     d_p: &mut [T],
 ) {
-    let scale = scalars.weight * scalars.loss_scale * scalars.slope;
+    let Cosine { loss_scale, slope, offset, weight, eps, .. } = *settings;
+    let [loss_scale, slope, offset, weight, eps] = [loss_scale, slope, offset, weight, eps].map(T::of);
+    let scale = weight * loss_scale * slope;
     for i in 0..rows {
-        let k = (i + scalars.row_shift) % rows;
+        let k = (i + settings.row_shift) % rows;
         let left = &p[i * columns..(i + 1) * columns];
         let right = &z[k * columns..(k + 1) * columns];
-        let d_row = &mut d_p[i * columns..(i + 1) * columns];
         let (mut product, mut left_square, mut right_square) = (T::zero(), T::zero(), T::zero());
         for (&x, &y) in left.iter().zip(right) {
             product += x * y;
@@ -97,98 +99,79 @@ pub fn cosine<T: Real>(
             right_square += y * y;
         }
         let norm = left_square.sqrt();
-        let (a, b) = (norm.max(scalars.eps), right_square.sqrt().max(scalars.eps));
+        let (a, b) = (norm.max(eps), right_square.sqrt().max(eps));
         let cosine = product / a / b;
-        let radial = if norm > scalars.eps { cosine / a } else { T::zero() };
-        if !scalars.accumulate {
-            d_row.fill(T::zero());
-        }
+        let radial = if norm > eps { cosine / a } else { T::zero() };
+        let d_row = &mut d_p[i * columns..(i + 1) * columns];
         for ((d, &x), &y) in d_row.iter_mut().zip(left).zip(right) {
-            *d += scale * (y / b - radial * x) / a;
+            *d = scale * (y / b - radial * x) / a;
         }
-        loss[i] = scalars.loss_scale * (scalars.offset + scalars.slope * cosine);
+        loss[i] = loss_scale * (offset + slope * cosine);
     }
 }
 
-/// Scalars of [`mse`].
-#[derive(Clone, Copy, Debug)]
-pub struct Mse<T> {
+/// Settings of [`mse`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mse {
     /// Row `i` of r meets row `(i + row_shift) mod rows` of o.
     pub row_shift: usize,
     /// Factor of each row's squared distance in the loss.
-    pub loss_scale: T,
-    /// Factor of it in the gradient: twice `loss_scale` where r and o are one array and each pair is met twice.
-    pub gradient_scale: T,
+    pub loss_scale: f64,
+    /// Factor of it in the gradient: twice `loss_scale` where r and o are one array, because each
+    /// pair is then met twice.
+    pub gradient_scale: f64,
     /// Weight of the term in the gradient only.
-    pub weight: T,
-    /// Whether `d_r` is added to instead of overwritten.
-    pub accumulate: bool,
+    pub weight: f64,
 }
 
 /// `loss[i] = loss_scale |r_i - o_k|^2` with `k = (i + row_shift) mod rows`, and
-/// `d_r[i] (+)= weight gradient_scale 2 (r_i - o_k)`. r, o, `d_r` `[rows, columns]`, `loss` `[rows]`.
+/// `d_r[i] = weight gradient_scale 2 (r_i - o_k)` (overwritten). r, o, `d_r` `[rows, columns]`,
+/// `loss` `[rows]`.
 pub fn mse<T: Real>(
     [rows, columns]: [usize; 2],
-    scalars: &Mse<T>,
+    settings: &Mse,
     r: &[T],
     o: &[T],
     loss: &mut [T],
     d_r: &mut [T],
 ) {
-    let scale = T::of(2.0) * scalars.weight * scalars.gradient_scale;
+    let Mse { row_shift, loss_scale, gradient_scale, weight } = *settings;
+    let scale = T::of(2.0) * T::of(weight) * T::of(gradient_scale);
     for i in 0..rows {
-        let k = (i + scalars.row_shift) % rows;
+        let k = (i + row_shift) % rows;
         let left = &r[i * columns..(i + 1) * columns];
         let right = &o[k * columns..(k + 1) * columns];
         let d_row = &mut d_r[i * columns..(i + 1) * columns];
-        if !scalars.accumulate {
-            d_row.fill(T::zero());
-        }
         let mut total = T::zero();
         for ((d, &x), &y) in d_row.iter_mut().zip(left).zip(right) {
             let difference = x - y;
             total += difference * difference;
-            *d += scale * difference;
+            *d = scale * difference;
         }
-        loss[i] = scalars.loss_scale * total;
+        loss[i] = T::of(loss_scale) * total;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reference::gradient::{check, disagreement, values};
+    use crate::reference::testing::{check, disagreement, values};
 
-    const SOFT: SoftLabel<f64> = SoftLabel {
-        rows: 3,
-        classes: 6,
-        teacher_classes: 5,
-        known: 4,
-        loss_scale: 0.5,
-        weight: 2.0,
-        overwrite: true,
-    };
-    const COSINE: Cosine<f64> = Cosine {
-        row_shift: 2,
-        loss_scale: 0.25,
-        slope: -2.0,
-        offset: 2.0,
-        weight: 3.0,
-        eps: 1e-8,
-        accumulate: false,
-    };
-    const MSE: Mse<f64> =
-        Mse { row_shift: 1, loss_scale: 0.125, gradient_scale: 0.125, weight: 2.0, accumulate: false };
+    const SOFT: SoftLabel =
+        SoftLabel { rows: 3, classes: 6, teacher_classes: 5, known: 4, loss_scale: 0.5, weight: 2.0 };
+    const COSINE: Cosine =
+        Cosine { row_shift: 2, loss_scale: 0.25, slope: -2.0, offset: 2.0, weight: 3.0, eps: 1e-8 };
+    const MSE: Mse = Mse { row_shift: 1, loss_scale: 0.125, gradient_scale: 0.125, weight: 2.0 };
 
-    fn soft(scalars: &SoftLabel<f64>, logits: &[f64], teacher: &[f64]) -> (Vec<f64>, Vec<f64>) {
-        let (mut loss, mut d) = (vec![9.0; scalars.rows], vec![7.0; logits.len()]);
-        soft_label(scalars, logits, teacher, &mut loss, &mut d);
+    fn soft(settings: &SoftLabel, logits: &[f64], teacher: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        let (mut loss, mut d) = (vec![9.0; settings.rows], vec![0.0; logits.len()]);
+        soft_label(settings, logits, teacher, &mut loss, &mut d);
         (loss, d)
     }
 
-    fn line(shape: [usize; 2], scalars: &Cosine<f64>, p: &[f64], z: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    fn line(shape: [usize; 2], settings: &Cosine, p: &[f64], z: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let (mut loss, mut d) = (vec![9.0; shape[0]], vec![7.0; p.len()]);
-        cosine(shape, scalars, p, z, &mut loss, &mut d);
+        cosine(shape, settings, p, z, &mut loss, &mut d);
         (loss, d)
     }
 
@@ -204,7 +187,8 @@ mod tests {
         for row in d.chunks(6) {
             assert!(row.iter().sum::<f64>().abs() < 1e-15 && row[4..] == [0.0, 0.0]);
         }
-        let added = soft(&SoftLabel { overwrite: false, ..SOFT }, &logits, &teacher).1;
+        let (mut loss, mut added) = (vec![9.0; 3], vec![7.0; 18]);
+        soft_label(&SOFT, &logits, &teacher, &mut loss, &mut added);
         assert!(added.iter().zip(&d).all(|(a, d)| (a - 7.0 - d).abs() < 1e-14));
     }
 
@@ -233,8 +217,6 @@ mod tests {
         for (row, d_row) in p.chunks(5).zip(d.chunks(5)) {
             assert!(row.iter().zip(d_row).map(|(a, b)| a * b).sum::<f64>().abs() < 1e-14);
         }
-        let added = line([4, 5], &Cosine { accumulate: true, ..COSINE }, &p, &z).1;
-        assert!(added.iter().zip(&d).all(|(a, d)| (a - 7.0 - d).abs() < 1e-14));
     }
 
     #[test]
@@ -258,9 +240,9 @@ mod tests {
     #[test]
     fn mse_gradient_agrees_with_differences() {
         let (r, o) = (values(5, 12), values(6, 12));
-        let run = |r: &[f64], scalars: &Mse<f64>| {
+        let run = |r: &[f64], settings: &Mse| {
             let (mut loss, mut d) = (vec![9.0; 3], vec![7.0; 12]);
-            mse([3, 4], scalars, r, &o, &mut loss, &mut d);
+            mse([3, 4], settings, r, &o, &mut loss, &mut d);
             (loss, d)
         };
         let objective = |x: &[f64]| 2.0 * run(x, &MSE).0.iter().sum::<f64>();
@@ -268,8 +250,6 @@ mod tests {
         check("d_r", &r, &d, objective);
         let halved: Vec<_> = d.iter().map(|d| d / 2.0).collect();
         assert!(disagreement(&r, &halved, objective).is_some());
-        let added = run(&r, &Mse { accumulate: true, ..MSE }).1;
-        assert!(added.iter().zip(&d).all(|(a, d)| (a - 7.0 - d).abs() < 1e-14));
         for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             let mut r = r.clone();
             r[0] = bad;

@@ -1,8 +1,9 @@
 //! Products of matrices. `A`, `B` and `Y` are row-major; `alpha` scales the product.
 
-use super::Real;
+use super::real::Real;
 
-/// What happens to a product on its way out: `y = mask(relu(alpha * product + bias + residual)) (+ y)`.
+/// What happens to a product on its way out:
+/// `y = mask(relu(alpha * product + bias + residual)) (+ y)`.
 #[derive(Clone, Copy, Debug)]
 pub struct Epilogue<'a, T> {
     /// Factor of the product.
@@ -87,7 +88,7 @@ pub fn gemm<T: Real>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reference::gradient::{check, disagreement, values};
+    use crate::reference::testing::{check, disagreement, values};
 
     fn product(layout: Layout, shape: [usize; 3], a: &[f64], b: &[f64]) -> Vec<f64> {
         let mut y = vec![0.0; shape[0] * shape[1]];

@@ -1,12 +1,21 @@
-//! Batch, layer and L2 normalisation of x `[M, F]`, M rows and F columns, with an optional ReLU fused behind.
+//! Batch, layer and L2 normalisation of x `[M, F]`, M rows and F columns, with an optional ReLU
+//! fused behind.
 //!
-//! Batch and layer norm share one backward equation. With `x̂ = (x - mean) / √(var + ε)`, `y = weight x̂ + bias` and `g`
-//! the gradient of y (0 where the ReLU's output is not positive), over the n values that share a mean:
-//! `d_x̂ = weight g`, `d_x = inv_std (d_x̂ - mean(d_x̂) - x̂ mean(d_x̂ x̂))`, `d_weight = Σ g x̂`, `d_bias = Σ g`.
+//! Batch and layer norm share one backward equation. With `x̂ = (x - mean) / √(var + ε)`,
+//! `y = weight x̂ + bias` and `g` the gradient of y (0 where the ReLU's output is not positive), over
+//! the n values that share a mean: `d_x̂ = weight g`,
+//! `d_x = inv_std (d_x̂ - mean(d_x̂) - x̂ mean(d_x̂ x̂))`, `d_weight = Σ g x̂`, `d_bias = Σ g`.
 
+use super::real::{Real, count};
 use super::reduce::{column_sum, square_sum, sum_by, sum_pairs_by, total};
-use super::{Real, count};
 use crate::{Error, Result};
+
+/// Batch norm: added to the variance, as PyTorch has it.
+pub const BATCH_NORM_EPS: f64 = 1e-5;
+/// Layer norm: added to the variance, as PyTorch has it.
+pub const LAYER_NORM_EPS: f64 = 1e-5;
+/// L2: the least norm that a row is divided by, as PyTorch has it.
+pub const L2_EPS: f64 = 1e-12;
 
 /// Rows in equal blocks with statistics of their own (the two views of a batch, say).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,22 +50,38 @@ impl BatchShape {
 
 /// Settings of batch norm.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BatchNorm<T> {
+pub struct BatchNorm {
     /// Added to the variance.
-    pub eps: T,
+    pub eps: f64,
     /// Share of the batch in the running statistics.
-    pub momentum: T,
+    pub momentum: f64,
     /// Whether negative results become 0.
     pub relu: bool,
 }
 
+impl BatchNorm {
+    /// PyTorch's settings, with a ReLU behind or without.
+    #[must_use]
+    pub fn new(relu: bool) -> Self {
+        Self { eps: BATCH_NORM_EPS, momentum: 0.1, relu }
+    }
+}
+
 /// Settings of layer norm.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LayerNorm<T> {
+pub struct LayerNorm {
     /// Added to the variance.
-    pub eps: T,
+    pub eps: f64,
     /// Whether negative results become 0.
     pub relu: bool,
+}
+
+impl LayerNorm {
+    /// PyTorch's settings, with a ReLU behind or without.
+    #[must_use]
+    pub fn new(relu: bool) -> Self {
+        Self { eps: LAYER_NORM_EPS, relu }
+    }
 }
 
 #[inline]
@@ -70,12 +95,13 @@ fn masked<T: Real>(gradient: T, output: T) -> T {
     if output <= T::zero() { T::zero() } else { gradient }
 }
 
-/// Batch norm in training (Ioffe and Szegedy 2015): `y = weight (x - mean) inv_std + bias` with the mean and the biased
-/// variance of each column in each group. `stats` `[groups, 2, F]` become mean and `inv_std = 1 / √(var + eps)`;
-/// `running` `[mean, var]`, `[F]` each, move towards mean and unbiased variance once a group, in order.
+/// Batch norm in training (Ioffe and Szegedy 2015): `y = weight (x - mean) inv_std + bias` with the
+/// mean and the biased variance of each column in each group. `stats` `[groups, 2, F]` become mean
+/// and `inv_std = 1 / √(var + eps)`; `running` `[mean, var]`, `[F]` each, move towards mean and
+/// unbiased variance once a group, in order.
 pub fn batch_norm_forward<T: Real>(
     shape: BatchShape,
-    settings: &BatchNorm<T>,
+    settings: &BatchNorm,
     x: &[T],
     [weight, bias]: [&[T]; 2],
     y: &mut [T],
@@ -85,14 +111,15 @@ pub fn batch_norm_forward<T: Real>(
     let [rows, columns, groups] = shape.sizes();
     let rows = rows / groups;
     let (n, unbiased) = (count::<T>(rows), count::<T>(rows - 1));
+    let [eps, momentum] = [settings.eps, settings.momentum].map(T::of);
     let blocks = x.chunks_exact(rows * columns);
     let outputs = y.chunks_exact_mut(rows * columns);
     for ((x, y), stats) in blocks.zip(outputs).zip(stats.chunks_exact_mut(2 * columns)) {
         let (mean, inv_std) = stats.split_at_mut(columns);
-        column_sum(columns, false, x, mean);
+        column_sum(columns, x, mean);
         for (running, mean) in running_mean.iter_mut().zip(&mut *mean) {
             *mean = *mean / n;
-            *running = *running + settings.momentum * (*mean - *running);
+            *running = *running + momentum * (*mean - *running);
         }
         inv_std.fill(T::zero());
         for row in x.chunks_exact(columns) {
@@ -101,8 +128,8 @@ pub fn batch_norm_forward<T: Real>(
             }
         }
         for (running, square) in running_var.iter_mut().zip(&mut *inv_std) {
-            *running = *running + settings.momentum * (*square / unbiased - *running);
-            *square = T::one() / (*square / n + settings.eps).sqrt();
+            *running = *running + momentum * (*square / unbiased - *running);
+            *square = T::one() / (*square / n + eps).sqrt();
         }
         for (x, y) in x.chunks_exact(columns).zip(y.chunks_exact_mut(columns)) {
             let affine = weight.iter().zip(bias);
@@ -115,28 +142,29 @@ pub fn batch_norm_forward<T: Real>(
     }
 }
 
-/// Batch norm in use: `y = weight (x - mean) / √(var + eps) + bias` with the running statistics `[mean, var]`.
+/// Batch norm in use: `y = weight (x - mean) / √(var + eps) + bias` with the running statistics
+/// mean and var.
 pub fn batch_norm_inference<T: Real>(
     columns: usize,
-    settings: &BatchNorm<T>,
+    settings: &BatchNorm,
     x: &[T],
-    [weight, bias]: [&[T]; 2],
-    [mean, var]: [&[T]; 2],
+    [weight, bias, mean, var]: [&[T]; 4],
     y: &mut [T],
 ) {
-    let columns = columns.max(1);
+    let (columns, eps) = (columns.max(1), T::of(settings.eps));
     for (x, y) in x.chunks_exact(columns).zip(y.chunks_exact_mut(columns)) {
         let affine = weight.iter().zip(bias);
         for ((y, &x), ((&mean, &var), (&w, &b))) in y.iter_mut().zip(x).zip(mean.iter().zip(var).zip(affine))
         {
-            let inv_std = T::one() / (var + settings.eps).sqrt();
+            let inv_std = T::one() / (var + eps).sqrt();
             *y = rectified(settings.relu, (x - mean) * inv_std * w + b);
         }
     }
 }
 
-/// Backward of [`batch_norm_forward`]; `mask` is its output y where it had a ReLU. `d_x` `[M, F]` and `d_affine`, the
-/// gradients of weight and bias over all groups, are overwritten. `scratch` `[2, F]` holds the sums of one group.
+/// Backward of [`batch_norm_forward`]; `mask` is its output y where it had a ReLU. `d_x` `[M, F]` and
+/// `d_affine`, the gradients of weight and bias over all groups, are overwritten. `scratch` `[2, F]`
+/// holds the sums of one group.
 pub fn batch_norm_backward<T: Real>(
     shape: BatchShape,
     d_y: &[T],
@@ -203,23 +231,23 @@ fn behind_relu<T: Real>(d_y: &[T], mask: Option<&[T]>, d_x: &mut [T]) {
     }
 }
 
-/// Layer norm (Ba et al. 2016): each row by its own mean and biased variance, then `weight` and `bias` `[F]`.
-/// `stats` `[M, 2]` become mean and `1 / √(var + eps)` of the rows.
+/// Layer norm (Ba et al. 2016): each row by its own mean and biased variance, then `weight` and
+/// `bias` `[F]`. `stats` `[M, 2]` become mean and `1 / √(var + eps)` of the rows.
 pub fn layer_norm_forward<T: Real>(
     columns: usize,
-    settings: &LayerNorm<T>,
+    settings: &LayerNorm,
     x: &[T],
     [weight, bias]: [&[T]; 2],
     y: &mut [T],
     stats: &mut [T],
 ) {
-    let columns = columns.max(1);
+    let (columns, eps) = (columns.max(1), T::of(settings.eps));
     let n = count::<T>(columns);
     let outputs = y.chunks_exact_mut(columns).zip(stats.chunks_exact_mut(2));
     for (x, (y, stats)) in x.chunks_exact(columns).zip(outputs) {
         let mean = total(x) / n;
         let square = sum_by(x, |value| (value - mean) * (value - mean));
-        let inv_std = T::one() / (square / n + settings.eps).sqrt();
+        let inv_std = T::one() / (square / n + eps).sqrt();
         stats.copy_from_slice(&[mean, inv_std]);
         for ((y, &x), (&w, &b)) in y.iter_mut().zip(x).zip(weight.iter().zip(bias)) {
             *y = rectified(settings.relu, (x - mean) * inv_std * w + b);
@@ -227,7 +255,8 @@ pub fn layer_norm_forward<T: Real>(
     }
 }
 
-/// Gradient of x under [`layer_norm_forward`]; `mask` is its output where it had a ReLU. `d_x` is overwritten.
+/// Gradient of x under [`layer_norm_forward`]; `mask` is its output where it had a ReLU. `d_x` is
+/// overwritten.
 pub fn layer_norm_backward<T: Real>(
     columns: usize,
     d_y: &[T],
@@ -280,8 +309,8 @@ pub fn layer_norm_backward_affine<T: Real>(
 }
 
 /// Rows of unit length: `y = x / max(‖x‖, eps)`; `norm` `[M]` becomes `‖x‖`.
-pub fn l2_forward<T: Real>(columns: usize, eps: T, x: &[T], y: &mut [T], norm: &mut [T]) {
-    let columns = columns.max(1);
+pub fn l2_forward<T: Real>(columns: usize, eps: f64, x: &[T], y: &mut [T], norm: &mut [T]) {
+    let (columns, eps) = (columns.max(1), T::of(eps));
     let rows = x.chunks_exact(columns).zip(y.chunks_exact_mut(columns));
     for ((x, y), norm) in rows.zip(norm) {
         *norm = square_sum(x).sqrt();
@@ -292,25 +321,16 @@ pub fn l2_forward<T: Real>(columns: usize, eps: T, x: &[T], y: &mut [T], norm: &
     }
 }
 
-/// Backward of [`l2_forward`]: `d_x = (d_y - (d_y · y) y) / ‖x‖`, and `d_y / eps` for rows shorter than `eps`; added to
-/// what `d_x` holds if `accumulate`.
-pub fn l2_backward<T: Real>(
-    columns: usize,
-    eps: T,
-    d_y: &[T],
-    y: &[T],
-    norm: &[T],
-    accumulate: bool,
-    d_x: &mut [T],
-) {
-    let columns = columns.max(1);
+/// Backward of [`l2_forward`]: `d_x = (d_y - (d_y · y) y) / ‖x‖`, and `d_y / eps` for rows shorter
+/// than `eps`. `d_x` is overwritten.
+pub fn l2_backward<T: Real>(columns: usize, eps: f64, d_y: &[T], y: &[T], norm: &[T], d_x: &mut [T]) {
+    let (columns, eps) = (columns.max(1), T::of(eps));
     let rows = d_y.chunks_exact(columns).zip(y.chunks_exact(columns));
     for (((d_y, y), d_x), &norm) in rows.zip(d_x.chunks_exact_mut(columns)).zip(norm) {
         let (along, divisor) =
             if norm < eps { (T::zero(), eps) } else { (sum_pairs_by(d_y, y, |g, y| g * y), norm) };
         for ((d_x, &g), &y) in d_x.iter_mut().zip(d_y).zip(y) {
-            let gradient = (g - along * y) / divisor;
-            *d_x = if accumulate { *d_x + gradient } else { gradient };
+            *d_x = (g - along * y) / divisor;
         }
     }
 }

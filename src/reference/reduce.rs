@@ -1,6 +1,6 @@
 //! Sums over columns, rows and whole tensors.
 
-use super::{Real, count};
+use super::real::{Real, count};
 
 /// Partial sums of [`sum_by`] and [`sum_pairs_by`]: enough to fill the vector units of today's cores.
 const LANES: usize = 8;
@@ -37,11 +37,9 @@ pub fn sum_pairs_by<T: Real>(a: &[T], b: &[T], term: impl Fn(T, T) -> T) -> T {
     lanes.into_iter().sum()
 }
 
-/// `out[j] = Σ_i g[i, j] (+ out[j])` for g `[M, F]`, `F = columns`: the gradient of a bias.
-pub fn column_sum<T: Real>(columns: usize, accumulate: bool, g: &[T], out: &mut [T]) {
-    if !accumulate {
-        out.fill(T::zero());
-    }
+/// `out[j] = Σ_i g[i, j]` for g `[M, F]`, `F = columns`: the gradient of a bias.
+pub fn column_sum<T: Real>(columns: usize, g: &[T], out: &mut [T]) {
+    out.fill(T::zero());
     for row in g.chunks_exact(columns.max(1)) {
         for (sum, &value) in out.iter_mut().zip(row) {
             *sum += value;
@@ -51,16 +49,17 @@ pub fn column_sum<T: Real>(columns: usize, accumulate: bool, g: &[T], out: &mut 
 
 /// `scale * Σ_i rows[i]`: one term of the loss from its values per row.
 #[must_use]
-pub fn term_sum<T: Real>(scale: T, rows: &[T]) -> T {
-    scale * sum_by(rows, |value| value)
+pub fn term_sum<T: Real>(scale: f64, rows: &[T]) -> T {
+    T::of(scale) * sum_by(rows, |value| value)
 }
 
-/// Population standard deviation of each column of z `[M, F]` into `deviation` `[F]`; `mean` `[F]` is scratch and holds
-/// the means afterwards. 0 for no rows. Its mean over the columns of unit rows falls to 0 when a projection collapses.
+/// Population standard deviation of each column of z `[M, F]` into `deviation` `[F]`; `mean` `[F]` is
+/// scratch and holds the means afterwards. 0 for no rows. Its mean over the columns of unit rows
+/// falls to 0 when a projection collapses.
 pub fn column_deviation<T: Real>(z: &[T], mean: &mut [T], deviation: &mut [T]) {
     let columns = deviation.len().max(1);
     let inverse = T::one() / count::<T>((z.len() / columns).max(1));
-    column_sum(columns, false, z, mean);
+    column_sum(columns, z, mean);
     mean.iter_mut().for_each(|m| *m = *m * inverse);
     deviation.fill(T::zero());
     for row in z.chunks_exact(columns) {
@@ -92,7 +91,7 @@ pub fn nonfinite<T: Real>(x: &[T]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reference::gradient::values;
+    use crate::reference::testing::values;
 
     #[test]
     fn sums_take_every_element_once_at_any_length() {
@@ -107,14 +106,11 @@ mod tests {
     }
 
     #[test]
-    fn column_sum_overwrites_or_adds() {
-        let g = [1.0, 2.0, 3.0, 40.0, 50.0, 60.0];
+    fn column_sum_overwrites() {
         let mut out = [7.0, f64::NAN, 9.0];
-        column_sum(3, false, &g, &mut out);
+        column_sum(3, &[1.0, 2.0, 3.0, 40.0, 50.0, 60.0], &mut out);
         assert_eq!(out, [41.0, 52.0, 63.0]);
-        column_sum(3, true, &g, &mut out);
-        assert_eq!(out, [82.0, 104.0, 126.0]);
-        column_sum(3, false, &[], &mut out);
+        column_sum(3, &[], &mut out);
         assert_eq!(out, [0.0; 3]);
     }
 

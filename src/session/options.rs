@@ -6,7 +6,7 @@ use super::embedder::Embedder;
 use super::settings::LearnerSettings;
 use crate::Result;
 use crate::backbone::{self, Backbone, BackboneOptions, Provider};
-use crate::learn::engine::EngineChoice;
+use crate::learn::engine_choice::EngineChoice;
 use crate::memory::Memory;
 
 /// What a learner is opened with: where it keeps its state, which backbone it uses, who runs the

@@ -1,4 +1,4 @@
-//! One list of problems for both engines: lock-step, bits, resumption, refusals, costs.
+//! One list of checks for both engines: lock-step, bits, resumption, refusals, costs.
 
 use std::time::Instant;
 
@@ -72,11 +72,34 @@ fn state(architecture: &Architecture) -> Parameters {
     state
 }
 
-fn engines() -> Vec<Box<dyn Engine>> {
-    let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(CpuEngine::new(2))];
-    engines.extend(support::gpu().map(|device| -> Box<dyn Engine> { Box::new(GpuEngine::new(device)) }));
-    engines
+/// Each check as a test on either engine, under its own name.
+macro_rules! on_both_engines {
+    ($($check:ident),+ $(,)?) => {
+        mod on_the_cpu {
+            $(#[test]
+            fn $check() {
+                super::$check(&mut super::CpuEngine::new(2));
+            })+
+        }
+        mod on_the_gpu {
+            $(#[test]
+            #[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
+            fn $check() {
+                super::$check(&mut super::GpuEngine::new(super::support::gpu()));
+            })+
+        }
+    };
 }
+
+on_both_engines!(
+    two_runs_with_one_seed_are_bit_equal_and_another_seed_is_not,
+    a_resumed_run_equals_an_uninterrupted_one_bit_for_bit,
+    a_batch_without_labels_adds_zero_and_leaves_the_classifier_alone,
+    labels_that_arrive_later_count_from_then_on,
+    features_that_are_not_finite_stop_the_task_by_name_and_step,
+    problems_that_do_not_fit_are_refused_with_what_is_allowed,
+    what_is_not_there_is_named,
+);
 
 fn train(engine: &mut dyn Engine, method: SslMethod, recipe: &Recipe) -> Result<(Vec<Terms>, Parameters)> {
     let architecture = architecture(method, Norm::Batch);
@@ -92,8 +115,9 @@ fn optimizers() -> [Optimizer; 3] {
 }
 
 #[test]
+#[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
 fn ten_steps_of_each_method_stay_in_lock_step_between_engines() {
-    let Some(device) = support::gpu() else { return };
+    let device = support::gpu();
     for (i, method) in SslMethod::ALL.into_iter().enumerate() {
         let recipe = recipe(method, optimizers()[i % 3]);
         let (cpu, state) = train(&mut CpuEngine::new(2), method, &recipe).unwrap();
@@ -125,45 +149,38 @@ fn ten_steps_of_each_method_stay_in_lock_step_between_engines() {
     }
 }
 
-#[test]
-fn two_runs_with_one_seed_are_bit_equal_and_another_seed_is_not() {
-    for mut engine in engines() {
-        let recipe = recipe(SslMethod::Moco, Optimizer::ADAMW);
-        let (first, one) = train(engine.as_mut(), SslMethod::Moco, &recipe).unwrap();
-        let (second, two) = train(engine.as_mut(), SslMethod::Moco, &recipe).unwrap();
-        assert_eq!((first, one.digest()), (second, two.digest()), "{}", engine.name());
-        let architecture = architecture(SslMethod::Moco, Norm::Batch);
-        let (current, replay) = (samples(1, 23, 3), samples(2, 6, 2));
-        let pair = [current, replay];
-        let mut trainer =
-            Trainer::load(engine.as_mut(), &architecture, &recipe, &state(&architecture), pair, 6).unwrap();
-        trainer.run(engine.as_mut(), 0, 10).unwrap();
-        assert_ne!(engine.snapshot().unwrap().digest(), one.digest(), "{}", engine.name());
-    }
+fn two_runs_with_one_seed_are_bit_equal_and_another_seed_is_not(engine: &mut dyn Engine) {
+    let recipe = recipe(SslMethod::Moco, Optimizer::ADAMW);
+    let (first, one) = train(engine, SslMethod::Moco, &recipe).unwrap();
+    let (second, two) = train(engine, SslMethod::Moco, &recipe).unwrap();
+    assert_eq!((first, one.digest()), (second, two.digest()), "{}", engine.name());
+    let architecture = architecture(SslMethod::Moco, Norm::Batch);
+    let (current, replay) = (samples(1, 23, 3), samples(2, 6, 2));
+    let pair = [current, replay];
+    let mut trainer = Trainer::load(engine, &architecture, &recipe, &state(&architecture), pair, 6).unwrap();
+    trainer.run(engine, 0, 10).unwrap();
+    assert_ne!(engine.snapshot().unwrap().digest(), one.digest(), "{}", engine.name());
 }
 
-#[test]
-fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() {
-    for mut engine in engines() {
-        for (method, optimizer) in
-            [(SslMethod::Moco, Optimizer::ADAMW), (SslMethod::Byol, Optimizer::AS_PUBLISHED)]
-        {
-            let recipe = recipe(method, optimizer);
-            let (_, whole) = train(engine.as_mut(), method, &recipe).unwrap();
-            let architecture = architecture(method, Norm::Batch);
-            let (current, replay) = (samples(1, 23, 3), samples(2, 6, 2));
-            let load = |engine: &mut dyn Engine, state: &Parameters| {
-                Trainer::load(engine, &architecture, &recipe, state, [current.clone(), replay.clone()], 5)
-                    .unwrap()
-            };
-            let mut trainer = load(engine.as_mut(), &state(&architecture));
-            trainer.run(engine.as_mut(), 0, 5).unwrap();
-            let file = engine.snapshot().unwrap().to_safetensors(&std::collections::BTreeMap::new()).unwrap();
-            let halfway = Parameters::from_safetensors(&file).unwrap();
-            let mut trainer = load(engine.as_mut(), &halfway);
-            trainer.run(engine.as_mut(), 5, 10).unwrap();
-            assert_eq!(engine.snapshot().unwrap().digest(), whole.digest(), "{} {method:?}", engine.name());
-        }
+fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(engine: &mut dyn Engine) {
+    for (method, optimizer) in
+        [(SslMethod::Moco, Optimizer::ADAMW), (SslMethod::Byol, Optimizer::AS_PUBLISHED)]
+    {
+        let recipe = recipe(method, optimizer);
+        let (_, whole) = train(engine, method, &recipe).unwrap();
+        let architecture = architecture(method, Norm::Batch);
+        let (current, replay) = (samples(1, 23, 3), samples(2, 6, 2));
+        let load = |engine: &mut dyn Engine, state: &Parameters| {
+            Trainer::load(engine, &architecture, &recipe, state, [current.clone(), replay.clone()], 5)
+                .unwrap()
+        };
+        let mut trainer = load(engine, &state(&architecture));
+        trainer.run(engine, 0, 5).unwrap();
+        let file = engine.snapshot().unwrap().to_safetensors(&std::collections::BTreeMap::new()).unwrap();
+        let halfway = Parameters::from_safetensors(&file).unwrap();
+        let mut trainer = load(engine, &halfway);
+        trainer.run(engine, 5, 10).unwrap();
+        assert_eq!(engine.snapshot().unwrap().digest(), whole.digest(), "{} {method:?}", engine.name());
     }
 }
 
@@ -198,9 +215,9 @@ fn inputs(rows: usize, count: u64) -> Vec<StepInput> {
 }
 
 #[test]
+#[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
 fn steps_on_the_gpu_neither_allocate_nor_compile_nor_read_back() {
-    let Some(device) = support::gpu() else { return };
-    let mut engine = GpuEngine::new(device);
+    let mut engine = GpuEngine::new(support::gpu());
     let (problem, state) = problem(SslMethod::Moco, 6, 1);
     engine.load(problem, &state).unwrap();
     let before = engine.gpu().counters.read();
@@ -210,51 +227,41 @@ fn steps_on_the_gpu_neither_allocate_nor_compile_nor_read_back() {
     assert_eq!([submits, allocations, pipelines, read_backs], [2, 0, 0, 1], "16 steps, 8 to a submit");
 }
 
-#[test]
-fn a_batch_without_labels_adds_zero_and_leaves_the_classifier_alone() {
-    for mut engine in engines() {
-        let (mut problem, mut state) = problem(SslMethod::Simclr, 6, -1);
-        problem.objective.classifier_distill_weight = 0.0;
-        state.drop_prefixed(&["teacher."]);
+fn a_batch_without_labels_adds_zero_and_leaves_the_classifier_alone(engine: &mut dyn Engine) {
+    let (mut problem, mut state) = problem(SslMethod::Simclr, 6, -1);
+    problem.objective.classifier_distill_weight = 0.0;
+    state.drop_prefixed(&["teacher."]);
+    engine.load(problem, &state).unwrap();
+    let terms = engine.step(&inputs(6, 3)).unwrap();
+    assert!(terms.iter().all(|t| t.classifier == 0.0 && t.ssl > 0.0), "{terms:?}");
+    let after = engine.snapshot().unwrap();
+    let classifier = |p: &Parameters| p.copied(&["classifier."], "").digest();
+    assert_eq!(classifier(&after), classifier(&state), "{}", engine.name());
+}
+
+fn labels_that_arrive_later_count_from_then_on(engine: &mut dyn Engine) {
+    let (unlabelled, state) = problem(SslMethod::Simclr, 6, -1);
+    let (labelled, _) = problem(SslMethod::Simclr, 6, 2);
+    engine.load(unlabelled, &state).unwrap();
+    assert_eq!(engine.step(&inputs(6, 1)).unwrap()[0].classifier, 0.0);
+    let state = engine.snapshot().unwrap();
+    engine.load(labelled, &state).unwrap();
+    assert!(engine.step(&inputs(6, 1)).unwrap()[0].classifier > 0.0);
+}
+
+fn features_that_are_not_finite_stop_the_task_by_name_and_step(engine: &mut dyn Engine) {
+    for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let (mut problem, state) = problem(SslMethod::Simclr, 6, 1);
+        problem.table[5] = poison;
         engine.load(problem, &state).unwrap();
-        let terms = engine.step(&inputs(6, 3)).unwrap();
-        assert!(terms.iter().all(|t| t.classifier == 0.0 && t.ssl > 0.0), "{terms:?}");
-        let after = engine.snapshot().unwrap();
-        let classifier = |p: &Parameters| p.copied(&["classifier."], "").digest();
-        assert_eq!(classifier(&after), classifier(&state), "{}", engine.name());
-    }
-}
-
-#[test]
-fn labels_that_arrive_later_count_from_then_on() {
-    for mut engine in engines() {
-        let (unlabelled, state) = problem(SslMethod::Simclr, 6, -1);
-        let (labelled, _) = problem(SslMethod::Simclr, 6, 2);
-        engine.load(unlabelled, &state).unwrap();
-        assert_eq!(engine.step(&inputs(6, 1)).unwrap()[0].classifier, 0.0);
-        let state = engine.snapshot().unwrap();
-        engine.load(labelled, &state).unwrap();
-        assert!(engine.step(&inputs(6, 1)).unwrap()[0].classifier > 0.0);
-    }
-}
-
-#[test]
-fn features_that_are_not_finite_stop_the_task_by_name_and_step() {
-    for mut engine in engines() {
-        for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let (mut problem, state) = problem(SslMethod::Simclr, 6, 1);
-            problem.table[5] = poison;
-            engine.load(problem, &state).unwrap();
-            match engine.step(&inputs(6, 2)) {
-                Err(Error::NonFinite { term, step: 0 }) => assert!(!term.is_empty()),
-                other => panic!("{} with {poison}: {other:?}", engine.name()),
-            }
+        match engine.step(&inputs(6, 2)) {
+            Err(Error::NonFinite { term, step: 0 }) => assert!(!term.is_empty()),
+            other => panic!("{} with {poison}: {other:?}", engine.name()),
         }
     }
 }
 
-#[test]
-fn problems_that_do_not_fit_are_refused_with_what_is_allowed() {
+fn problems_that_do_not_fit_are_refused_with_what_is_allowed(engine: &mut dyn Engine) {
     type Spoil = fn(&mut Problem, &mut Parameters);
     let cases: [(&str, Spoil); 9] = [
         ("batch", |p, _| p.rows = 0),
@@ -269,20 +276,30 @@ fn problems_that_do_not_fit_are_refused_with_what_is_allowed() {
         }),
         ("steps_per_submit", |p, _| p.steps_per_submit = 0),
     ];
-    for mut engine in engines() {
-        for (name, spoil) in cases {
-            let (mut problem, mut state) = problem(SslMethod::Byol, 6, 1);
-            spoil(&mut problem, &mut state);
-            let error = engine.load(problem, &state).unwrap_err();
-            assert!(matches!(error, Error::Config { .. } | Error::Shape { .. }), "{name}: {error:?}");
-            assert!(error.to_string().contains(name), "{name}: {error}");
-        }
-        let (problem, state) = problem(SslMethod::Byol, 6, 1);
-        engine.load(problem, &state).unwrap();
-        assert!(matches!(engine.step(&inputs(5, 1)), Err(Error::Shape { .. })));
-        let mut beyond = inputs(6, 1);
-        beyond[0].index[3] = 12;
-        assert!(matches!(engine.step(&beyond), Err(Error::Config { .. })));
+    for (name, spoil) in cases {
+        let (mut problem, mut state) = problem(SslMethod::Byol, 6, 1);
+        spoil(&mut problem, &mut state);
+        let error = engine.load(problem, &state).unwrap_err();
+        assert!(matches!(error, Error::Config { .. } | Error::Shape { .. }), "{name}: {error:?}");
+        assert!(error.to_string().contains(name), "{name}: {error}");
+    }
+    let (problem, state) = problem(SslMethod::Byol, 6, 1);
+    engine.load(problem, &state).unwrap();
+    assert!(matches!(engine.step(&inputs(5, 1)), Err(Error::Shape { .. })));
+    let mut beyond = inputs(6, 1);
+    beyond[0].index[3] = 12;
+    assert!(matches!(engine.step(&beyond), Err(Error::Shape { .. })));
+}
+
+fn what_is_not_there_is_named(engine: &mut dyn Engine) {
+    for error in [engine.step(&inputs(6, 1)).unwrap_err(), engine.snapshot().unwrap_err()] {
+        assert!(matches!(error, Error::NotReady { .. }) && error.to_string().contains("load"), "{error}");
+    }
+    let (problem, mut state) = problem(SslMethod::Byol, 6, 1);
+    state.drop_prefixed(&["adapter.down.bias"]);
+    match engine.load(problem, &state) {
+        Err(Error::NotFound { what: "tensor", name, .. }) => assert_eq!(name, "adapter.down.bias"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -24,7 +24,7 @@ fn faults_by(elsewhere: &[(&str, &str, &str)], tree: &Tree) -> Vec<String> {
         .filter(|(name, text)| name.starts_with("common/") && uncommented(text).contains(BARRIER))
         .map(|(name, _)| *name)
         .collect();
-    let listed = listed(tree, &mut faults);
+    let listed = listed(tree);
     for (&name, text) in &shaders {
         faults.extend(header(name, text));
         faults.extend(early_return(name, text, &barriers));
@@ -33,8 +33,8 @@ fn faults_by(elsewhere: &[(&str, &str, &str)], tree: &Tree) -> Vec<String> {
         };
         match listed.get(name).map(Vec::as_slice) {
             None => faults.push(format!("{name}: no host lists it: add it to src/gpu/kernels/{family}.rs")),
-            Some([(host, _)]) if is_of(host, "src/gpu/kernels", family) => {}
-            Some([(host, _)]) => {
+            Some([host]) if is_of(host, "src/gpu/kernels", family) => {}
+            Some([host]) => {
                 faults.push(format!("{name}: listed by {host} and not by its family's host"));
             }
             Some(several) => faults.push(format!("{name}: listed {} times", several.len())),
@@ -51,8 +51,8 @@ fn faults_by(elsewhere: &[(&str, &str, &str)], tree: &Tree) -> Vec<String> {
             faults.push(format!("{name}: no test of src/gpu/kernels/{family} names it"));
         }
     }
-    for (name, places) in listed.iter().filter(|(name, _)| !shaders.contains_key(name.as_str())) {
-        faults.push(format!("{}: lists `{name}`, which is no file", places[0].0));
+    for (name, hosts) in listed.iter().filter(|(name, _)| !shaders.contains_key(name.as_str())) {
+        faults.push(format!("{}: lists `{name}`, which is no file", hosts[0]));
     }
     for (name, _, reason) in elsewhere.iter().filter(|(name, ..)| !shaders.contains_key(name)) {
         faults.push(format!("{name}: excepted ({reason}) and not there: take the exception out"));
@@ -60,21 +60,14 @@ fn faults_by(elsewhere: &[(&str, &str, &str)], tree: &Tree) -> Vec<String> {
     faults
 }
 
-/// Kernels embedded by hosts: path of the shader without extension, and for each listing its host and its name.
-fn listed(tree: &Tree, faults: &mut Vec<String>) -> BTreeMap<String, Vec<(String, String)>> {
-    let mut listed: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+/// Kernels by name, and the hosts that declare each: `kernel!("family/name")` embeds the file of that name.
+fn listed(tree: &Tree) -> BTreeMap<String, Vec<String>> {
+    const DECLARES: &str = "kernel!(\"";
+    let mut listed: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (host, text) in tree.under("src/gpu/kernels/", ".rs") {
-        let dense: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-        for (at, start) in dense.match_indices("include_str!(\"") {
-            let path = dense[at + start.len()..].split('"').next().unwrap_or_default();
-            let file = path.trim_start_matches("../");
-            let file = file.trim_start_matches("shaders/").trim_end_matches(".wgsl");
-            let before = dense[..at].strip_suffix("\",").and_then(|text| text.rsplit('"').next());
-            let name = before.unwrap_or_default();
-            if name != file {
-                faults.push(format!("{host}: the file {file} goes by the name `{name}`"));
-            }
-            listed.entry(file.to_owned()).or_default().push((host.to_owned(), name.to_owned()));
+        for (at, _) in text.match_indices(DECLARES) {
+            let name = text[at + DECLARES.len()..].split('"').next().unwrap_or_default();
+            listed.entry(name.to_owned()).or_default().push(host.to_owned());
         }
     }
     listed
@@ -153,7 +146,7 @@ mod controls {
     use super::*;
 
     const SHADER: &str = "// Adds.\n//\n// Dispatch: a thread. Numerics: none.\nfn sums_add() {}\n";
-    const HOST: &str = "const S: &[(&str, &str)] = &[(\n \"sums/add\",\n include_str!(\"../../../shaders/sums/add.wgsl\"),\n)];\n#[cfg(test)]\nmod tests { #[test] fn add_matches_the_reference() {} }";
+    const HOST: &str = "const ADD: Kernel = kernel!(\"sums/add\");\n#[cfg(test)]\nmod tests { #[test] fn add_matches_the_reference() {} }";
 
     fn files() -> Vec<(&'static str, &'static str)> {
         vec![
@@ -187,10 +180,7 @@ mod controls {
         found(("src/reference/sums.rs", ""), "has no `fn add`");
         found(("src/reference/sums.rs", "pub fn add_all(x: f32) {}"), "has no `fn add`");
         found(("src/reference/sums.rs", "#[cfg(test)]\nmod tests { pub fn add() {} }"), "has no `fn add`");
-        found(
-            ("src/gpu/kernels/sums.rs", &HOST.replace("\"sums/add\"", "\"sums/plus\"")),
-            "goes by the name",
-        );
+        found(("src/gpu/kernels/sums.rs", &HOST.replace("sums/add", "sums/plus")), "which is no file");
         found(("src/gpu/kernels/sums.rs", &HOST.replace("add_matches", "madder")), "no test");
         found(("src/gpu/kernels/sums.rs", &HOST.replace("#[cfg(test)]", "")), "no test");
         found(("shaders/sums/add.wgsl", &SHADER.replace("Numerics", "Rounding")), "Numerics:");

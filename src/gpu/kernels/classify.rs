@@ -1,104 +1,44 @@
-//! Kernels of the `classify` family; `reference::classify` defines them and owns their scalars.
+//! The kernel of the `classify` family; `reference::classify` defines it.
 
-use crate::gpu::plan::{fold, size};
-use crate::gpu::{Buffer, Recorder};
-use crate::{Error, Result};
+use crate::Result;
+use crate::gpu::buffer::Buffer;
+use crate::gpu::kernel::{Kernel, kernel};
+use crate::gpu::recorder::Param::{Number, Size};
+use crate::gpu::recorder::{Recorder, fold};
 
-/// Sources of the family.
-pub const SOURCES: &[(&str, &str)] = &[
-    ("classify/cross_entropy", include_str!("../../../shaders/classify/cross_entropy.wgsl")),
-    ("classify/softmax", include_str!("../../../shaders/classify/softmax.wgsl")),
-];
+const CROSS_ENTROPY: Kernel = kernel!("classify/cross_entropy");
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct CrossEntropyParams {
-    rows: u32,
-    classes: u32,
-    weight: f32,
-    pad: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct SoftmaxParams {
-    rows: u32,
-    classes: u32,
-    temperature: f32,
-    pad: u32,
-}
-
-/// Records [`crate::reference::classify::cross_entropy`] with `inverse_labelled` taken from the step's `hyper`:
-/// `logits`, `d_logits` `[rows, classes]`, `labels[rows]` of i32, `loss[rows]`.
-///
-/// # Errors
-/// [`Error::Shape`] if a buffer is too small, [`Error::Device`] if the shader is refused.
-pub fn cross_entropy(
+/// Records cross-entropy with `inverse_labelled` taken from the step's `hyper`: `logits`, `d_logits`
+/// `[rows, classes]`, `labels[rows]` of i32, `loss[rows]`.
+pub(crate) fn cross_entropy(
     recorder: &mut Recorder<'_>,
     [rows, classes]: [usize; 2],
-    weight: f32,
+    weight: f64,
     [logits, labels]: [&Buffer; 2],
     [loss, d_logits]: [&Buffer; 2],
 ) -> Result<()> {
-    logits.at_least("cross_entropy logits", rows * classes)?;
-    labels.at_least("cross_entropy labels", rows)?;
-    loss.at_least("cross_entropy loss", rows)?;
-    d_logits.at_least("cross_entropy d_logits", rows * classes)?;
-    let params =
-        CrossEntropyParams { rows: size("rows", rows)?, classes: size("classes", classes)?, weight, pad: 0 };
-    recorder.dispatch(
-        "classify/cross_entropy",
-        bytemuck::bytes_of(&params),
-        &[logits, labels, loss, d_logits],
-        &[],
-        fold(rows, 1),
-    )
-}
-
-/// Records [`crate::reference::classify::softmax`]: `logits`, `probabilities` `[rows, classes]`.
-///
-/// # Errors
-/// [`Error::Config`] if `temperature` is not above 0, [`Error::Shape`] if a buffer is too small, [`Error::Device`] if
-/// the shader is refused.
-pub fn softmax(
-    recorder: &mut Recorder<'_>,
-    [rows, classes]: [usize; 2],
-    temperature: f32,
-    logits: &Buffer,
-    probabilities: &Buffer,
-) -> Result<()> {
-    if !(temperature > 0.0 && temperature.is_finite()) {
-        return Err(Error::config("temperature", temperature, "above 0"));
-    }
-    logits.at_least("softmax logits", rows * classes)?;
-    probabilities.at_least("softmax probabilities", rows * classes)?;
-    let params =
-        SoftmaxParams { rows: size("rows", rows)?, classes: size("classes", classes)?, temperature, pad: 0 };
-    recorder.dispatch(
-        "classify/softmax",
-        bytemuck::bytes_of(&params),
-        &[logits, probabilities],
-        &[],
-        fold(rows, 1),
-    )
+    let params = [("rows", Size(rows)), ("classes", Size(classes)), ("weight", Number(weight))];
+    let all = rows * classes;
+    let buffers = [(logits, all), (labels, rows), (loss, rows), (d_logits, all)];
+    recorder.dispatch(&CROSS_ENTROPY, &params, &buffers, fold(rows, 1))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
     use crate::gpu::Device;
-    use crate::gpu::testing::{self, Level, fields};
-    use crate::reference::classify::{self, CrossEntropy};
+    use crate::gpu::Hyper;
+    use crate::gpu::testing::{self, Level};
+    use crate::reference::classify;
 
     const SHAPES: [[usize; 2]; 9] =
         [[1, 1], [3, 63], [2, 64], [5, 65], [2, 131], [67, 10], [0, 4], [4, 1], [131, 7]];
     const INVERSE_LABELLED: f32 = 0.25;
-    const WEIGHT: f32 = 1.5;
+    const WEIGHT: f64 = 1.5;
 
-    fn hyper() -> [u8; 48] {
-        let mut words = [0.0_f32; 12];
-        words[7] = INVERSE_LABELLED;
-        bytemuck::cast(words)
+    fn hyper() -> Hyper {
+        Hyper { inverse_labelled: INVERSE_LABELLED, ..Hyper::default() }
     }
 
     fn labels([rows, classes]: [usize; 2]) -> Vec<i32> {
@@ -109,15 +49,14 @@ mod tests {
         let inputs =
             [&Buffer::from_slice(device, "logits", logits), &Buffer::from_slice(device, "labels", labels)];
         let outputs = [&testing::output(device, shape[0]), &testing::output(device, logits.len())];
-        testing::run(device, &hyper(), |r| cross_entropy(r, shape, WEIGHT, inputs, outputs));
+        testing::run_with(device, hyper(), |r| cross_entropy(r, shape, WEIGHT, inputs, outputs));
         outputs.map(|buffer| testing::read_guarded(device, buffer))
     }
 
     fn expected(shape: [usize; 2], logits: &[f32], labels: &[i32]) -> [Vec<f64>; 2] {
         let (mut loss, mut d_logits) = (vec![0.0; shape[0]], vec![0.0; logits.len()]);
-        let scalars =
-            CrossEntropy { inverse_labelled: f64::from(INVERSE_LABELLED), weight: f64::from(WEIGHT) };
-        classify::cross_entropy(shape, &scalars, &testing::wide(logits), labels, &mut loss, &mut d_logits);
+        let factors = [WEIGHT, f64::from(INVERSE_LABELLED)];
+        classify::cross_entropy(shape, factors, &testing::wide(logits), labels, &mut loss, &mut d_logits);
         [loss, d_logits]
     }
 
@@ -126,22 +65,9 @@ mod tests {
     }
 
     #[test]
-    fn layouts_are_the_shaders() {
-        testing::assert_layout::<CrossEntropyParams>(
-            "classify/cross_entropy",
-            fields!(CrossEntropyParams: rows, classes, weight),
-        );
-        testing::assert_layout::<SoftmaxParams>(
-            "classify/softmax",
-            fields!(SoftmaxParams: rows, classes, temperature),
-        );
-        let swapped = fields!(SoftmaxParams: rows, temperature, classes);
-        assert!(testing::layout_fault("classify/softmax", "params", 16, swapped).is_some());
-    }
-
-    #[test]
+    #[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
     fn cross_entropy_matches_the_reference() {
-        let Some(device) = testing::device() else { return };
+        let device = testing::device();
         for shape in SHAPES {
             let (logits, labels) = (logits(shape), labels(shape));
             let want = expected(shape, &logits, &labels);
@@ -153,8 +79,9 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
     fn a_label_off_by_one_is_seen() {
-        let Some(device) = testing::device() else { return };
+        let device = testing::device();
         let shape = [5, 7];
         let want = expected(shape, &logits(shape), &[0, 1, 2, 3, 4]);
         let got = on_device(device, shape, &logits(shape), &[1, 2, 3, 4, 5]);
@@ -164,8 +91,9 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
     fn cross_entropy_of_extremes_is_exact_and_poison_is_never_quiet() {
-        let Some(device) = testing::device() else { return };
+        let device = testing::device();
         let logits = [80.0, -80.0, 80.0, 80.0, 80.0, 80.0, 1e-40, 0.0, 0.0];
         let want = expected([3, 3], &logits, &[1, 0, 0]);
         let got = on_device(device, [3, 3], &logits, &[1, 0, 0]);
@@ -182,39 +110,22 @@ mod tests {
     }
 
     #[test]
-    fn softmax_matches_the_reference() {
-        let Some(device) = testing::device() else { return };
-        for shape in SHAPES {
-            let logits = logits(shape);
-            let mut want = vec![0.0; logits.len()];
-            classify::softmax(shape, 1.7, &testing::wide(&logits), &mut want);
-            let (input, output) =
-                (Buffer::from_slice(device, "logits", &logits), testing::output(device, logits.len()));
-            testing::run(device, &[], |r| softmax(r, shape, 1.7, &input, &output));
-            let got = testing::read_guarded(device, &output);
-            testing::assert_close(&format!("{shape:?}"), &got, &want, Level::Accumulated(shape[1]));
-        }
-    }
-
-    #[test]
+    #[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
     fn more_rows_than_workgroups_fold() {
-        let Some(device) = testing::device() else { return };
+        let device = testing::device();
         let shape = [65_537, 1];
-        let (input, output) = (Buffer::zeroed(device, "logits", shape[0]), testing::output(device, shape[0]));
-        testing::run(device, &[], |r| softmax(r, shape, 1.0, &input, &output));
-        assert!(testing::read_guarded(device, &output).iter().all(|p| *p == 1.0));
+        let labels: Vec<i32> = (0..65_537).map(|i| i % 2 - 1).collect();
+        let got = on_device(device, shape, &vec![3.0; shape[0]], &labels);
+        assert!(got.iter().flatten().all(|v| *v == 0.0), "one class leaves neither loss nor gradient");
     }
 
     #[test]
+    #[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
     fn bad_arguments_are_refused() {
-        let Some(device) = testing::device() else { return };
+        let device = testing::device();
         let small = &Buffer::zeroed(device, "small", 3);
-        let mut recorder = Recorder::new(device, 1);
+        let mut recorder = Recorder::new(device, 1).unwrap();
         let refused = cross_entropy(&mut recorder, [2, 2], 1.0, [small, small], [small, small]);
         assert!(matches!(refused, Err(Error::Shape { .. })));
-        for temperature in [0.0, -1.0, f32::NAN] {
-            let refused = softmax(&mut recorder, [1, 2], temperature, small, small);
-            assert!(matches!(refused, Err(Error::Config { .. })));
-        }
     }
 }

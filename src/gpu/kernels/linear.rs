@@ -1,49 +1,22 @@
 //! Matrix products with fused epilogues: `linear/gemm` (tiled) and its oracle `linear/gemm_plain`.
 
 use crate::Result;
-use crate::gpu::plan::{fold, size};
-use crate::gpu::{Buffer, Recorder};
+use crate::gpu::buffer::Buffer;
+use crate::gpu::kernel::{Kernel, kernel};
+use crate::gpu::recorder::Param::{Number, Size};
+use crate::gpu::recorder::{Recorder, fold};
 use crate::reference::linear::Layout;
 
-/// Sources of the family.
-pub const SOURCES: &[(&str, &str)] = &[
-    ("linear/gemm", include_str!("../../../shaders/linear/gemm.wgsl")),
-    ("linear/gemm_plain", include_str!("../../../shaders/linear/gemm_plain.wgsl")),
-];
+const GEMM: Kernel = kernel!("linear/gemm");
+const GEMM_NN: Kernel = Kernel { constants: &[("A_ALONG_K", 1.0), ("B_ALONG_K", 0.0)], ..GEMM };
+const GEMM_TN: Kernel = Kernel { constants: &[("A_ALONG_K", 0.0), ("B_ALONG_K", 0.0)], ..GEMM };
+#[cfg(test)]
+const GEMM_PLAIN: Kernel = kernel!("linear/gemm_plain");
 
-/// `Params` of both kernels.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Rows of y.
-    pub m: u32,
-    /// Columns of y.
-    pub n: u32,
-    /// Terms of each sum.
-    pub k: u32,
-    /// First element of a.
-    pub a_start: u32,
-    /// Distance of neighbours along i.
-    pub a_row: u32,
-    /// Distance of neighbours along l.
-    pub a_column: u32,
-    /// First element of b.
-    pub b_start: u32,
-    /// Distance of neighbours along l.
-    pub b_row: u32,
-    /// Distance of neighbours along j.
-    pub b_column: u32,
-    /// First element of y.
-    pub y_start: u32,
-    /// 1 bias, 2 residual, 4 relu, 8 mask, 16 accumulate.
-    pub flags: u32,
-    /// Factor of the product.
-    pub alpha: f32,
-}
-
-/// One product `y = mask(relu(alpha * a·b + bias + residual)) (+ y)`; `reference::linear::Epilogue` is its definition.
+/// One product `y = mask(relu(alpha * a·b + bias + residual)) (+ y)`;
+/// [`reference::linear::Epilogue`](crate::reference::linear::Epilogue) is its definition.
 #[derive(Clone, Copy, Debug)]
-pub struct Gemm<'a> {
+pub(crate) struct Gemm<'a> {
     /// Which operand is transposed.
     pub layout: Layout,
     /// `[m, n, k]`.
@@ -55,7 +28,7 @@ pub struct Gemm<'a> {
     /// Result and its first element.
     pub y: (&'a Buffer, usize),
     /// Factor of the product.
-    pub alpha: f32,
+    pub alpha: f64,
     /// `[n]`, added to each row.
     pub bias: Option<&'a Buffer>,
     /// `[m, n]`, added.
@@ -70,69 +43,54 @@ pub struct Gemm<'a> {
 
 impl Gemm<'_> {
     /// Records the tiled kernel.
-    ///
-    /// # Errors
-    /// [`crate::Error::Shape`] if a buffer is too small, [`crate::Error::Device`] if the shader is refused.
-    pub fn record(&self, recorder: &mut Recorder<'_>) -> Result<()> {
+    pub(crate) fn record(&self, recorder: &mut Recorder<'_>) -> Result<()> {
         let [m, n, _] = self.shape;
-        let tiles = fold(m.div_ceil(64) * n.div_ceil(64), 1);
-        let constants = [
-            ("A_ALONG_K", f64::from(u8::from(self.layout != Layout::Tn))),
-            ("B_ALONG_K", f64::from(u8::from(self.layout == Layout::Nt))),
-        ];
-        self.dispatch(recorder, "linear/gemm", &constants, tiles)
+        let kernel = match self.layout {
+            Layout::Nt => &GEMM,
+            Layout::Nn => &GEMM_NN,
+            Layout::Tn => &GEMM_TN,
+        };
+        self.dispatch(recorder, kernel, fold(m.div_ceil(64) * n.div_ceil(64), 1))
     }
 
     /// Records the plain kernel, one thread a result.
-    ///
-    /// # Errors
-    /// As [`Gemm::record`].
-    pub fn record_plain(&self, recorder: &mut Recorder<'_>) -> Result<()> {
+    #[cfg(test)]
+    fn record_plain(&self, recorder: &mut Recorder<'_>) -> Result<()> {
         let [m, n, _] = self.shape;
-        self.dispatch(recorder, "linear/gemm_plain", &[], fold(m * n, 64))
+        self.dispatch(recorder, &GEMM_PLAIN, fold(m * n, 64))
     }
 
-    fn dispatch(
-        &self,
-        recorder: &mut Recorder<'_>,
-        kernel: &str,
-        constants: &[(&str, f64)],
-        workgroups: [u32; 3],
-    ) -> Result<()> {
+    fn dispatch(&self, recorder: &mut Recorder<'_>, kernel: &Kernel, workgroups: [u32; 3]) -> Result<()> {
         let [m, n, k] = self.shape;
-        self.a.0.at_least("gemm a", self.a.1 + m * k)?;
-        self.b.0.at_least("gemm b", self.b.1 + n * k)?;
-        self.y.0.at_least("gemm y", self.y.1 + m * n)?;
-        let optional = [(self.bias, n), (self.residual, m * n), (self.mask, m * n)];
-        for (buffer, len) in optional {
-            buffer.map_or(Ok(()), |buffer| buffer.at_least("gemm epilogue", len))?;
-        }
-        let params = self.params()?;
-        let [bias, residual, mask] = optional.map(|(buffer, _)| buffer.unwrap_or(self.a.0));
-        let buffers = [self.a.0, self.b.0, bias, residual, mask, self.y.0];
-        recorder.dispatch(kernel, bytemuck::bytes_of(&params), &buffers, constants, workgroups)
-    }
-
-    fn params(&self) -> Result<Params> {
-        let [m, n, k] = [size("m", self.shape[0])?, size("n", self.shape[1])?, size("k", self.shape[2])?];
         let (a_row, a_column) = if self.layout == Layout::Tn { (1, m) } else { (k, 1) };
         let (b_row, b_column) = if self.layout == Layout::Nt { (1, k) } else { (n, 1) };
-        let flags =
+        let has =
             [self.bias.is_some(), self.residual.is_some(), self.relu, self.mask.is_some(), self.accumulate];
-        Ok(Params {
-            m,
-            n,
-            k,
-            a_start: size("a_start", self.a.1)?,
-            a_row,
-            a_column,
-            b_start: size("b_start", self.b.1)?,
-            b_row,
-            b_column,
-            y_start: size("y_start", self.y.1)?,
-            flags: (0..).zip(flags).map(|(bit, on)| u32::from(on) << bit).sum(),
-            alpha: self.alpha,
-        })
+        let flags = (0..).zip(has).map(|(bit, on)| usize::from(on) << bit).sum();
+        let params = [
+            ("m", Size(m)),
+            ("n", Size(n)),
+            ("k", Size(k)),
+            ("a_start", Size(self.a.1)),
+            ("a_row", Size(a_row)),
+            ("a_column", Size(a_column)),
+            ("b_start", Size(self.b.1)),
+            ("b_row", Size(b_row)),
+            ("b_column", Size(b_column)),
+            ("y_start", Size(self.y.1)),
+            ("flags", Size(flags)),
+            ("alpha", Number(self.alpha)),
+        ];
+        let optional = |buffer: Option<_>, len| buffer.map_or((self.a.0, 0), |buffer| (buffer, len));
+        let buffers = [
+            (self.a.0, self.a.1 + m * k),
+            (self.b.0, self.b.1 + n * k),
+            optional(self.bias, n),
+            optional(self.residual, m * n),
+            optional(self.mask, m * n),
+            (self.y.0, self.y.1 + m * n),
+        ];
+        recorder.dispatch(kernel, &params, &buffers, workgroups)
     }
 }
 
@@ -212,14 +170,15 @@ mod tests {
                 mask: full.then_some(&mask),
                 accumulate: full,
             };
-            testing::run(device, &[], |r| if plain { op.record_plain(r) } else { op.record(r) });
+            testing::run(device, |r| if plain { op.record_plain(r) } else { op.record(r) });
             (testing::read_guarded(device, &y), want.clone())
         })
     }
 
     #[test]
+    #[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
     fn gemm_and_gemm_plain_match_the_reference() {
-        let Some(device) = testing::device() else { return };
+        let device = testing::device();
         for layout in [Layout::Nt, Layout::Nn, Layout::Tn] {
             for shape in SHAPES {
                 for full in [false, true] {
@@ -237,19 +196,9 @@ mod tests {
     }
 
     #[test]
-    fn params_have_the_layout_of_the_shaders() {
-        for (kernel, _) in SOURCES {
-            testing::assert_layout::<Params>(
-                kernel,
-                testing::fields!(Params: m, n, k, a_start, a_row, a_column, b_start, b_row, b_column, y_start, flags,
-                    alpha),
-            );
-        }
-    }
-
-    #[test]
+    #[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
     fn a_swapped_operand_is_seen() {
-        let Some(device) = testing::device() else { return };
+        let device = testing::device();
         let shape = [9, 9, 9];
         let [(_, want), _] = both(device, Layout::Nt, shape, false);
         let [(got, _), _] = both(device, Layout::Nn, shape, false);
@@ -257,8 +206,9 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
     fn more_than_65535_workgroups_fold() {
-        let Some(device) = testing::device() else { return };
+        let device = testing::device();
         let m = 65_536 * 64 + 3;
         let a: Vec<f32> = (0..m).map(|i| (i % 1000) as f32).collect();
         let (a, b, y) = (
@@ -279,14 +229,15 @@ mod tests {
             mask: None,
             accumulate: false,
         };
-        testing::run(device, &[], |r| op.record_plain(r));
+        testing::run(device, |r| op.record_plain(r));
         let got: Vec<f32> = y.read(device).unwrap();
         assert!(got.iter().enumerate().all(|(i, v)| *v == 2.0 * (i % 1000) as f32));
     }
 
     #[test]
+    #[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
     fn a_buffer_that_is_too_small_is_refused() {
-        let Some(device) = testing::device() else { return };
+        let device = testing::device();
         let small = Buffer::zeroed(device, "small", 3);
         let op = Gemm {
             layout: Layout::Nt,
@@ -301,7 +252,7 @@ mod tests {
             mask: None,
             accumulate: false,
         };
-        let mut recorder = Recorder::new(device, 1);
+        let mut recorder = Recorder::new(device, 1).unwrap();
         assert!(matches!(op.record(&mut recorder), Err(crate::Error::Shape { .. })));
     }
 }

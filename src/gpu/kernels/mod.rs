@@ -1,22 +1,15 @@
-//! Host side of the kernels: one file per family, equal in stem to `shaders/<family>/` and `reference::<family>`.
+//! Host side of the kernels: one file per family, equal in stem to `shaders/<family>/` and
+//! `reference::<family>`. Each function records one kernel; what it computes and the shapes of its
+//! arrays stand with the definition of the same name in `reference`.
+//!
+//! All of them return [`Error::Shape`](crate::Error::Shape) if a buffer is too small for the sizes
+//! given, and [`Error::Device`](crate::Error::Device) if the shader is refused.
 
-pub mod batch;
-pub mod classify;
-pub mod contrast;
-pub mod distill;
-pub mod linear;
-pub mod normalize;
-pub mod optim;
-pub mod reduce;
-
-/// `("family/kernel", source)` of every kernel, family by family.
-pub const SOURCES: &[&[(&str, &str)]] = &[
-    batch::SOURCES,
-    classify::SOURCES,
-    contrast::SOURCES,
-    distill::SOURCES,
-    linear::SOURCES,
-    normalize::SOURCES,
-    optim::SOURCES,
-    reduce::SOURCES,
-];
+pub(crate) mod batch;
+pub(crate) mod classify;
+pub(crate) mod contrast;
+pub(crate) mod distill;
+pub(crate) mod linear;
+pub(crate) mod normalize;
+pub(crate) mod optim;
+pub(crate) mod reduce;

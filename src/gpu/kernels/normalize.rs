@@ -1,337 +1,177 @@
 //! Batch, layer and L2 normalisation: `normalize/*`. Definitions in `reference::normalize`.
 
 use crate::Result;
-use crate::gpu::plan::{fold, size};
-use crate::gpu::{Buffer, Recorder};
+use crate::gpu::buffer::Buffer;
+use crate::gpu::kernel::{Kernel, kernel};
+use crate::gpu::recorder::Param::{Flag, Number, Size};
+use crate::gpu::recorder::{Recorder, fold};
 use crate::reference::normalize::{BatchNorm, BatchShape, LayerNorm};
 
-/// Sources of the family.
-pub const SOURCES: &[(&str, &str)] = &[
-    ("normalize/batch_norm_backward", include_str!("../../../shaders/normalize/batch_norm_backward.wgsl")),
-    ("normalize/batch_norm_forward", include_str!("../../../shaders/normalize/batch_norm_forward.wgsl")),
-    ("normalize/batch_norm_inference", include_str!("../../../shaders/normalize/batch_norm_inference.wgsl")),
-    ("normalize/l2_backward", include_str!("../../../shaders/normalize/l2_backward.wgsl")),
-    ("normalize/l2_forward", include_str!("../../../shaders/normalize/l2_forward.wgsl")),
-    ("normalize/layer_norm_backward", include_str!("../../../shaders/normalize/layer_norm_backward.wgsl")),
-    (
-        "normalize/layer_norm_backward_affine",
-        include_str!("../../../shaders/normalize/layer_norm_backward_affine.wgsl"),
-    ),
-    ("normalize/layer_norm_forward", include_str!("../../../shaders/normalize/layer_norm_forward.wgsl")),
-];
+const BATCH_NORM_BACKWARD: Kernel = kernel!("normalize/batch_norm_backward");
+const BATCH_NORM_FORWARD: Kernel = kernel!("normalize/batch_norm_forward");
+const BATCH_NORM_INFERENCE: Kernel = kernel!("normalize/batch_norm_inference");
+const L2_BACKWARD: Kernel = kernel!("normalize/l2_backward");
+const L2_FORWARD: Kernel = kernel!("normalize/l2_forward");
+const LAYER_NORM_BACKWARD: Kernel = kernel!("normalize/layer_norm_backward");
+const LAYER_NORM_BACKWARD_AFFINE: Kernel = kernel!("normalize/layer_norm_backward_affine");
+const LAYER_NORM_FORWARD: Kernel = kernel!("normalize/layer_norm_forward");
 
-const RELU: u32 = 1;
-const MASK: u32 = 2;
-const ACCUMULATE: u32 = 4;
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct BatchParams {
-    rows: u32,
-    columns: u32,
-    groups: u32,
-    flags: u32,
-    eps: f32,
-    momentum: f32,
-    _pad0: u32,
-    _pad1: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct RowParams {
-    rows: u32,
-    columns: u32,
-    flags: u32,
-    eps: f32,
-}
-
-fn batch_params(
-    [rows, columns, groups]: [usize; 3],
-    flags: u32,
-    eps: f32,
-    momentum: f32,
-) -> Result<BatchParams> {
-    size("elements", rows * columns)?;
-    Ok(BatchParams {
-        rows: size("rows", rows)?,
-        columns: size("columns", columns)?,
-        groups: size("groups", groups)?,
-        flags,
-        eps,
-        momentum,
-        _pad0: 0,
-        _pad1: 0,
-    })
-}
-
-fn row_params([rows, columns]: [usize; 2], flags: u32, eps: f32) -> Result<RowParams> {
-    size("elements", rows * columns)?;
-    Ok(RowParams { rows: size("rows", rows)?, columns: size("columns", columns)?, flags, eps })
-}
-
-fn all_at_least(kernel: &str, buffers: &[(&str, &Buffer, usize)]) -> Result<()> {
-    buffers.iter().try_for_each(|(name, buffer, len)| buffer.at_least(&format!("{kernel} {name}"), *len))
-}
-
-/// Records batch norm in training; `stats` `[groups, 2, F]`, `running` is `[mean, var]`, in place.
-///
-/// # Errors
-/// [`crate::Error::Shape`] if a buffer is too small, [`crate::Error::Device`] if the shader is refused.
-pub fn batch_norm_forward(
+/// Records batch norm in training; `stats` `[groups, 2, F]`; the running statistics move in place.
+pub(crate) fn batch_norm_forward(
     recorder: &mut Recorder<'_>,
     shape: BatchShape,
-    settings: &BatchNorm<f32>,
+    settings: &BatchNorm,
     x: &Buffer,
-    [weight, bias]: [&Buffer; 2],
-    y: &Buffer,
-    stats: &Buffer,
-    [running_mean, running_var]: [&Buffer; 2],
+    [weight, bias, running_mean, running_var]: [&Buffer; 4],
+    [y, stats]: [&Buffer; 2],
 ) -> Result<()> {
     let [rows, columns, groups] = shape.sizes();
-    let buffers = [
-        ("x", x, rows * columns),
-        ("weight", weight, columns),
-        ("bias", bias, columns),
-        ("y", y, rows * columns),
-        ("stats", stats, groups * 2 * columns),
-        ("running_mean", running_mean, columns),
-        ("running_var", running_var, columns),
+    let params = [
+        ("rows", Size(rows)),
+        ("columns", Size(columns)),
+        ("groups", Size(groups)),
+        ("relu", Flag(settings.relu)),
+        ("eps", Number(settings.eps)),
+        ("momentum", Number(settings.momentum)),
     ];
-    all_at_least("batch_norm_forward", &buffers)?;
-    let flags = if settings.relu { RELU } else { 0 };
-    let params = batch_params(shape.sizes(), flags, settings.eps, settings.momentum)?;
-    recorder.dispatch(
-        "normalize/batch_norm_forward",
-        bytemuck::bytes_of(&params),
-        &buffers.map(|(_, buffer, _)| buffer),
-        &[],
-        fold(columns, 64),
-    )
+    let all = rows * columns;
+    let buffers = [
+        (x, all),
+        (weight, columns),
+        (bias, columns),
+        (y, all),
+        (stats, groups * 2 * columns),
+        (running_mean, columns),
+        (running_var, columns),
+    ];
+    recorder.dispatch(&BATCH_NORM_FORWARD, &params, &buffers, fold(columns, 64))
 }
 
-/// Records batch norm of x `[rows, columns]` by the running statistics `[mean, var]`.
-///
-/// # Errors
-/// As [`batch_norm_forward`].
-pub fn batch_norm_inference(
+/// Records batch norm of x `[rows, columns]` by the running statistics.
+pub(crate) fn batch_norm_inference(
     recorder: &mut Recorder<'_>,
     [rows, columns]: [usize; 2],
-    settings: &BatchNorm<f32>,
+    settings: &BatchNorm,
     x: &Buffer,
-    [weight, bias]: [&Buffer; 2],
-    [running_mean, running_var]: [&Buffer; 2],
+    parameters: [&Buffer; 4],
     y: &Buffer,
 ) -> Result<()> {
-    let buffers = [
-        ("x", x, rows * columns),
-        ("weight", weight, columns),
-        ("bias", bias, columns),
-        ("running_mean", running_mean, columns),
-        ("running_var", running_var, columns),
-        ("y", y, rows * columns),
+    let params = [
+        ("rows", Size(rows)),
+        ("columns", Size(columns)),
+        ("relu", Flag(settings.relu)),
+        ("eps", Number(settings.eps)),
     ];
-    all_at_least("batch_norm_inference", &buffers)?;
-    let flags = if settings.relu { RELU } else { 0 };
-    let params = batch_params([rows, columns, 1], flags, settings.eps, settings.momentum)?;
-    recorder.dispatch(
-        "normalize/batch_norm_inference",
-        bytemuck::bytes_of(&params),
-        &buffers.map(|(_, buffer, _)| buffer),
-        &[],
-        fold(rows * columns, 64),
-    )
+    let [weight, bias, mean, var] = parameters.map(|buffer| (buffer, columns));
+    let buffers = [(x, rows * columns), weight, bias, mean, var, (y, rows * columns)];
+    recorder.dispatch(&BATCH_NORM_INFERENCE, &params, &buffers, fold(rows * columns, 64))
 }
 
-/// Records the backward pass of [`batch_norm_forward`]; `mask` is its y where it had a ReLU, `d_affine` the
-/// gradients of weight and bias. All outputs are overwritten.
-///
-/// # Errors
-/// As [`batch_norm_forward`].
-pub fn batch_norm_backward(
+/// Records the backward pass of [`batch_norm_forward`]; `mask` is its y where it had a ReLU. All
+/// outputs are overwritten.
+pub(crate) fn batch_norm_backward(
     recorder: &mut Recorder<'_>,
     shape: BatchShape,
-    d_y: &Buffer,
-    x: &Buffer,
+    [d_y, x, weight, stats]: [&Buffer; 4],
     mask: Option<&Buffer>,
-    weight: &Buffer,
-    stats: &Buffer,
-    d_x: &Buffer,
-    [d_weight, d_bias]: [&Buffer; 2],
+    [d_x, d_weight, d_bias]: [&Buffer; 3],
 ) -> Result<()> {
     let [rows, columns, groups] = shape.sizes();
-    let buffers = [
-        ("d_y", d_y, rows * columns),
-        ("x", x, rows * columns),
-        ("mask", mask.unwrap_or(d_y), rows * columns),
-        ("weight", weight, columns),
-        ("stats", stats, groups * 2 * columns),
-        ("d_x", d_x, rows * columns),
-        ("d_weight", d_weight, columns),
-        ("d_bias", d_bias, columns),
+    let params = [
+        ("rows", Size(rows)),
+        ("columns", Size(columns)),
+        ("groups", Size(groups)),
+        ("masked", Flag(mask.is_some())),
     ];
-    all_at_least("batch_norm_backward", &buffers)?;
-    let flags = if mask.is_some() { MASK } else { 0 };
-    let params = batch_params(shape.sizes(), flags, 0.0, 0.0)?;
-    recorder.dispatch(
-        "normalize/batch_norm_backward",
-        bytemuck::bytes_of(&params),
-        &buffers.map(|(_, buffer, _)| buffer),
-        &[],
-        fold(columns, 64),
-    )
+    let all = rows * columns;
+    let buffers = [
+        (d_y, all),
+        (x, all),
+        (mask.unwrap_or(d_y), all),
+        (weight, columns),
+        (stats, groups * 2 * columns),
+        (d_x, all),
+        (d_weight, columns),
+        (d_bias, columns),
+    ];
+    recorder.dispatch(&BATCH_NORM_BACKWARD, &params, &buffers, fold(columns, 64))
 }
 
 /// Records layer norm of x `[rows, columns]`; `stats` `[rows, 2]`.
-///
-/// # Errors
-/// As [`batch_norm_forward`].
-pub fn layer_norm_forward(
+pub(crate) fn layer_norm_forward(
     recorder: &mut Recorder<'_>,
     [rows, columns]: [usize; 2],
-    settings: &LayerNorm<f32>,
+    settings: &LayerNorm,
     x: &Buffer,
     [weight, bias]: [&Buffer; 2],
-    y: &Buffer,
-    stats: &Buffer,
+    [y, stats]: [&Buffer; 2],
 ) -> Result<()> {
-    let buffers = [
-        ("x", x, rows * columns),
-        ("weight", weight, columns),
-        ("bias", bias, columns),
-        ("y", y, rows * columns),
-        ("stats", stats, rows * 2),
+    let params = [
+        ("rows", Size(rows)),
+        ("columns", Size(columns)),
+        ("relu", Flag(settings.relu)),
+        ("eps", Number(settings.eps)),
     ];
-    all_at_least("layer_norm_forward", &buffers)?;
-    let flags = if settings.relu { RELU } else { 0 };
-    let params = row_params([rows, columns], flags, settings.eps)?;
-    recorder.dispatch(
-        "normalize/layer_norm_forward",
-        bytemuck::bytes_of(&params),
-        &buffers.map(|(_, buffer, _)| buffer),
-        &[],
-        fold(rows, 1),
-    )
+    let all = rows * columns;
+    let buffers = [(x, all), (weight, columns), (bias, columns), (y, all), (stats, rows * 2)];
+    recorder.dispatch(&LAYER_NORM_FORWARD, &params, &buffers, fold(rows, 1))
 }
 
 /// Records the gradient of x under [`layer_norm_forward`]; `mask` is its y where it had a ReLU.
-///
-/// # Errors
-/// As [`batch_norm_forward`].
-pub fn layer_norm_backward(
+pub(crate) fn layer_norm_backward(
     recorder: &mut Recorder<'_>,
     [rows, columns]: [usize; 2],
-    d_y: &Buffer,
-    x: &Buffer,
+    [d_y, x, weight, stats]: [&Buffer; 4],
     mask: Option<&Buffer>,
-    weight: &Buffer,
-    stats: &Buffer,
     d_x: &Buffer,
 ) -> Result<()> {
-    let buffers = [
-        ("d_y", d_y, rows * columns),
-        ("x", x, rows * columns),
-        ("mask", mask.unwrap_or(d_y), rows * columns),
-        ("weight", weight, columns),
-        ("stats", stats, rows * 2),
-        ("d_x", d_x, rows * columns),
-    ];
-    all_at_least("layer_norm_backward", &buffers)?;
-    let params = row_params([rows, columns], if mask.is_some() { MASK } else { 0 }, 0.0)?;
-    recorder.dispatch(
-        "normalize/layer_norm_backward",
-        bytemuck::bytes_of(&params),
-        &buffers.map(|(_, buffer, _)| buffer),
-        &[],
-        fold(rows, 1),
-    )
+    let params = [("rows", Size(rows)), ("columns", Size(columns)), ("masked", Flag(mask.is_some()))];
+    let (all, mask) = (rows * columns, mask.unwrap_or(d_y));
+    let buffers = [(d_y, all), (x, all), (mask, all), (weight, columns), (stats, rows * 2), (d_x, all)];
+    recorder.dispatch(&LAYER_NORM_BACKWARD, &params, &buffers, fold(rows, 1))
 }
 
-/// Records the gradients of weight and bias under [`layer_norm_forward`], `d_affine`; both are overwritten.
-///
-/// # Errors
-/// As [`batch_norm_forward`].
-pub fn layer_norm_backward_affine(
+/// Records the gradients of weight and bias under [`layer_norm_forward`]; both are overwritten.
+pub(crate) fn layer_norm_backward_affine(
     recorder: &mut Recorder<'_>,
     [rows, columns]: [usize; 2],
-    d_y: &Buffer,
-    x: &Buffer,
+    [d_y, x, stats]: [&Buffer; 3],
     mask: Option<&Buffer>,
-    stats: &Buffer,
     [d_weight, d_bias]: [&Buffer; 2],
 ) -> Result<()> {
-    let buffers = [
-        ("d_y", d_y, rows * columns),
-        ("x", x, rows * columns),
-        ("mask", mask.unwrap_or(d_y), rows * columns),
-        ("stats", stats, rows * 2),
-        ("d_weight", d_weight, columns),
-        ("d_bias", d_bias, columns),
-    ];
-    all_at_least("layer_norm_backward_affine", &buffers)?;
-    let params = row_params([rows, columns], if mask.is_some() { MASK } else { 0 }, 0.0)?;
-    recorder.dispatch(
-        "normalize/layer_norm_backward_affine",
-        bytemuck::bytes_of(&params),
-        &buffers.map(|(_, buffer, _)| buffer),
-        &[],
-        fold(columns, 64),
-    )
+    let params = [("rows", Size(rows)), ("columns", Size(columns)), ("masked", Flag(mask.is_some()))];
+    let (all, mask) = (rows * columns, mask.unwrap_or(d_y));
+    let buffers =
+        [(d_y, all), (x, all), (mask, all), (stats, rows * 2), (d_weight, columns), (d_bias, columns)];
+    recorder.dispatch(&LAYER_NORM_BACKWARD_AFFINE, &params, &buffers, fold(columns, 64))
 }
 
-/// Records `y = x / max(‖x‖, eps)` for the rows of x `[rows, columns]`; `norm` `[rows]` becomes `‖x‖`.
-///
-/// # Errors
-/// As [`batch_norm_forward`].
-pub fn l2_forward(
+/// Records `y = x / max(‖x‖, eps)` for the rows of x `[rows, columns]`; `norm` `[rows]` becomes
+/// `‖x‖`.
+pub(crate) fn l2_forward(
     recorder: &mut Recorder<'_>,
     [rows, columns]: [usize; 2],
-    eps: f32,
+    eps: f64,
     x: &Buffer,
-    y: &Buffer,
-    norm: &Buffer,
+    [y, norm]: [&Buffer; 2],
 ) -> Result<()> {
-    let buffers = [("x", x, rows * columns), ("y", y, rows * columns), ("norm", norm, rows)];
-    all_at_least("l2_forward", &buffers)?;
-    let params = row_params([rows, columns], 0, eps)?;
-    recorder.dispatch(
-        "normalize/l2_forward",
-        bytemuck::bytes_of(&params),
-        &buffers.map(|(_, buffer, _)| buffer),
-        &[],
-        fold(rows, 1),
-    )
+    let params = [("rows", Size(rows)), ("columns", Size(columns)), ("eps", Number(eps))];
+    let buffers = [(x, rows * columns), (y, rows * columns), (norm, rows)];
+    recorder.dispatch(&L2_FORWARD, &params, &buffers, fold(rows, 1))
 }
 
-/// Records the gradient of x under [`l2_forward`], added to what `d_x` holds if `accumulate`.
-///
-/// # Errors
-/// As [`batch_norm_forward`].
-pub fn l2_backward(
+/// Records the gradient of x under [`l2_forward`].
+pub(crate) fn l2_backward(
     recorder: &mut Recorder<'_>,
     [rows, columns]: [usize; 2],
-    eps: f32,
-    d_y: &Buffer,
-    y: &Buffer,
-    norm: &Buffer,
-    accumulate: bool,
+    eps: f64,
+    [d_y, y, norm]: [&Buffer; 3],
     d_x: &Buffer,
 ) -> Result<()> {
-    let buffers = [
-        ("d_y", d_y, rows * columns),
-        ("y", y, rows * columns),
-        ("norm", norm, rows),
-        ("d_x", d_x, rows * columns),
-    ];
-    all_at_least("l2_backward", &buffers)?;
-    let params = row_params([rows, columns], if accumulate { ACCUMULATE } else { 0 }, eps)?;
-    recorder.dispatch(
-        "normalize/l2_backward",
-        bytemuck::bytes_of(&params),
-        &buffers.map(|(_, buffer, _)| buffer),
-        &[],
-        fold(rows, 1),
-    )
+    let params = [("rows", Size(rows)), ("columns", Size(columns)), ("eps", Number(eps))];
+    let all = rows * columns;
+    let buffers = [(d_y, all), (y, all), (norm, rows), (d_x, all)];
+    recorder.dispatch(&L2_BACKWARD, &params, &buffers, fold(rows, 1))
 }
 
 #[cfg(test)]

@@ -31,14 +31,11 @@ pub(super) fn rows2<T: Send, U: Send>(
 }
 
 /// Calls `work(first element, pieces)` on aligned pieces of three arrays of one length.
-pub(super) fn elements3<T: Send>(
-    [a, b, c]: [&mut [T]; 3],
-    work: impl Fn(usize, &mut [T], &mut [T], &mut [T]) + Sync,
-) {
+pub(super) fn elements3<T: Send>([a, b, c]: [&mut [T]; 3], work: impl Fn(usize, [&mut [T]; 3]) + Sync) {
     let piece = rows_per_piece(a.len(), 1);
     let pieces =
         a.par_chunks_mut(piece).zip(b.par_chunks_mut(piece)).zip(c.par_chunks_mut(piece)).enumerate();
-    pieces.for_each(|(i, ((a, b), c))| work(i * piece, a, b, c));
+    pieces.for_each(|(i, ((a, b), c))| work(i * piece, [a, b, c]));
 }
 
 /// `sum x²`, in pieces whose size does not depend on the number of threads, so neither does the result.

@@ -62,8 +62,8 @@ fn finish_row<T: Real>(row: &mut [T], start: usize, epilogue: &Epilogue<'_, T>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reference::gradient::values;
     use crate::reference::linear::gemm;
+    use crate::reference::testing::values;
 
     #[test]
     fn blocked_product_with_epilogue_equals_the_definition() {

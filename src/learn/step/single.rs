@@ -1,55 +1,64 @@
 //! Parts of a step on their own, for checks against expected values and for benches.
 
-use super::layers::{self, Pass, Statistics};
-use super::ssl::Projection;
-use super::{StepSpec, Writer, distillation, ssl};
+use super::layers::{self, Pass};
+use super::projection::Projection;
+use super::spec::StepSpec;
+use super::writer::Writer;
+use super::{distillation, ssl};
+use crate::Result;
 use crate::heads::Mlp;
-use crate::learn::program::{Buf, Finish, Program, Role};
+use crate::learn::objective::CopyNorm;
+use crate::learn::op::{Buf, Finish};
+use crate::learn::program::{Program, Role};
 
-/// The self-supervised term of `spec` alone: state `z` (and `z.momentum` where the method has a momentum branch),
-/// `[2N, P]` with view 1 first; gradient `z`.
-#[must_use]
-pub fn ssl_program(spec: &StepSpec<'_>) -> Program {
+/// The self-supervised term of `spec` alone: state `z` (and `z.momentum` where the method has a
+/// momentum branch), `[2N, P]` with view 1 first; gradient `z`.
+///
+/// # Errors
+/// [`Error::Shape`](crate::Error::Shape) for too few rows.
+pub fn ssl_program(spec: &StepSpec<'_>) -> Result<Program> {
     let mut writer = Writer::new(spec);
-    let len = writer.m * writer.projection();
-    let z = writer.program.shared(Role::State("z".to_owned()), len);
-    let momentum = spec.objective.method.has_momentum();
-    let momentum = momentum.then(|| writer.program.shared(Role::State("z.momentum".to_owned()), len));
+    let len = writer.m * writer.p;
+    let z = writer.program.state("z", len);
+    let momentum = spec.objective.method.has_momentum().then(|| writer.program.state("z.momentum", len));
     let mut projection = Projection::new(&mut writer, z);
-    ssl::write(&mut writer, &mut projection, momentum);
+    ssl::write(&mut writer, &mut projection, momentum)?;
     let d_z = projection.backward(&mut writer);
-    name_gradient(&mut writer.program, d_z, "z");
-    writer.program
+    Ok(with_gradient(writer.program, d_z, "z"))
 }
 
-/// The matching feature distillation alone: state `r` (student) and `o` (teacher), `[2N, P]`; gradient `r`.
-#[must_use]
-pub fn distillation_program(spec: &StepSpec<'_>) -> Program {
+/// The matching feature distillation alone: state `r` (student) and `o` (teacher), `[2N, P]`;
+/// gradient `r`.
+///
+/// # Errors
+/// [`Error::Shape`](crate::Error::Shape) for too few rows.
+pub fn distillation_program(spec: &StepSpec<'_>) -> Result<Program> {
     let mut writer = Writer::new(spec);
-    let len = writer.m * writer.projection();
-    let [r, o] = ["r", "o"].map(|name| writer.program.shared(Role::State(name.to_owned()), len));
-    let d_r = distillation::term(&mut writer, r, o);
-    name_gradient(&mut writer.program, Some(d_r), "r");
-    writer.program
+    let [r, o] = ["r", "o"].map(|name| writer.program.state(name, writer.m * writer.p));
+    let d_r = distillation::term(&mut writer, r, o)?;
+    Ok(with_gradient(writer.program, Some(d_r), "r"))
 }
 
-/// A layer list forward and backward: state `x` `[rows, inputs]`, `d_y` `[rows, outputs]` and the parameters
-/// `mlp.*`; leaves `y` and the gradients of `x` and the parameters.
-#[must_use]
-pub fn mlp_program(mlp: &Mlp, rows: usize) -> Program {
+/// A layer list forward and backward: state `x` `[rows, inputs]`, `d_y` `[rows, outputs]` and the
+/// parameters `mlp.*`; leaves `y` and the gradients of `x` and the parameters.
+///
+/// # Errors
+/// [`Error::Shape`](crate::Error::Shape) for batch norm of fewer than two rows.
+pub fn mlp_program(mlp: &Mlp, rows: usize) -> Result<Program> {
     let mut program = Program::default();
-    let x = program.shared(Role::State("x".to_owned()), rows * mlp.inputs());
-    let d_y = program.shared(Role::State("d_y".to_owned()), rows * mlp.outputs());
-    let pass = Pass { prefix: "", rows, groups: 1, statistics: Statistics::Batch };
-    let trace = layers::mlp_forward(&mut program, pass, "mlp", mlp, x);
+    let x = program.state("x", rows * mlp.inputs());
+    let d_y = program.state("d_y", rows * mlp.outputs());
+    let pass = Pass { prefix: "", rows, groups: 1, norm: CopyNorm::Batch };
+    let trace = layers::mlp_forward(&mut program, pass, "mlp", mlp, x)?;
     program.buffers[trace.y.0].role = Role::State("y".to_owned());
-    let d_x = program.buffer(Role::Gradient("x".to_owned()), rows * mlp.inputs());
+    let d_x = program.gradient("x", rows * mlp.inputs());
     layers::mlp_backward(&mut program, &trace, d_y, Some((d_x, Finish::PLAIN)));
-    program
+    Ok(program)
 }
 
-fn name_gradient(program: &mut Program, gradient: Option<Buf>, name: &str) {
+fn with_gradient(mut program: Program, gradient: Option<Buf>, name: &str) -> Program {
     if let Some(gradient) = gradient {
         program.buffers[gradient.0].role = Role::Gradient(name.to_owned());
     }
+    program
 }

@@ -1,7 +1,8 @@
 //! An engine that is opened when training first needs it: a GPU driver takes a while to start.
 
 use crate::Result;
-use crate::learn::engine::{Engine, EngineChoice, open};
+use crate::learn::engine::Engine;
+use crate::learn::engine_choice::{EngineChoice, open};
 
 /// An engine, opened or only chosen.
 pub struct EngineSlot {

@@ -5,7 +5,7 @@ use ndarray::{Array2, ArrayView4};
 use super::*;
 use crate::backbone::{BackboneSpec, Precision, Provider, ProviderReport};
 use crate::event::Event;
-use crate::learn::engine::EngineChoice;
+use crate::learn::engine_choice::EngineChoice;
 use crate::memory::Memory;
 use crate::session::{Embedder, Options, identity};
 use crate::vision::FrameSource;

@@ -1,16 +1,38 @@
 //! From a golden file to a case, by its `op`.
 
 use kaizen_edge::low_level::heads::{Adapter, Architecture, Layer, Mlp, Norm};
-use kaizen_edge::low_level::learn::cpu::Scalars;
+use kaizen_edge::low_level::learn::engine::StepInput;
 use kaizen_edge::low_level::learn::objective::{CopyNorm, Objective, SslMethod};
-use kaizen_edge::low_level::learn::program::{Buf, Finish, Op, Program, RateGroup, Role, Slot, Update};
+use kaizen_edge::low_level::learn::op::{Finish, Op, RateGroup, Slot};
+use kaizen_edge::low_level::learn::program::{Program, Role};
 use kaizen_edge::low_level::learn::step::{
     StepSpec, distillation_program, mlp_program, ssl_program, step_program,
 };
+use kaizen_edge::low_level::reference::contrast::InfoNce;
+use kaizen_edge::low_level::reference::distill::{COSINE_EPS, Cosine, Mse, SoftLabel};
 use kaizen_edge::low_level::reference::linear::Layout;
+use kaizen_edge::low_level::reference::normalize::L2_EPS;
+use kaizen_edge::low_level::reference::optim::{AdamW, LARS_EPS, Lars, Sgd};
 
 use super::file::File;
 use super::run::{Case, Expect};
+
+/// What [`case`] understands.
+pub(super) const OPS: [&str; 13] = [
+    "nt_xent",
+    "vicreg",
+    "barlow_twins",
+    "byol",
+    "simsiam",
+    "mse",
+    "info_nce_queue",
+    "contrastive_distill",
+    "soft_label_distill",
+    "cross_entropy",
+    "mlp",
+    "optimizer",
+    "kaizen_step",
+];
 
 pub(super) fn case(file: &File) -> Case {
     match file.meta("op") {
@@ -21,24 +43,19 @@ pub(super) fn case(file: &File) -> Case {
         "simsiam" => one_direction(file, Some([-1.0, 0.0])),
         "mse" => one_direction(file, None),
         "info_nce_queue" => info_nce(file),
-        "contrastive_distill" => contrastive_distill(file),
+        "contrastive_distill" => {
+            let temperature = file.number("temperature");
+            distillation(
+                file,
+                &Objective { distill_temperature: temperature, ..Objective::new(SslMethod::Simclr) },
+            )
+        }
         "soft_label_distill" => soft_label(file),
         "cross_entropy" => cross_entropy(file),
         "mlp" => mlp(file),
         "optimizer" => optimizer(file),
         "kaizen_step" => kaizen_step(file),
         other => panic!("{}: unknown op `{other}`", file.name),
-    }
-}
-
-fn scalars() -> Scalars {
-    Scalars {
-        learning_rate: 0.0,
-        classifier_rate: 0.0,
-        momentum_decay: 1.0,
-        inverse_labelled: 0.0,
-        corrections: [1.0, 1.0],
-        queue_start: 0,
     }
 }
 
@@ -51,8 +68,10 @@ fn gradient(name: &str) -> Role {
 }
 
 fn new_case(file: &File, program: Program, states: Vec<(Role, Vec<f32>)>) -> Case {
-    let (later, labels, expected) = (Vec::new(), Vec::new(), Vec::new());
-    Case { name: file.name.clone(), program, states, later, labels, scalars: vec![scalars()], expected }
+    let index = (0..program.index_rows as u32).collect();
+    let steps = vec![StepInput { index, momentum_decay: 1.0, ..StepInput::default() }];
+    let (states, labels, expected) = (vec![states], Vec::new(), Vec::new());
+    Case { name: file.name.clone(), program, states, labels, steps, expected }
 }
 
 impl Case {
@@ -65,12 +84,8 @@ impl Case {
     }
 }
 
-fn stacked(file: &File, first: &str, second: &str) -> Vec<f32> {
-    [file.narrow(first), file.narrow(second)].concat()
-}
-
-fn stacked_wide(file: &File, first: &str, second: &str) -> Vec<f64> {
-    [file.tensor(first), file.tensor(second)].concat()
+fn stacked(file: &File, keys: [&str; 2]) -> Vec<f32> {
+    keys.map(|key| file.narrow(key)).concat()
 }
 
 /// Parts around a bare projection of width `p`; only the width matters.
@@ -94,122 +109,98 @@ fn pair(file: &File, method: SslMethod) -> Case {
     let mut objective = Objective::new(method);
     match method {
         SslMethod::Simclr => objective.temperature = file.number("temperature"),
-        SslMethod::Vicreg => {
-            objective.vicreg = ["sim_weight", "var_weight", "cov_weight"].map(|k| file.number(k));
-        }
-        _ => objective.barlow = ["scale", "lamb"].map(|k| file.number(k)),
+        SslMethod::Vicreg => objective.vicreg = file.numbers(["sim_weight", "var_weight", "cov_weight"]),
+        _ => objective.barlow = file.numbers(["scale", "lamb"]),
     }
-    let architecture = around(p);
-    let program = ssl_program(&spec(&architecture, &objective, rows));
-    let mut case = new_case(file, program, vec![(state("z"), stacked(file, "input.z1", "input.z2"))]);
+    let program = ssl_program(&spec(&around(p), &objective, rows)).unwrap();
+    let mut case = new_case(file, program, vec![(state("z"), stacked(file, ["input.z1", "input.z2"]))]);
     case.term(Slot::Ssl, file, "expected.loss");
-    case.buffer(gradient("z"), "grad.z1, grad.z2", stacked_wide(file, "grad.z1", "grad.z2"));
+    let want = [file.tensor("grad.z1"), file.tensor("grad.z2")].concat();
+    case.buffer(gradient("z"), "grad.z1, grad.z2", want);
     case
 }
 
-fn contrastive_distill(file: &File) -> Case {
+/// The feature distillation of `objective`, p1 and p2 against t1 and t2.
+pub(super) fn distillation(file: &File, objective: &Objective) -> Case {
     let [rows, p] = file.shape("input.p1");
-    let mut objective = Objective::new(SslMethod::Simclr);
-    objective.distill_temperature = file.number("temperature");
-    let architecture = around(p);
-    let program = distillation_program(&spec(&architecture, &objective, rows));
-    let (r, o) = (stacked(file, "input.p1", "input.p2"), stacked(file, "input.t1", "input.t2"));
-    let mut case = new_case(file, program, vec![(state("r"), r), (state("o"), o)]);
+    let program = distillation_program(&spec(&around(p), objective, rows)).unwrap();
+    let student = (state("r"), stacked(file, ["input.p1", "input.p2"]));
+    let teacher = (state("o"), stacked(file, ["input.t1", "input.t2"]));
+    let mut case = new_case(file, program, vec![student, teacher]);
     case.term(Slot::FeatureDistill, file, "expected.loss");
-    case.buffer(gradient("r"), "grad.p1, grad.p2", stacked_wide(file, "grad.p1", "grad.p2"));
+    let want = [file.tensor("grad.p1"), file.tensor("grad.p2")].concat();
+    case.buffer(gradient("r"), "grad.p1, grad.p2", want);
     case
 }
 
 fn one_direction(file: &File, cosine: Option<[f64; 2]>) -> Case {
-    let [rows, columns] = file.shape("input.z1");
+    let shape @ [rows, columns] = file.shape("input.z1");
     let mut program = Program::default();
-    let p = program.buffer(state("p"), rows * columns);
-    let z = program.buffer(state("z"), rows * columns);
-    let d_p = program.buffer(gradient("p"), rows * columns);
-    let loss = program.scratch(rows);
-    if let Some([slope, offset]) = cosine {
+    let [p, z] = ["p", "z"].map(|name| program.state(name, rows * columns));
+    let (d_p, loss) = (program.gradient("p", rows * columns), program.scratch(rows));
+    let weight = 1.0;
+    program.push(if let Some([slope, offset]) = cosine {
         let loss_scale = 1.0 / rows as f64;
-        let (row_shift, weight) = (0, 1.0);
-        program.push(Op::Cosine {
-            p,
-            z,
-            loss,
-            d_p,
-            rows,
-            columns,
-            row_shift,
-            loss_scale,
-            slope,
-            offset,
-            weight,
-        });
+        let settings = Cosine { row_shift: 0, loss_scale, slope, offset, weight, eps: COSINE_EPS };
+        Op::Cosine { shape, settings, p, z, loss, d_p }
     } else {
         let mean = 1.0 / (rows * columns) as f64;
-        program.push(Op::Mse {
-            r: p,
-            o: z,
-            loss,
-            d_r: d_p,
-            rows,
-            columns,
-            row_shift: 0,
-            loss_scale: mean,
-            gradient_scale: mean,
-            weight: 1.0,
-            accumulate: false,
-        });
-    }
-    program.push(Op::TermSum { rows: loss, len: rows, slot: Slot::Ssl as usize, scale: 1.0 });
-    let states = vec![(state("p"), file.narrow("input.z1")), (state("z"), file.narrow("input.z2"))];
-    let mut case = new_case(file, program, states);
+        let settings = Mse { row_shift: 0, loss_scale: mean, gradient_scale: mean, weight };
+        Op::Mse { shape, settings, r: p, o: z, loss, d_r: d_p }
+    });
+    program.push(Op::TermSum { rows: loss, len: rows, slot: Slot::Ssl, scale: 1.0 });
+    let states = [("p", "input.z1"), ("z", "input.z2")].map(|(name, key)| (state(name), file.narrow(key)));
+    let mut case = new_case(file, program, states.into());
     case.term(Slot::Ssl, file, "expected.loss");
     case.buffer(gradient("p"), "grad.z1", file.tensor("grad.z1").to_vec());
     case
 }
 
 fn info_nce(file: &File) -> Case {
-    let ([rows, columns], [queue_rows, _]) = (file.shape("input.query"), file.shape("input.queue"));
-    let inverse = 1.0 / file.number("temperature");
+    let (shape @ [rows, columns], [negatives, _]) = (file.shape("input.query"), file.shape("input.queue"));
+    let (all, eps, alpha) = (rows * columns, L2_EPS, 1.0 / file.number("temperature"));
     let mut program = Program::default();
-    let [q, k] = ["q", "k"].map(|name| program.buffer(state(name), rows * columns));
-    let queue = program.buffer(state("queue"), queue_rows * columns);
-    let [unit_q, unit_k, d_unit] = [0, 1, 2].map(|_| program.scratch(rows * columns));
-    let [norm_q, norm_k, loss] = [0, 1, 2].map(|_| program.scratch(rows));
-    let d_q = program.buffer(gradient("q"), rows * columns);
-    let similarity = program.scratch(rows * queue_rows);
-    program.push(Op::L2Forward { x: q, y: unit_q, norm: norm_q, rows, columns });
-    program.push(Op::L2Forward { x: k, y: unit_k, norm: norm_k, rows, columns });
-    let mut product = |layout, shape, a: Buf, b: Buf, y: Buf, finish| {
-        program.ops.push(Op::Gemm {
-            layout,
-            shape,
-            a: a.into(),
-            b: b.into(),
-            y: y.into(),
-            alpha: inverse,
-            finish,
-        });
-    };
-    product(Layout::Nt, [rows, queue_rows, columns], unit_q, queue, similarity, Finish::PLAIN);
-    program.push(Op::InfoNce {
-        q: unit_q,
-        k: unit_k,
-        similarity,
-        d_q: d_unit,
-        loss,
+    let [q, k] = ["q", "k"].map(|name| program.state(name, all));
+    let queue = program.state("queue", negatives * columns);
+    let [unit_q, unit_k, d_unit] = [(); 3].map(|()| program.scratch(all));
+    let [norm_q, norm_k, loss] = [(); 3].map(|()| program.scratch(rows));
+    let d_q = program.gradient("q", all);
+    let similarity = program.scratch(rows * negatives);
+    let settings = InfoNce {
         rows,
         columns,
-        queue: queue_rows,
+        negatives,
         row_shift: 0,
-        inverse_temperature: inverse,
+        inverse_temperature: alpha,
         scale: 1.0 / rows as f64,
         weight: 1.0,
-    });
-    let (a, b, y) = (similarity.into(), queue.into(), d_unit.into());
-    let shape = [rows, columns, queue_rows];
-    program.push(Op::Gemm { layout: Layout::Nn, shape, a, b, y, alpha: inverse, finish: Finish::Add });
-    program.push(Op::L2Backward { d_y: d_unit, y: unit_q, norm: norm_q, d_x: d_q, rows, columns });
-    program.push(Op::TermSum { rows: loss, len: rows, slot: Slot::Ssl as usize, scale: 1.0 });
+    };
+    let (s, b, y, finish) = (similarity.into(), queue.into(), d_unit.into(), Finish::PLAIN);
+    program.ops = vec![
+        Op::L2Forward { shape, eps, x: q, y: unit_q, norm: norm_q },
+        Op::L2Forward { shape, eps, x: k, y: unit_k, norm: norm_k },
+        Op::Gemm {
+            layout: Layout::Nt,
+            shape: [rows, negatives, columns],
+            a: unit_q.into(),
+            b,
+            y: s,
+            alpha,
+            finish,
+        },
+        Op::InfoNce { settings, q: unit_q, k: unit_k, similarity, d_q: d_unit, loss },
+        Op::Gemm {
+            layout: Layout::Nn,
+            shape: [rows, columns, negatives],
+            a: s,
+            b,
+            y,
+            alpha,
+            finish: Finish::Add,
+        },
+        Op::L2Backward { shape, eps, d_y: d_unit, y: unit_q, norm: norm_q, d_x: d_q },
+        Op::TermSum { rows: loss, len: rows, slot: Slot::Ssl, scale: 1.0 },
+    ];
     let states = [("q", "input.query"), ("k", "input.key"), ("queue", "input.queue")];
     let mut case = new_case(file, program, states.map(|(s, key)| (state(s), file.narrow(key))).into());
     case.term(Slot::Ssl, file, "expected.loss");
@@ -217,52 +208,33 @@ fn info_nce(file: &File) -> Case {
     case
 }
 
-fn classifier_case(file: &File) -> (Program, [Buf; 3], [usize; 2]) {
-    let [rows, classes] = file.shape("input.logits");
-    let mut program = Program { index_rows: rows, ..Program::default() };
-    let logits = program.buffer(state("logits"), rows * classes);
-    let d_logits = program.buffer(gradient("logits"), rows * classes);
-    let loss = program.scratch(rows);
-    program.push(Op::GatherLabels { rows });
-    (program, [logits, loss, d_logits], [rows, classes])
-}
-
 fn cross_entropy(file: &File) -> Case {
-    let (mut program, [logits, loss, d_logits], [rows, classes]) = classifier_case(file);
-    program.push(Op::CrossEntropy { logits, loss, d_logits, rows, classes, weight: 1.0 });
-    program.push(Op::TermSum { rows: loss, len: rows, slot: Slot::Classifier as usize, scale: 1.0 });
+    let shape @ [rows, classes] = file.shape("input.logits");
+    let mut program = Program { index_rows: rows, ..Program::default() };
+    let (logits, loss) = (program.state("logits", rows * classes), program.scratch(rows));
+    let d_logits = program.gradient("logits", rows * classes);
+    program.push(Op::GatherLabels { rows });
+    program.push(Op::CrossEntropy { shape, views: 1, weight: 1.0, logits, loss, d_logits });
+    program.push(Op::TermSum { rows: loss, len: rows, slot: Slot::Classifier, scale: 1.0 });
     let mut case = new_case(file, program, vec![(state("logits"), file.narrow("input.logits"))]);
-    case.labels = file.tensor("input.labels").iter().map(|&v| v as i32).collect();
-    let labelled = case.labels.iter().filter(|&&label| label >= 0).count();
-    case.scalars[0].inverse_labelled = if labelled == 0 { 0.0 } else { 1.0 / labelled as f64 };
+    case.labels = file.labels("input.labels");
     case.term(Slot::Classifier, file, "expected.loss");
     case.buffer(gradient("logits"), "grad.logits", file.tensor("grad.logits").to_vec());
     case
 }
 
 fn soft_label(file: &File) -> Case {
-    let (mut program, [logits, loss, d_logits], [rows, classes]) = classifier_case(file);
-    let teacher = program.buffer(state("teacher"), rows * classes);
-    // All rows unlabelled: the cross-entropy leaves a gradient of zero for the soft labels to add to.
-    program.push(Op::CrossEntropy { logits, loss, d_logits, rows, classes, weight: 1.0 });
+    let [rows, classes] = file.shape("input.logits");
+    let [_, known] = file.shape("input.teacher_logits");
+    let mut program = Program::default();
+    let (logits, teacher) = (program.state("logits", rows * classes), program.state("teacher", rows * known));
+    let (loss, d_logits) = (program.scratch(rows), program.gradient("logits", rows * classes));
     let (loss_scale, weight) = (1.0 / rows as f64, 1.0);
-    let (teacher_classes, known) = (classes, classes);
-    program.push(Op::SoftLabel {
-        logits,
-        teacher,
-        loss,
-        d_logits,
-        rows,
-        classes,
-        teacher_classes,
-        known,
-        loss_scale,
-        weight,
-    });
-    program.push(Op::TermSum { rows: loss, len: rows, slot: Slot::ClassifierDistill as usize, scale: 1.0 });
-    let teacher = (state("teacher"), file.narrow("input.teacher_logits"));
-    let mut case = new_case(file, program, vec![(state("logits"), file.narrow("input.logits")), teacher]);
-    case.labels = vec![-1; rows];
+    let settings = SoftLabel { rows, classes, teacher_classes: known, known, loss_scale, weight };
+    program.push(Op::SoftLabel { settings, logits, teacher, loss, d_logits });
+    program.push(Op::TermSum { rows: loss, len: rows, slot: Slot::ClassifierDistill, scale: 1.0 });
+    let states = [("logits", "input.logits"), ("teacher", "input.teacher_logits")];
+    let mut case = new_case(file, program, states.map(|(s, key)| (state(s), file.narrow(key))).into());
     case.term(Slot::ClassifierDistill, file, "expected.loss");
     case.buffer(gradient("logits"), "grad.logits", file.tensor("grad.logits").to_vec());
     case
@@ -302,22 +274,24 @@ fn running_start(mlp: &Mlp, name: &str) -> Vec<(Role, Vec<f32>)> {
 
 fn mlp(file: &File) -> Case {
     let [rows, _] = file.shape("input.x");
-    let mlp = layers(file, "param.");
-    let kinds: Vec<_> = (mlp.0.iter())
-        .map(|layer| match layer {
-            Layer::Linear { .. } => "linear",
-            Layer::BatchNorm(_) => "batchnorm",
-            Layer::LayerNorm(_) => "layernorm",
-            Layer::Relu => "relu",
-        })
-        .collect();
-    assert_eq!(kinds.join(","), file.meta("layers"), "{}", file.name);
+    let mut mlp = layers(file, "param.");
+    let kinds: Vec<_> = file.meta("layers").split(',').collect();
+    assert_eq!(kinds.len(), mlp.0.len(), "{}", file.name);
+    for (layer, kind) in mlp.0.iter_mut().zip(kinds) {
+        *layer = match (*layer, kind) {
+            (Layer::BatchNorm(width), "layernorm") => Layer::LayerNorm(width),
+            (Layer::Linear { .. }, "linear") | (Layer::BatchNorm(_), "batchnorm") | (Layer::Relu, "relu") => {
+                *layer
+            }
+            (layer, kind) => panic!("{}: {layer:?} is called `{kind}`", file.name),
+        };
+    }
     let mut states = vec![(state("x"), file.narrow("input.x")), (state("d_y"), file.narrow("input.grad_y"))];
     states.extend(running_start(&mlp, "mlp"));
     for name in file.names("param.") {
         states.push((state(&format!("mlp.{name}")), file.narrow(&format!("param.{name}"))));
     }
-    let mut case = new_case(file, mlp_program(&mlp, rows), states);
+    let mut case = new_case(file, mlp_program(&mlp, rows).unwrap(), states);
     case.buffer(state("y"), "expected.y", file.tensor("expected.y").to_vec());
     for name in file.names("expected.").into_iter().filter(|name| name.contains("running")) {
         case.buffer(state(&format!("mlp.{name}")), name, file.tensor(&format!("expected.{name}")).to_vec());
@@ -330,63 +304,52 @@ fn mlp(file: &File) -> Case {
 }
 
 fn optimizer(file: &File) -> Case {
-    let steps = file.number("steps") as usize;
+    let (steps, parts) = (file.number("steps") as usize, ["weight", "bias"]);
     let mut program = Program::default();
-    for part in ["weight", "bias"] {
-        let len = file.tensor(&format!("input.{part}")).len();
-        let weight = program.buffer(state(part), len);
-        let grad = program.buffer(state(&format!("grad_{part}")), len);
-        let [first, second] = [0, 1].map(|i| program.buffer(state(&format!("moment{i}.{part}")), len));
-        let rule = match file.meta("kind") {
-            "sgd" => Update::Sgd {
-                velocity: first,
-                momentum: file.number("momentum"),
-                decay: file.number("weight_decay"),
-            },
-            "adamw" => Update::AdamW {
-                moment1: first,
-                moment2: second,
-                beta1: file.number("beta1"),
-                beta2: file.number("beta2"),
-                eps: file.number("eps"),
-                decay: file.number("weight_decay"),
-            },
-            "lars" if part == "bias" => {
-                Update::Sgd { velocity: first, momentum: file.number("momentum"), decay: 0.0 }
+    for part in parts {
+        let (key, rate) = (format!("input.{part}"), RateGroup::Features);
+        let len = file.tensor(&key).len();
+        let (weight, grad) = (program.state(part, len), program.state(format!("grad_{part}"), len));
+        let mut moment = |number: u8| program.state(format!("moment{number}.{part}"), len);
+        let weight_decay = file.number("weight_decay");
+        let op = match file.meta("kind") {
+            "adamw" => {
+                let [beta1, beta2, eps] = file.numbers(["beta1", "beta2", "eps"]);
+                let settings = AdamW { beta1, beta2, eps, weight_decay };
+                Op::AdamW { settings, rate, len, grad, state: [weight, moment(1), moment(2)] }
             }
-            "lars" => {
-                let norms = program.scratch(2);
-                program.push(Op::SquareSum { x: weight, len, out: norms, slot: 0 });
-                program.push(Op::SquareSum { x: grad, len, out: norms, slot: 1 });
-                let (momentum, decay, trust) =
-                    (file.number("momentum"), file.number("weight_decay"), file.number("eta"));
-                Update::Lars { velocity: first, norms, momentum, decay, trust }
+            "lars" if file.rank(&key) == Some(2) => {
+                let [trust, momentum] = file.numbers(["eta", "momentum"]);
+                let settings = Lars { trust, momentum, weight_decay, eps: LARS_EPS };
+                let (state, norms) = ([weight, moment(1)], program.scratch(2));
+                program.push(Op::SquareSum { x: weight, len, out: norms, at: 0 });
+                program.push(Op::SquareSum { x: grad, len, out: norms, at: 1 });
+                Op::Lars { settings, rate, len, norms, grad, state }
+            }
+            kind @ ("sgd" | "lars") => {
+                let weight_decay = if kind == "lars" { 0.0 } else { weight_decay };
+                let settings = Sgd { momentum: file.number("momentum"), weight_decay };
+                Op::Sgd { settings, rate, len, grad, weight, velocity: moment(1) }
             }
             other => panic!("{}: unknown optimizer `{other}`", file.name),
         };
-        program.push(Op::Update { rule, group: RateGroup::Features, grad, weight, len });
+        program.push(op);
     }
     let grads = |step: usize| {
-        ["weight", "bias"]
-            .map(|part| (state(&format!("grad_{part}")), file.narrow(&format!("input.grad_{part}.{step}"))))
+        parts.map(|part| (state(&format!("grad_{part}")), file.narrow(&format!("input.grad_{part}.{step}"))))
     };
-    let mut states: Vec<_> =
-        ["weight", "bias"].map(|part| (state(part), file.narrow(&format!("input.{part}")))).into();
-    states.extend(grads(0));
-    let mut case = new_case(file, program, states);
-    case.later = (1..steps).map(|step| grads(step).into()).collect();
-    let betas =
-        if file.meta("kind") == "adamw" { ["beta1", "beta2"].map(|k| file.number(k)) } else { [0.0, 0.0] };
-    case.scalars = (1..=steps)
-        .map(|t| {
-            let corrections = betas.map(|beta: f64| 1.0 - beta.powi(t as i32));
-            Scalars { learning_rate: file.number("lr"), corrections, ..scalars() }
-        })
-        .collect();
+    let start = parts.map(|part| (state(part), file.narrow(&format!("input.{part}"))));
+    let mut case = new_case(file, program, start.into());
+    case.states.resize(steps, Vec::new());
+    case.states.iter_mut().enumerate().for_each(|(step, states)| states.extend(grads(step)));
+    let learning_rate = file.number("lr");
+    let taken = |step| StepInput { learning_rate, step, ..StepInput::default() };
+    case.steps = (0..steps as u64).map(taken).collect();
     for step in 0..steps {
-        for part in ["weight", "bias"] {
+        for part in parts {
             let key = format!("expected.{part}.{step}");
-            case.expected.push((step, Expect::Buffer(state(part)), key.clone(), file.tensor(&key).to_vec()));
+            let want = file.tensor(&key).to_vec();
+            case.expected.push((step, Expect::Buffer(state(part)), key, want));
         }
     }
     case
@@ -404,23 +367,23 @@ fn kaizen_step(file: &File) -> Case {
         distill_predictor: layers(file, "param.distill_predictor."),
         classifier: layers(file, "param.classifier."),
     };
+    let known = layers(file, "param.teacher.classifier.").outputs();
     let objective = Objective {
         feature_distill_weight: file.number("feature_distill_weight"),
         classifier_weight: file.number("classifier_weight"),
         classifier_distill_weight: file.number("classifier_distill_weight"),
         temperature: file.number("temperature"),
         distill_temperature: file.number("distill_temperature"),
-        vicreg: ["sim_weight", "var_weight", "cov_weight"].map(|k| file.number(k)),
-        barlow: ["scale", "lamb"].map(|k| file.number(k)),
-        mask_to_known: false,
+        vicreg: file.numbers(["sim_weight", "var_weight", "cov_weight"]),
+        barlow: file.numbers(["scale", "lamb"]),
+        mask_to_known: known < architecture.classes(),
         teacher_norm: CopyNorm::Batch,
         queue: if file.has("input.queue1") { file.shape("input.queue1")[0] } else { 1 },
         ..Objective::new(method)
     };
-    let teacher_classes = Some(architecture.classes());
-    let spec = StepSpec { teacher_classes, ..spec(&architecture, &objective, rows) };
+    let spec = StepSpec { teacher_classes: Some(known), ..spec(&architecture, &objective, rows) };
     let program = step_program(&spec).unwrap();
-    let mut states = vec![(Role::Table, stacked(file, "input.x1", "input.x2"))];
+    let mut states = vec![(Role::Table, stacked(file, ["input.x1", "input.x2"]))];
     for prefix in ["", "teacher.", "momentum."] {
         states.extend(running_start(&architecture.projector, &format!("{prefix}projector")));
     }
@@ -434,14 +397,17 @@ fn kaizen_step(file: &File) -> Case {
     }
     states.retain(|(role, _)| program.find(role).is_some());
     let mut case = new_case(file, program, states);
-    let labels: Vec<i32> = file.tensor("input.labels").iter().map(|&v| v as i32).collect();
-    let labelled = labels.iter().filter(|&&label| label >= 0).count();
-    case.scalars[0].inverse_labelled = if labelled == 0 { 0.0 } else { 1.0 / labelled as f64 };
+    let labels = file.labels("input.labels");
     case.labels = [labels.clone(), labels].concat();
-    case.term(Slot::Ssl, file, "expected.ssl");
-    case.term(Slot::FeatureDistill, file, "expected.feature_distill");
-    case.term(Slot::Classifier, file, "expected.classifier");
-    case.term(Slot::ClassifierDistill, file, "expected.classifier_distill");
+    let terms = [
+        (Slot::Ssl, "ssl"),
+        (Slot::FeatureDistill, "feature_distill"),
+        (Slot::Classifier, "classifier"),
+        (Slot::ClassifierDistill, "classifier_distill"),
+    ];
+    for (slot, name) in terms {
+        case.term(slot, file, &format!("expected.{name}"));
+    }
     for name in file.names("grad.") {
         case.buffer(gradient(name), &format!("grad.{name}"), file.tensor(&format!("grad.{name}")).to_vec());
     }

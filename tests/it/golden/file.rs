@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use safetensors::{Dtype, SafeTensors};
+
 pub(super) struct File {
     pub(super) name: String,
     metadata: BTreeMap<String, String>,
@@ -12,22 +14,16 @@ pub(super) struct File {
 impl File {
     pub(super) fn read(path: &Path) -> Self {
         let bytes = std::fs::read(path).unwrap();
-        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
         let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
-        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
         let tensors = file.iter().map(|(name, view)| {
             let data = view.data();
+            let (words, longs) = (data.as_chunks().0.iter(), data.as_chunks().0.iter());
             let values = match view.dtype() {
-                safetensors::Dtype::F32 => data
-                    .chunks_exact(4)
-                    .map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap())))
-                    .collect(),
-                safetensors::Dtype::F64 => {
-                    data.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect()
-                }
-                safetensors::Dtype::I64 => {
-                    data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f64).collect()
-                }
+                Dtype::F32 => words.map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+                Dtype::F64 => longs.map(|b| f64::from_le_bytes(*b)).collect(),
+                Dtype::I64 => longs.map(|b| i64::from_le_bytes(*b) as f64).collect(),
                 other => panic!("{}: {name} is {other:?}", path.display()),
             };
             (name.to_owned(), (view.shape().to_vec(), values))
@@ -36,9 +32,22 @@ impl File {
         Self { name, metadata, tensors: tensors.collect() }
     }
 
-    pub(super) fn with_op(op: &str) -> Self {
-        let metadata = BTreeMap::from([("op".to_owned(), op.to_owned())]);
-        Self { name: op.to_owned(), metadata, tensors: BTreeMap::new() }
+    /// A file made here: `input.*` of two dimensions, and zeros where losses and gradients are
+    /// expected.
+    pub(super) fn new(op: &str, settings: &[(&str, f64)], inputs: &[(&str, &super::known::Rows)]) -> Self {
+        let mut metadata: BTreeMap<_, _> =
+            settings.iter().map(|(key, value)| ((*key).to_owned(), value.to_string())).collect();
+        metadata.insert("op".to_owned(), op.to_owned());
+        let mut tensors = BTreeMap::new();
+        for (name, rows) in inputs {
+            let shape = vec![rows.values.len() / rows.columns, rows.columns];
+            tensors.insert(format!("grad.{name}"), (shape.clone(), vec![0.0; rows.values.len()]));
+            tensors.insert(format!("input.{name}"), (shape, rows.values.clone()));
+        }
+        if !inputs.is_empty() {
+            tensors.insert("expected.loss".to_owned(), (vec![1], vec![0.0]));
+        }
+        Self { name: op.to_owned(), metadata, tensors }
     }
 
     pub(super) fn meta(&self, key: &str) -> &str {
@@ -49,12 +58,20 @@ impl File {
         self.meta(key).parse().unwrap_or_else(|_| panic!("{}: `{key}` is no number", self.name))
     }
 
+    pub(super) fn numbers<const N: usize>(&self, keys: [&str; N]) -> [f64; N] {
+        keys.map(|key| self.number(key))
+    }
+
     pub(super) fn tensor(&self, key: &str) -> &[f64] {
         &self.tensors.get(key).unwrap_or_else(|| panic!("{}: no tensor `{key}`", self.name)).1
     }
 
     pub(super) fn narrow(&self, key: &str) -> Vec<f32> {
         self.tensor(key).iter().map(|&v| v as f32).collect()
+    }
+
+    pub(super) fn labels(&self, key: &str) -> Vec<i32> {
+        self.tensor(key).iter().map(|&v| v as i32).collect()
     }
 
     pub(super) fn has(&self, key: &str) -> bool {

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use faer::traits::ComplexField;
 use kaizen_edge::low_level::gpu::Device;
-use kaizen_edge::low_level::learn::cpu::{Interpreter, Product, Scalars};
+use kaizen_edge::low_level::learn::cpu::{Interpreter, Product};
+use kaizen_edge::low_level::learn::engine::StepInput;
 use kaizen_edge::low_level::learn::gpu::Run;
-use kaizen_edge::low_level::learn::program::{Program, Role, Slot};
+use kaizen_edge::low_level::learn::op::Slot;
+use kaizen_edge::low_level::learn::program::{Program, Role};
+use kaizen_edge::low_level::reference::Real;
 
-/// What is compared after the last step.
+/// What is compared after a step.
 pub(super) enum Expect {
     Term(Slot),
     Buffer(Role),
@@ -16,11 +20,10 @@ pub(super) enum Expect {
 pub(super) struct Case {
     pub(super) name: String,
     pub(super) program: Program,
-    pub(super) states: Vec<(Role, Vec<f32>)>,
-    /// States set anew before each further step (gradients of an optimiser case).
-    pub(super) later: Vec<Vec<(Role, Vec<f32>)>>,
+    /// Buffers set before each step; the later ones keep what they hold else.
+    pub(super) states: Vec<Vec<(Role, Vec<f32>)>>,
     pub(super) labels: Vec<i32>,
-    pub(super) scalars: Vec<Scalars>,
+    pub(super) steps: Vec<StepInput>,
     /// Compared after step `.0`.
     pub(super) expected: Vec<(usize, Expect, String, Vec<f64>)>,
 }
@@ -31,29 +34,62 @@ pub(super) enum Runner {
     Gpu(Arc<Device>),
 }
 
+/// What was compared, what came, what was expected.
 pub(super) type Comparison = (String, Vec<f64>, Vec<f64>);
 
 impl Case {
-    pub(super) fn negate_gradients(&mut self) {
+    pub(super) fn largest_gradient(&self) -> f64 {
+        let is_gradient = |expect: &Expect| matches!(expect, Expect::Buffer(Role::Gradient(_)));
+        let gradients = self.expected.iter().filter(|(_, expect, ..)| is_gradient(expect));
+        gradients.flat_map(|(.., values)| values).fold(0.0, |largest, value| largest.max(value.abs()))
+    }
+
+    /// Returns whether there was anything to negate.
+    pub(super) fn negate_gradients(&mut self) -> bool {
+        let mut seen = false;
         for (_, expect, _, values) in &mut self.expected {
             if matches!(expect, Expect::Buffer(_)) {
+                seen |= values.iter().any(|v| v.abs() > 1e-3);
                 values.iter_mut().for_each(|v| *v = -*v);
             }
         }
+        seen
     }
 
     pub(super) fn swap_states(&mut self, a: &str, b: &str) {
+        let states = &mut self.states[0];
         let place = |name: &str| {
             let role = Role::State(name.to_owned());
-            self.states.iter().position(|(r, _)| *r == role).unwrap()
+            states.iter().position(|(r, _)| *r == role).unwrap()
         };
         let (a, b) = (place(a), place(b));
-        let held = self.states[a].1.clone();
-        self.states[a].1 = std::mem::replace(&mut self.states[b].1, held);
+        let held = states[a].1.clone();
+        states[a].1 = std::mem::replace(&mut states[b].1, held);
     }
 
-    fn index(&self) -> Vec<u32> {
-        (0..self.program.index_rows as u32).collect()
+    /// Runs the steps; `step` returns the loss terms, `read` what a buffer holds.
+    fn run<Runner>(
+        &self,
+        mut runner: Runner,
+        set: impl Fn(&mut Runner, &Role, &[f32]) -> bool,
+        step: impl Fn(&mut Runner, &StepInput) -> Vec<f64>,
+        read: impl Fn(&Runner, &Role) -> Vec<f64>,
+    ) -> Vec<Comparison> {
+        let mut out = Vec::new();
+        for (number, (states, input)) in self.states.iter().zip(&self.steps).enumerate() {
+            for (role, values) in states {
+                assert!(set(&mut runner, role, values), "{}: no buffer {role:?}", self.name);
+            }
+            let terms = step(&mut runner, input);
+            for (_, expect, what, want) in self.expected.iter().filter(|e| e.0 == number) {
+                let got = match expect {
+                    Expect::Term(slot) => vec![terms[*slot as usize]],
+                    Expect::Buffer(role) => read(&runner, role),
+                };
+                out.push((what.clone(), got, want.clone()));
+            }
+        }
+        out
     }
 }
 
@@ -75,54 +111,22 @@ impl Runner {
     }
 }
 
-fn states_of(case: &Case, step: usize) -> &[(Role, Vec<f32>)] {
-    if step == 0 { &case.states } else { &case.later[step - 1] }
-}
-
-fn interpret<T: kaizen_edge::low_level::reference::Real + faer::traits::ComplexField>(
-    case: &Case,
-    product: Product,
-) -> Vec<Comparison> {
-    let mut interpreter = Interpreter::<T>::new(case.program.clone(), product);
-    interpreter.set_labels(&case.labels);
-    let mut out = Vec::new();
-    for (step, scalars) in case.scalars.iter().enumerate() {
-        for (role, values) in states_of(case, step) {
-            assert!(interpreter.set(role, values), "{}: no buffer {role:?}", case.name);
-        }
-        let terms: Vec<f64> = interpreter.run(&case.index(), scalars).iter().map(|t| t.wide()).collect();
-        for (_, expect, what, want) in case.expected.iter().filter(|e| e.0 == step) {
-            let got = match expect {
-                Expect::Term(slot) => vec![terms[*slot as usize]],
-                Expect::Buffer(role) => interpreter
-                    .get(role)
-                    .unwrap_or_else(|| panic!("no {role:?}"))
-                    .iter()
-                    .map(|v| v.wide())
-                    .collect(),
-            };
-            out.push((what.clone(), got, want.clone()));
-        }
-    }
-    out
+fn interpret<T: Real + ComplexField>(case: &Case, product: Product) -> Vec<Comparison> {
+    let wide = |values: &[T]| values.iter().map(|v| v.wide()).collect::<Vec<f64>>();
+    case.run(
+        Interpreter::<T>::new(case.program.clone(), &case.labels, product),
+        Interpreter::set,
+        |interpreter, input| wide(interpreter.run(input)),
+        |interpreter, role| wide(interpreter.get(role).unwrap()),
+    )
 }
 
 fn on_gpu(case: &Case, device: &Device) -> Vec<Comparison> {
-    let mut run = Run::new(device, case.program.clone(), &case.labels, 1).unwrap();
-    let index = case.index();
-    let mut out = Vec::new();
-    for (step, scalars) in case.scalars.iter().enumerate() {
-        for (role, values) in states_of(case, step) {
-            assert!(run.set(device, role, values), "{}: no buffer {role:?}", case.name);
-        }
-        let terms = run.run(device, &[(&index[..], *scalars)]).unwrap();
-        for (_, expect, what, want) in case.expected.iter().filter(|e| e.0 == step) {
-            let got: Vec<f32> = match expect {
-                Expect::Term(slot) => vec![terms[*slot as usize]],
-                Expect::Buffer(role) => run.get(device, role).unwrap().unwrap(),
-            };
-            out.push((what.clone(), got.iter().map(|&v| f64::from(v)).collect(), want.clone()));
-        }
-    }
-    out
+    let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<_>>();
+    case.run(
+        Run::new(device, case.program.clone(), &case.labels, 1).unwrap(),
+        |run, role, values| run.set(device, role, values),
+        |run, input| wide(run.run(device, std::slice::from_ref(input)).unwrap()),
+        |run, role| wide(run.get(device, role).unwrap()),
+    )
 }

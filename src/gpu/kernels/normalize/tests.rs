@@ -1,11 +1,11 @@
 use super::*;
 use crate::gpu::Device;
-use crate::gpu::testing::{self, Level, fields};
+use crate::gpu::testing::{self, Level};
 use crate::reference::normalize as reference;
 
 /// Large, because two values that share a variance have no gradient left when it is small, only roundings.
-const EPS: f32 = 0.0625;
-const MOMENTUM: f32 = 0.125;
+const EPS: f64 = 0.0625;
+const MOMENTUM: f64 = 0.125;
 
 /// `[rows, columns, groups]`.
 const BATCHES: [[usize; 3]; 8] =
@@ -27,28 +27,6 @@ fn spread(seed: u64, rows: usize, columns: usize) -> Vec<f32> {
     x
 }
 
-#[test]
-fn params_have_the_layout_of_the_shaders() {
-    for kernel in ["batch_norm_backward", "batch_norm_forward", "batch_norm_inference"] {
-        testing::assert_layout::<BatchParams>(
-            &format!("normalize/{kernel}"),
-            fields!(BatchParams: rows, columns, groups, flags, eps, momentum),
-        );
-    }
-    for kernel in [
-        "layer_norm_forward",
-        "layer_norm_backward",
-        "layer_norm_backward_affine",
-        "l2_forward",
-        "l2_backward",
-    ] {
-        testing::assert_layout::<RowParams>(
-            &format!("normalize/{kernel}"),
-            fields!(RowParams: rows, columns, flags, eps),
-        );
-    }
-}
-
 /// One batch-norm step on the device: `[y, stats, running_mean, running_var, d_x, d_weight, d_bias, inference]`.
 fn batch_on_device(device: &Device, sizes: [usize; 3], relu: bool, x: &[f32]) -> [Vec<f32>; 8] {
     let [rows, columns, groups] = sizes;
@@ -64,12 +42,12 @@ fn batch_on_device(device: &Device, sizes: [usize; 3], relu: bool, x: &[f32]) ->
     let (mean, var) = (testing::in_place(device, &mean), testing::in_place(device, &var));
     let (d_x, d_weight, d_bias) = (out(rows * columns), out(columns), out(columns));
     let inference = out(rows * columns);
-    testing::run(device, &[], |r| {
-        batch_norm_forward(r, shape, &settings, &x, [&weight, &bias], &y, &stats, [&mean, &var])?;
-        let mask = relu.then_some(&y);
-        batch_norm_backward(r, shape, &d_y, &x, mask, &weight, &stats, &d_x, [&d_weight, &d_bias])?;
-        let affine = [&weight, &bias];
-        batch_norm_inference(r, [rows, columns], &settings, &x, affine, [&mean, &var], &inference)
+    testing::run(device, |r| {
+        let parameters = [&weight, &bias, &mean, &var];
+        batch_norm_forward(r, shape, &settings, &x, parameters, [&y, &stats])?;
+        let (inputs, mask) = ([&d_y, &x, &weight, &stats], relu.then_some(&y));
+        batch_norm_backward(r, shape, inputs, mask, [&d_x, &d_weight, &d_bias])?;
+        batch_norm_inference(r, [rows, columns], &settings, &x, parameters, &inference)
     });
     [y, stats, mean, var, d_x, d_weight, d_bias, inference].map(|b| testing::read_guarded(device, &b))
 }
@@ -78,7 +56,7 @@ fn batch_on_device(device: &Device, sizes: [usize; 3], relu: bool, x: &[f32]) ->
 fn batch_by_reference(sizes: [usize; 3], relu: bool, x: &[f32], device_y: &[f32]) -> [Vec<f64>; 8] {
     let [rows, columns, groups] = sizes;
     let shape = BatchShape::new(rows, columns, groups).unwrap();
-    let settings = BatchNorm { eps: f64::from(EPS), momentum: f64::from(MOMENTUM), relu };
+    let settings = BatchNorm { eps: EPS, momentum: MOMENTUM, relu };
     let x = testing::wide(x);
     let [weight, bias, mut mean, var] =
         [2, 3, 4, 5].map(|seed| testing::wide(&testing::values(seed, columns)));
@@ -95,15 +73,16 @@ fn batch_by_reference(sizes: [usize; 3], relu: bool, x: &[f32], device_y: &[f32]
     let mask = relu.then_some(&mask[..]);
     let d_affine = [&mut d_weight[..], &mut d_bias[..]];
     reference::batch_norm_backward(shape, &d_y, &x, mask, &weight, &stats, &mut d_x, d_affine, &mut scratch);
-    reference::batch_norm_inference(columns, &settings, &x, affine, [&mean, &var], &mut inference);
+    reference::batch_norm_inference(columns, &settings, &x, [&weight, &bias, &mean, &var], &mut inference);
     [y, stats, mean, var, d_x, d_weight, d_bias, inference]
 }
 
 const BATCH_NAMES: [&str; 8] = ["y", "stats", "mean", "var", "d_x", "d_weight", "d_bias", "inference"];
 
 #[test]
+#[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
 fn batch_norm_forward_backward_and_inference_match_the_reference() {
-    let Some(device) = testing::device() else { return };
+    let device = testing::device();
     for sizes in BATCHES {
         for relu in [false, true] {
             let x = spread(1, sizes[0], sizes[1]);
@@ -118,8 +97,9 @@ fn batch_norm_forward_backward_and_inference_match_the_reference() {
 }
 
 #[test]
+#[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
 fn groups_that_are_forgotten_are_seen_and_one_row_is_refused() {
-    let Some(device) = testing::device() else { return };
+    let device = testing::device();
     let x = spread(1, 12, 7);
     let got = batch_on_device(device, [12, 7, 4], false, &x);
     let want = batch_by_reference([12, 7, 1], false, &x, &got[0]);
@@ -131,8 +111,9 @@ fn groups_that_are_forgotten_are_seen_and_one_row_is_refused() {
 }
 
 #[test]
+#[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
 fn layer_norm_forward_backward_and_backward_affine_match_the_reference() {
-    let Some(device) = testing::device() else { return };
+    let device = testing::device();
     for [rows, columns] in ROWS {
         for relu in [false, true] {
             let x: Vec<f32> = testing::values(1, rows * columns).iter().map(|v| 3.0 * v).collect();
@@ -143,17 +124,17 @@ fn layer_norm_forward_backward_and_backward_affine_match_the_reference() {
             let (y, stats, d_x) = (out(rows * columns), out(rows * 2), out(rows * columns));
             let (d_weight, d_bias) = (out(columns), out(columns));
             let settings = LayerNorm { eps: EPS, relu };
-            testing::run(device, &[], |r| {
-                layer_norm_forward(r, [rows, columns], &settings, &gx, [&gw, &gb], &y, &stats)?;
+            testing::run(device, |r| {
+                layer_norm_forward(r, [rows, columns], &settings, &gx, [&gw, &gb], [&y, &stats])?;
                 let mask = relu.then_some(&y);
-                layer_norm_backward(r, [rows, columns], &gd, &gx, mask, &gw, &stats, &d_x)?;
-                layer_norm_backward_affine(r, [rows, columns], &gd, &gx, mask, &stats, [&d_weight, &d_bias])
+                layer_norm_backward(r, [rows, columns], [&gd, &gx, &gw, &stats], mask, &d_x)?;
+                let affine = [&d_weight, &d_bias];
+                layer_norm_backward_affine(r, [rows, columns], [&gd, &gx, &stats], mask, affine)
             });
             let got = [y, stats, d_x, d_weight, d_bias].map(|b| testing::read_guarded(device, &b));
             let mut want =
                 [rows * columns, rows * 2, rows * columns, columns, columns].map(|n| vec![f64::NAN; n]);
             let [x, weight, bias, d_y] = [x, weight, bias, d_y].map(|v| testing::wide(&v));
-            let settings = LayerNorm { eps: f64::from(EPS), relu };
             let mask = testing::wide(&got[0]);
             let mask = relu.then_some(&mask[..]);
             let [y, stats, d_x, d_weight, d_bias] = &mut want;
@@ -170,45 +151,40 @@ fn layer_norm_forward_backward_and_backward_affine_match_the_reference() {
 }
 
 #[test]
+#[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
 fn l2_forward_and_l2_backward_match_the_reference() {
-    let Some(device) = testing::device() else { return };
+    let device = testing::device();
     for [rows, columns] in ROWS {
-        for accumulate in [false, true] {
-            let mut x = testing::values(1, rows * columns);
-            if rows > 2 {
-                x[columns..2 * columns].fill(0.0);
-                x[..columns].iter_mut().for_each(|v| *v *= 1e-5);
-            }
-            // An eps that the short rows are below, and small enough that their gradients do not hide the others.
-            let eps = 1e-3_f32;
-            let (d_y, old) = (testing::values(2, rows * columns), testing::values(3, rows * columns));
-            let (gx, gd) = (up(device, &x), up(device, &d_y));
-            let (y, norm) = (testing::output(device, rows * columns), testing::output(device, rows));
-            let d_x = if accumulate {
-                testing::in_place(device, &old)
-            } else {
-                testing::output(device, rows * columns)
-            };
-            testing::run(device, &[], |r| {
-                l2_forward(r, [rows, columns], eps, &gx, &y, &norm)?;
-                l2_backward(r, [rows, columns], eps, &gd, &y, &norm, accumulate, &d_x)
-            });
-            let got = [y, norm, d_x].map(|b| testing::read_guarded(device, &b));
-            let mut want = [vec![f64::NAN; rows * columns], vec![f64::NAN; rows], testing::wide(&old)];
-            let [y, norm, d_x] = &mut want;
-            reference::l2_forward(columns, f64::from(eps), &testing::wide(&x), y, norm);
-            reference::l2_backward(columns, f64::from(eps), &testing::wide(&d_y), y, norm, accumulate, d_x);
-            for (i, name) in ["y", "norm", "d_x"].iter().enumerate() {
-                let what = format!("l2 {name} {rows} {columns} {accumulate}");
-                testing::assert_close(&what, &got[i], &want[i], Level::Accumulated(columns));
-            }
+        let mut x = testing::values(1, rows * columns);
+        if rows > 2 {
+            x[columns..2 * columns].fill(0.0);
+            x[..columns].iter_mut().for_each(|v| *v *= 1e-5);
+        }
+        // An eps that the short rows are below, and small enough that their gradients do not hide the others.
+        let eps = f64::from(1e-3_f32);
+        let d_y = testing::values(2, rows * columns);
+        let (gx, gd) = (up(device, &x), up(device, &d_y));
+        let [y, norm, d_x] = [rows * columns, rows, rows * columns].map(|len| testing::output(device, len));
+        testing::run(device, |r| {
+            l2_forward(r, [rows, columns], eps, &gx, [&y, &norm])?;
+            l2_backward(r, [rows, columns], eps, [&gd, &y, &norm], &d_x)
+        });
+        let got = [y, norm, d_x].map(|b| testing::read_guarded(device, &b));
+        let mut want = [rows * columns, rows, rows * columns].map(|len| vec![f64::NAN; len]);
+        let [y, norm, d_x] = &mut want;
+        reference::l2_forward(columns, eps, &testing::wide(&x), y, norm);
+        reference::l2_backward(columns, eps, &testing::wide(&d_y), y, norm, d_x);
+        for (i, name) in ["y", "norm", "d_x"].iter().enumerate() {
+            let what = format!("l2 {name} {rows} {columns}");
+            testing::assert_close(&what, &got[i], &want[i], Level::Accumulated(columns));
         }
     }
 }
 
 #[test]
+#[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
 fn poison_stays_visible_behind_the_relu_too() {
-    let Some(device) = testing::device() else { return };
+    let device = testing::device();
     for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let mut x = spread(1, 70, 1);
         x[66] = poison;
@@ -221,9 +197,9 @@ fn poison_stays_visible_behind_the_relu_too() {
         let out = |len| testing::output(device, len);
         let (y, stats, unit, norm) = (out(70), out(2), out(70), out(1));
         let settings = LayerNorm { eps: EPS, relu: true };
-        testing::run(device, &[], |r| {
-            layer_norm_forward(r, [1, 70], &settings, &input, [&ones, &ones], &y, &stats)?;
-            l2_forward(r, [1, 70], 1e-12, &input, &unit, &norm)
+        testing::run(device, |r| {
+            layer_norm_forward(r, [1, 70], &settings, &input, [&ones, &ones], [&y, &stats])?;
+            l2_forward(r, [1, 70], 1e-12, &input, [&unit, &norm])
         });
         for (name, buffer) in [("layer norm", y), ("l2", unit), ("norm", norm)] {
             let got = testing::read_guarded(device, &buffer);
@@ -233,46 +209,49 @@ fn poison_stays_visible_behind_the_relu_too() {
 }
 
 #[test]
+#[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
 fn zero_rows_and_constant_columns_stay_finite() {
-    let Some(device) = testing::device() else { return };
+    let device = testing::device();
     let [y, _, _, _, d_x, ..] = batch_on_device(device, [64, 1, 1], false, &[3.0; 64]);
     let bias = testing::values(3, 1)[0];
     assert!(y.iter().all(|v| *v == bias) && d_x.iter().all(|v| v.is_finite()));
     let (zero, y, norm) =
         (Buffer::zeroed(device, "zero", 130), testing::output(device, 130), testing::output(device, 2));
-    testing::run(device, &[], |r| l2_forward(r, [2, 65], 1e-12, &zero, &y, &norm));
+    testing::run(device, |r| l2_forward(r, [2, 65], 1e-12, &zero, [&y, &norm]));
     assert_eq!(testing::read_guarded(device, &y), [0.0; 130]);
     assert_eq!(testing::read_guarded(device, &norm), [0.0; 2]);
 }
 
 #[test]
+#[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
 fn a_buffer_that_is_too_small_is_refused() {
-    let Some(device) = testing::device() else { return };
+    let device = testing::device();
     let (s, l) = (&Buffer::zeroed(device, "small", 3), &Buffer::zeroed(device, "large", 8));
-    let mut recorder = Recorder::new(device, 1);
+    let mut recorder = Recorder::new(device, 1).unwrap();
     let r = &mut recorder;
     let shape = BatchShape::new(4, 2, 2).unwrap();
     let settings = BatchNorm { eps: EPS, momentum: MOMENTUM, relu: false };
     let layer = LayerNorm { eps: EPS, relu: false };
     let refused = |result| assert!(matches!(result, Err(crate::Error::Shape { .. })));
-    refused(batch_norm_forward(r, shape, &settings, l, [l, l], l, s, [l, l]));
-    refused(batch_norm_backward(r, shape, l, l, Some(s), l, l, l, [l, l]));
-    refused(batch_norm_inference(r, [4, 2], &settings, l, [l, l], [l, l], s));
-    refused(layer_norm_forward(r, [4, 2], &layer, l, [l, l], l, s));
-    refused(layer_norm_backward(r, [4, 2], l, l, None, l, l, s));
-    refused(layer_norm_backward_affine(r, [4, 2], l, l, None, s, [l, l]));
-    refused(l2_forward(r, [4, 2], EPS, l, l, s));
-    refused(l2_backward(r, [4, 2], EPS, l, l, s, false, l));
+    refused(batch_norm_forward(r, shape, &settings, l, [l; 4], [l, s]));
+    refused(batch_norm_backward(r, shape, [l; 4], Some(s), [l; 3]));
+    refused(batch_norm_inference(r, [4, 2], &settings, l, [l; 4], s));
+    refused(layer_norm_forward(r, [4, 2], &layer, l, [l, l], [l, s]));
+    refused(layer_norm_backward(r, [4, 2], [l; 4], None, s));
+    refused(layer_norm_backward_affine(r, [4, 2], [l, l, s], None, [l, l]));
+    refused(l2_forward(r, [4, 2], EPS, l, [l, s]));
+    refused(l2_backward(r, [4, 2], EPS, [l, l, s], l));
 }
 
 #[test]
+#[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
 fn more_than_65535_rows_fold() {
-    let Some(device) = testing::device() else { return };
+    let device = testing::device();
     let rows = 65_540;
     let x: Vec<f32> = (0..rows).map(|i| (i % 7 + 1) as f32).collect();
     let (y, norm) = (testing::output(device, rows), testing::output(device, rows));
     let input = up(device, &x);
-    testing::run(device, &[], |r| l2_forward(r, [rows, 1], 1e-12, &input, &y, &norm));
+    testing::run(device, |r| l2_forward(r, [rows, 1], 1e-12, &input, [&y, &norm]));
     assert!(testing::read_guarded(device, &y).iter().all(|v| *v == 1.0));
     assert_eq!(testing::read_guarded(device, &norm), x);
 }

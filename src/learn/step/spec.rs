@@ -1,0 +1,46 @@
+//! What decides the shape of a step.
+
+use crate::heads::Architecture;
+use crate::learn::objective::{Objective, SslMethod};
+use crate::learn::update::Optimizer;
+use crate::{Error, Result};
+
+/// What decides the shape of a step.
+#[derive(Clone, Debug)]
+pub struct StepSpec<'a> {
+    /// Parts and widths.
+    pub architecture: &'a Architecture,
+    /// Terms and weights.
+    pub objective: &'a Objective,
+    /// Update rule; `None` leaves the gradients and updates nothing (tests).
+    pub optimizer: Option<&'a Optimizer>,
+    /// Rows N per view.
+    pub rows: usize,
+    /// Rows S of the feature table.
+    pub table_rows: usize,
+    /// Classes that the teacher's classifier names; `None` in the first task, which has no teacher.
+    pub teacher_classes: Option<usize>,
+}
+
+impl StepSpec<'_> {
+    /// Checks what writing the ops does not check by itself.
+    pub(super) fn check(&self) -> Result<()> {
+        self.objective.check(self.architecture)?;
+        if self.rows == 0 || self.table_rows == 0 {
+            let allowed = "at least 1 row per view and a table of at least 1 row";
+            return Err(Error::config("batch", self.rows, allowed));
+        }
+        if self.rows < 2 && self.objective.method == SslMethod::Vicreg {
+            return Err(Error::config("batch", self.rows, "at least 2 rows per view with VICReg"));
+        }
+        if let Some(known) = self.teacher_classes {
+            let classes = self.architecture.classes();
+            if known == 0 || known > classes || (known != classes && !self.objective.mask_to_known) {
+                let allowed =
+                    format!("a teacher of 1 to {classes} classes, exactly {classes} without the mask");
+                return Err(Error::config("teacher_classes", known, allowed));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,98 @@
+//! What every part of a step needs to write itself down.
+
+use super::layers::Pass;
+use super::spec::StepSpec;
+use crate::learn::objective::CopyNorm;
+use crate::learn::op::{Buf, Finish, Op, Slot, Span};
+use crate::learn::program::{Program, Role};
+use crate::number::real;
+use crate::reference::linear::Layout;
+use crate::reference::normalize::L2_EPS;
+
+/// A program in the making.
+pub(super) struct Writer<'a> {
+    pub spec: &'a StepSpec<'a>,
+    pub program: Program,
+    /// Rows of the stacked batch, 2N.
+    pub m: usize,
+    /// Width P of projections.
+    pub p: usize,
+    /// MoCo's unit keys, enqueued at the end.
+    pub keys: Option<Buf>,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(spec: &'a StepSpec<'a>) -> Self {
+        let (m, p) = (2 * spec.rows, spec.architecture.projector.outputs());
+        Self { spec, program: Program { index_rows: m, ..Program::default() }, m, p, keys: None }
+    }
+
+    /// A pass of both views through a copy's layers: `""`, `teacher.` or `momentum.`.
+    pub(super) fn pass(&self, prefix: &'static str, norm: CopyNorm) -> Pass<'static> {
+        Pass { prefix, rows: self.m, groups: 2, norm }
+    }
+
+    pub(super) fn student(&self) -> Pass<'static> {
+        self.pass("", CopyNorm::Batch)
+    }
+
+    /// Scratch for both views' projections.
+    pub(super) fn projections(&mut self) -> Buf {
+        self.program.scratch(self.m * self.p)
+    }
+
+    /// The part of `buf`, rows of `width`, that is view `v`'s.
+    pub(super) fn view(&self, buf: Buf, v: usize, width: usize) -> Span {
+        Span { buf, start: v * self.spec.rows * width }
+    }
+
+    /// Copies the batch's rows out of the table and finds their labels; returns h.
+    pub(super) fn gather(&mut self) -> Buf {
+        let (rows, columns, table_rows) = (self.m, self.spec.architecture.features, self.spec.table_rows);
+        let table = self.program.shared(Role::Table, table_rows * columns);
+        let x = self.program.scratch(rows * columns);
+        self.program.push(Op::GatherRows { table, table_rows, x, shape: [rows, columns] });
+        self.program.push(Op::GatherLabels { rows });
+        x
+    }
+
+    /// `terms[slot] += scale * sum(rows)`.
+    pub(super) fn term(&mut self, rows: Buf, len: usize, slot: Slot, scale: f64) {
+        self.program.push(Op::TermSum { rows, len, slot, scale });
+    }
+
+    pub(super) fn product(
+        &mut self,
+        layout: Layout,
+        shape: [usize; 3],
+        a: impl Into<Span>,
+        b: impl Into<Span>,
+        y: impl Into<Span>,
+        alpha: f64,
+        finish: Finish,
+    ) {
+        let (a, b, y) = (a.into(), b.into(), y.into());
+        self.program.push(Op::Gemm { layout, shape, a, b, y, alpha, finish });
+    }
+
+    /// `[y, norm]` with `y = x / max(|x|, eps)` row by row.
+    pub(super) fn unit_rows(&mut self, x: Buf) -> [Buf; 2] {
+        let (y, norm) = (self.projections(), self.program.scratch(self.m));
+        self.program.push(Op::L2Forward { shape: [self.m, self.p], eps: L2_EPS, x, y, norm });
+        [y, norm]
+    }
+
+    /// The gradient of the rows under [`Writer::unit_rows`].
+    pub(super) fn unit_backward(&mut self, [y, norm]: [Buf; 2], d_y: Buf) -> Buf {
+        let d_x = self.projections();
+        self.program.push(Op::L2Backward { shape: [self.m, self.p], eps: L2_EPS, d_y, y, norm, d_x });
+        d_x
+    }
+
+    /// Mean per-dimension deviation of unit rows: near 1/sqrt(P) in health, near 0 in collapse.
+    pub(super) fn watch_collapse(&mut self, unit: Buf) {
+        let deviation = self.program.scratch(self.p);
+        self.program.push(Op::ColumnDeviation { shape: [self.m, self.p], z: unit, deviation });
+        self.term(deviation, self.p, Slot::Deviation, 1.0 / real(self.p));
+    }
+}
