@@ -1,5 +1,5 @@
-//! Verifies every row of a state and repairs what can be. Checksums judge the content, SQLite the
-//! structure.
+//! Verifies every row of a state and repairs what can be. Checksums judge the content, and
+//! SQLite judges the structure.
 
 use rusqlite::TransactionBehavior;
 
@@ -11,10 +11,11 @@ use super::state::Memory;
 use crate::error::Result;
 
 impl Memory {
-    /// Verifies checksums, references, the labels derived from the log, and SQLite's structure. A state
-    /// open for writing is repaired: damaged features are quarantined (their labels stay in the log),
-    /// damaged thumbnails, views and training states dropped, damaged log rows taken out, and a damaged
-    /// version gives way to the one before it. A state open for reading is only judged.
+    /// Verifies checksums, references, the labels derived from the log, and SQLite's structure. A
+    /// state open for writing is repaired: damaged features are quarantined (their labels stay in
+    /// the log), damaged thumbnails, views and training states dropped, damaged log rows taken out,
+    /// and a damaged version gives way to the one before it. A state open for reading is only
+    /// judged.
     ///
     /// # Errors
     /// [`crate::Error::State`] if the check itself cannot run; damage is in the report.
@@ -22,7 +23,8 @@ impl Memory {
         let mut report = CheckReport::default();
         let mut structure = self.structure();
         if !structure.is_empty() && self.writable {
-            // Repairs search by index, so indices come first. If that fails, the verdict below says so.
+            // Repairs search by index, so indices come first. If that fails, the verdict below says
+            // so.
             let _rebuilt = self.connection.execute_batch("REINDEX");
         }
         let scanned = self.check_rows(&mut report);

@@ -38,21 +38,22 @@ impl From<Error> for Fault {
 }
 
 impl Fault {
-    /// A row does not have its checksum.
+    /// Returns the failure for a row that does not have its checksum.
     pub(super) fn damaged(table: &str, row: i64) -> Self {
         Self::corrupt(format!("row {row} of `{table}`"), "its checksum differs")
     }
 
+    /// Returns the failure for `what`, which is not what was written.
     pub(super) fn corrupt(what: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Corrupt { what: what.into(), reason: reason.into() }
     }
 
-    /// Whether SQLite ran out of the pages it may use.
+    /// Returns whether SQLite ran out of the pages it may use.
     pub(super) fn is_full(&self) -> bool {
         matches!(self, Self::Sql(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull))
     }
 
-    /// The crate's error for the state file at `path`.
+    /// Returns the crate's error for the state file at `path`.
     pub(super) fn at(self, path: &Path) -> Error {
         match self {
             Self::Typed(error) => error,

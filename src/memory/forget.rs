@@ -16,12 +16,13 @@ const FORGET_CHUNK_BYTES: usize = 48 << 10;
 
 impl Memory {
     /// Forgets a class: its samples lose features, views, thumbnail and label; the log and the name
-    /// stay. Returns how many samples it had. Under a quota it takes several transactions; after a crash
-    /// in between, forgetting again finishes it. The bytes are overwritten once no reader needs them.
+    /// stay. Returns how many samples it had. Under a quota it takes several transactions; after a
+    /// crash in between, forgetting again finishes it. The bytes are overwritten once no reader
+    /// needs them.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if no class has this name; [`Error::Full`] or [`Error::State`] if the change
-    /// cannot be kept.
+    /// [`Error::NotFound`] if no class has this name; [`Error::Full`] or [`Error::State`] if the
+    /// change cannot be kept.
     pub fn forget(&mut self, name: &str) -> Result<usize> {
         let sql = "SELECT id FROM classes WHERE name=?1";
         let class = self.read(|connection| query::first(connection, sql, [name], |row| Ok(row.get(0)?)))?;

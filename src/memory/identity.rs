@@ -1,4 +1,4 @@
-//! Which backbone made the stored features; the table `meta` keeps it.
+//! The identity of the backbone that made the stored features. The table `meta` keeps it.
 
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
@@ -7,8 +7,8 @@ use super::fault::{Fault, Outcome};
 use super::{query, seal};
 
 const FORMAT: &str = "kaizen-state";
-/// The keys of `meta` in the order of [`FeatureIdentity::values`], each with what a difference means and
-/// what to do about it.
+/// The keys of `meta` in the order of [`FeatureIdentity::values`], each with what a difference
+/// means and what to do about it.
 const PARTS: [[&str; 3]; 5] = [
     ["backbone_name", "it was made with backbone", "choose that backbone"],
     [

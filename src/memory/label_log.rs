@@ -1,6 +1,6 @@
-//! The label log. It is append-only, and the only source of what a sample's label is: a sample's live
-//! label is its newest `teach` row that no `undo` names and no later `forget`, of its class or of the
-//! sample, covers.
+//! The label log. It is append-only, and the only source of what a sample's label is: a sample's
+//! live label is its newest `teach` row that no `undo` names and no later `forget`, of its class or
+//! of the sample, covers.
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql, params};
@@ -12,7 +12,7 @@ use super::{query, seal};
 use crate::error::Error;
 use crate::ids::{ClassId, SampleId};
 
-/// A row of the label log. Never reused.
+/// The number of a row of the label log. No number is used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LabelId(pub i64);
@@ -61,7 +61,7 @@ impl FromSql for LabelKind {
 pub struct LabelEntry {
     /// Row of the log.
     pub label_id: LabelId,
-    /// The sample; none where a whole class is forgotten.
+    /// The sample; `None` where a whole class is forgotten.
     pub sample: Option<SampleId>,
     /// Source name of the sample.
     pub sample_name: Option<String>,
@@ -75,13 +75,13 @@ pub struct LabelEntry {
     pub undone: Option<LabelId>,
     /// Milliseconds since the Unix epoch.
     pub created_millis: i64,
-    /// Whether it is a label that still counts: neither undone nor forgotten.
+    /// Whether the row is a label that still counts: neither undone nor forgotten.
     pub counts: bool,
-    /// Whether this row is its sample's label now: the newest of those that count.
+    /// Whether the row is its sample's label now: the newest of those that count.
     pub live: bool,
 }
 
-/// Condition on a row `l` of the log: it is a label that still counts.
+/// The condition that a row `l` of the log is a label that still counts.
 pub(super) const COUNTS: &str = "l.kind='teach'
     AND NOT EXISTS (SELECT 1 FROM labels u WHERE u.undone=l.label_id)
     AND NOT EXISTS (SELECT 1 FROM labels f
@@ -114,8 +114,8 @@ pub(super) fn settle(connection: &Connection, sample: i64) -> Outcome<()> {
 /// A class has at least this many training rows before it has a held-out one.
 const MIN_TRAINING: i64 = 2;
 
-/// Moves held-out samples of a class to training until it has enough. None moves the other way, since
-/// a sample that was trained on must not judge.
+/// Moves held-out samples of a class to training until it has enough. None moves the other way,
+/// since a sample that was trained on must not judge.
 pub(super) fn settle_split(connection: &Connection, class: i64) -> Outcome<()> {
     let rows_of = "FROM samples WHERE class_id=?1 AND state=?2 AND held_out=?3";
     let sql = format!("SELECT count(*) FROM (SELECT 1 {rows_of} LIMIT {MIN_TRAINING})");

@@ -10,8 +10,8 @@ use super::state::Memory;
 use crate::error::{Error, Result};
 use crate::ids::{ClassId, SampleId};
 
-/// What a further label in the same transaction adds to the write-ahead log: the pages of its sample
-/// and of two indices.
+/// What a further label in the same transaction adds to the write-ahead log: the pages of its
+/// sample and of two indices.
 const LABEL_LOG_BYTES: usize = 6 << 10;
 
 impl Memory {
@@ -41,15 +41,15 @@ impl Memory {
     /// the log.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the sample is not kept, [`Error::Config`] for a name that cannot be used,
-    /// [`Error::Full`] or [`Error::State`] if the label cannot be kept.
+    /// [`Error::NotFound`] if the sample is not kept, [`Error::Config`] for a name that cannot be
+    /// used, [`Error::Full`] or [`Error::State`] if the label cannot be kept.
     pub fn label(&mut self, sample: SampleId, name: &str) -> Result<LabelId> {
         let labels = self.label_all(&[sample], name)?;
         labels.first().copied().ok_or_else(|| Error::shape("labels", 1, labels.len()))
     }
 
-    /// Gives stored samples one label each in one transaction: all are durable when it returns, or none
-    /// is.
+    /// Gives stored samples one label each in one transaction: all are durable when it returns, or
+    /// none is.
     ///
     /// # Errors
     /// As [`Memory::label`], of the first sample that cannot be labelled.
@@ -71,8 +71,8 @@ impl Memory {
         })
     }
 
-    /// Takes back one label exactly: the sample then has the label it would have without it, if any.
-    /// Returns the class of that label.
+    /// Takes back one label exactly: the sample then has the label it would have without it, if
+    /// any. Returns the class of that label.
     ///
     /// # Errors
     /// [`Error::NotFound`] if `label` is not a label that still counts, [`Error::Full`] or

@@ -1,5 +1,5 @@
-//! One writer per state file, by an advisory lock on `<state>.lock`, which holds the writer's process id.
-//! The system drops the lock with the process, so a crash leaves nothing to clean up.
+//! One writer per state file, by an advisory lock on `<state>.lock`, which holds the writer's
+//! process id. The system drops the lock with the process, so a crash leaves nothing to clean up.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -17,8 +17,8 @@ impl WriterLock {
     /// Takes the lock of `state`.
     ///
     /// # Errors
-    /// [`Error::State`] with the holder's process id if another writer has it; [`Error::Io`] if the lock file
-    /// cannot be made.
+    /// [`Error::State`] with the holder's process id if another writer has it; [`Error::Io`] if the
+    /// lock file cannot be made.
     pub(super) fn take(state: &Path) -> Result<Self> {
         let path = beside(state, ".lock");
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);

@@ -1,6 +1,7 @@
-//! The state of the learner in one SQLite file: features of samples, the label log, versions of the heads
-//! and the state of the training. A change that a call acknowledged survives a crash at any point. This
-//! module knows no loss, no head and no engine: features are `[D]` rows and heads are bytes.
+//! The state of the learner in one SQLite file: features of samples, the label log, versions of the
+//! heads and the state of the training. A change that a call acknowledged survives a crash at any
+//! point. This module knows no loss, no head and no engine: features are `[D]` rows and heads are
+//! bytes.
 //!
 //! ```
 //! use kaizen_edge::low_level::memory::{FeatureIdentity, Memory, Rows, Sample};

@@ -13,13 +13,13 @@ use super::state::{IN_MEMORY, Memory};
 use crate::error::{Error, Result};
 
 impl Memory {
-    /// Opens the state at `path` for writing, or makes it; without a path, makes a state that ends with
-    /// the process.
+    /// Opens the state at `path` for writing, or makes it; without a path, makes a state that ends
+    /// with the process.
     ///
     /// # Errors
-    /// [`Error::State`] if another process writes it, if it was made with other features than `identity`
-    /// describes or by a newer program, or is no state file; [`Error::Corrupt`] if it is damaged;
-    /// [`Error::Io`] if its folder cannot be used.
+    /// [`Error::State`] if another process writes it, if it was made with other features than
+    /// `identity` describes or by a newer program, or is no state file; [`Error::Corrupt`] if it is
+    /// damaged; [`Error::Io`] if its folder cannot be used.
     pub fn open(path: Option<&Path>, identity: &FeatureIdentity) -> Result<Self> {
         let Some(path) = path else {
             return Self::open_in_memory(identity);
@@ -34,8 +34,8 @@ impl Memory {
         Ok(memory)
     }
 
-    /// Opens an existing state for writing, whatever backbone it was made with: for work on labels and
-    /// checks.
+    /// Opens an existing state for writing, whatever backbone it was made with: for work on labels
+    /// and checks.
     ///
     /// # Errors
     /// As [`Memory::open`], and [`Error::State`] if there is no such file.
@@ -73,12 +73,12 @@ impl Memory {
         Ok(Self { connection, path, lock, writable, identity, quota: None })
     }
 
-    /// Puts `fresh`, a state in a file of its own in the same folder, in the place of this one. A crash
-    /// at any point leaves the old state or the new one. Both are closed.
+    /// Puts `fresh`, a state in a file of its own in the same folder, in the place of this one. A
+    /// crash at any point leaves the old state or the new one. Both are closed.
     ///
     /// # Errors
-    /// [`Error::State`] if this state is read-only or another process reads it; [`Error::Io`] if the
-    /// file cannot be moved. This state is then as it was.
+    /// [`Error::State`] if this state is read-only or another process reads it; [`Error::Io`] if
+    /// the file cannot be moved. This state is then as it was.
     pub fn replace_with(self, fresh: Self) -> Result<()> {
         fresh.checkpoint()?;
         let from = fresh.path.clone();
@@ -133,8 +133,8 @@ fn existing(path: &Path) -> Result<PathBuf> {
     Err(Error::State { path, reason })
 }
 
-/// Makes a complete state beside `path` and moves it there, so that a crash leaves no state or a whole
-/// one.
+/// Makes a complete state beside `path` and moves it there, so that a crash leaves no state or a
+/// whole one.
 fn create(path: &Path, identity: &FeatureIdentity) -> Result<()> {
     if beside(path, "-wal").exists() {
         let reason =

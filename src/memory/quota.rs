@@ -1,5 +1,5 @@
-//! What a change costs, and how room for it is made: old heads go first, then unlabelled samples, then
-//! the most redundant samples of the largest class.
+//! What a change costs, and how room for it is made: old heads go first, then unlabelled samples,
+//! then the most redundant samples of the largest class.
 
 use rusqlite::Connection;
 
@@ -18,8 +18,8 @@ pub(super) const PAGE: u64 = 4096;
 const PAGE_CONTENT: usize = 3900;
 /// The bytes of a page with its header in the write-ahead log.
 const LOG_PAGE: u64 = PAGE + 24;
-/// The pages that any small change may touch besides its content: leaves and inner nodes of tables and
-/// indices.
+/// The pages that any small change may touch besides its content: leaves and inner nodes of tables
+/// and indices.
 const TOUCHED_PAGES: u64 = 28;
 /// No class is evicted below this many samples.
 const MIN_PER_CLASS: i64 = 4;
@@ -29,19 +29,19 @@ const POOL: usize = 256;
 /// The bytes that a change adds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cost {
-    /// To the content of the file.
+    /// Bytes added to the content of the file.
     pub(super) growth: usize,
-    /// To the write-ahead log.
+    /// Bytes added to the write-ahead log.
     pub(super) log: usize,
 }
 
 impl Cost {
-    /// The cost of a change that adds `bytes` of content.
+    /// Returns the cost of a change that adds `bytes` of content.
     pub(super) fn of(bytes: usize) -> Self {
         Self { growth: bytes, log: bytes }
     }
 
-    /// The bytes that the change takes in the write-ahead log at most.
+    /// Returns the most bytes that the change takes in the write-ahead log.
     pub(super) fn log_bytes(self) -> u64 {
         (2 * self.log.div_ceil(PAGE_CONTENT) as u64 + TOUCHED_PAGES) * LOG_PAGE
     }
@@ -50,8 +50,8 @@ impl Cost {
 /// Tells whether enough pages are free.
 type Fits<'a> = dyn Fn(&Connection) -> Outcome<bool> + 'a;
 
-/// The limits that follow from the bytes allowed. State file, write-ahead log and its index together
-/// never take more.
+/// The limits that follow from the bytes allowed. State file, write-ahead log and its index
+/// together never take more.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Quota {
     pub(super) bytes: u64,
@@ -60,20 +60,21 @@ pub(super) struct Quota {
 }
 
 impl Quota {
-    /// A quarter is set aside for the log of a state in a file.
+    /// Returns the limits for `bytes`. A quarter is set aside for the log of a state in a file.
     pub(super) fn new(bytes: u64, in_file: bool) -> Self {
         let (log_bytes, index_bytes) = if in_file { (bytes / 4, (64 << 10) + bytes / 256) } else { (0, 0) };
         let pages = bytes.saturating_sub(log_bytes + index_bytes) / PAGE;
         Self { bytes, max_pages: i64::try_from(pages).unwrap_or(i64::MAX).min(4_294_967_294), log_bytes }
     }
 
-    /// Whether the used pages are within the limit, with `needed` more.
+    /// Returns whether the used pages and `needed` more are within the limit.
     pub(super) fn fits(&self, connection: &Connection, needed: i64) -> Outcome<bool> {
         let used = pragma(connection, "page_count")? - pragma(connection, "freelist_count")?;
         Ok(used + needed <= self.max_pages)
     }
 
-    /// Evicts until `cost` fits; `attempt` grows the allowance after an estimate that was too small.
+    /// Evicts until `cost` fits; `attempt` grows the allowance after an estimate that was too
+    /// small.
     pub(super) fn make_room(&self, connection: &Connection, cost: Cost, attempt: i64) -> Outcome<()> {
         let needed =
             i64::try_from(cost.growth.div_ceil(PAGE_CONTENT)).unwrap_or(i64::MAX / 2) + 6 + 16 * attempt;
@@ -86,7 +87,7 @@ impl Quota {
         Ok(())
     }
 
-    /// The error for a quota that leaves no room.
+    /// Returns the error for a quota that leaves no room.
     pub(super) fn full(&self, reason: &str) -> Error {
         let reason = format!("{reason} within its {} bytes", self.bytes);
         Error::full("the quota", reason, "raise the quota, or forget a class")
@@ -98,7 +99,7 @@ pub(super) fn pragma(connection: &Connection, name: &str) -> Outcome<i64> {
     Ok(connection.pragma_query_value(None, name, |row| row.get(0))?)
 }
 
-/// Drops a little of what is missed least, until it `fits`; false if nothing may go.
+/// Drops some of the least valuable rows, until the rest `fits`. Returns false if nothing may go.
 pub(super) fn evict(connection: &Connection, fits: &Fits<'_>) -> Outcome<bool> {
     Ok(drop_old_heads(connection)?
         || evict_unlabelled(connection, fits)?
@@ -159,8 +160,8 @@ fn evict_labelled(connection: &Connection, fits: &Fits<'_>) -> Outcome<bool> {
     Ok(true)
 }
 
-/// Returns the `number` samples of a pool that are nearest to another one of it, one after the other;
-/// of two alike the older.
+/// Returns the `number` samples of a pool that are nearest to another one of it, one after the
+/// other; of two alike the older.
 fn redundant(connection: &Connection, pool: &[i64], number: usize) -> Outcome<Vec<i64>> {
     let sql = "SELECT features FROM contents WHERE sample_id=?1";
     let features = pool

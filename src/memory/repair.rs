@@ -1,6 +1,6 @@
-//! Finds what is wrong with the rows and repairs it, one table after the other. Where a damaged row no
-//! longer tells what it said, the cautious reading wins: a sample trains instead of judging, a version
-//! does not serve.
+//! Finds what is wrong with the rows and repairs it, one table after the other. Where a damaged row
+//! no longer tells what it said, the cautious reading wins: a sample trains instead of judging, a
+//! version does not serve.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};

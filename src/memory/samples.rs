@@ -23,7 +23,7 @@ const RECENT: i64 = 8;
 /// One sample in this many is held out.
 const HELD_OUT_ONE_IN: u64 = 6;
 
-/// What is remembered of a frame. Features are stored in half precision.
+/// The part of a frame that is remembered. Features are stored in half precision.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sample {
     /// Features of the frame itself, `[D]`.
@@ -47,8 +47,8 @@ pub struct Stored {
     pub sample: SampleId,
     /// The row of the label log, for a sample that was added with a label.
     pub label: Option<LabelId>,
-    /// Whether the sample is held out from training, to judge new heads. A sample without a label moves
-    /// to training if its class, once known, needs it there.
+    /// Whether the sample is held out from training, to judge new heads. A sample without a label
+    /// moves to training if its class, once known, needs it there.
     pub held_out: bool,
     /// Whether the sample repeats a recent one; then only its label was kept.
     pub duplicate: bool,
@@ -105,13 +105,13 @@ impl Memory {
         stored.first().copied().ok_or_else(|| Error::shape("stored samples", 1, stored.len()))
     }
 
-    /// Stores samples in one transaction: all are durable when it returns, or none is kept. A sample
-    /// that repeats a recent one is not stored again, but its label is logged to that one.
+    /// Stores samples in one transaction: all are durable when it returns, or none is kept. A
+    /// sample that repeats a recent one is not stored again, but its label is logged to that one.
     ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Frame`] for features of another width or not finite in f16;
-    /// [`Error::Config`] for a class name that cannot be used; [`Error::Full`] if the quota or the disk
-    /// is full; [`Error::State`] if the file cannot be written.
+    /// [`Error::Config`] for a class name that cannot be used; [`Error::Full`] if the quota or the
+    /// disk is full; [`Error::State`] if the file cannot be written.
     pub fn add_samples(&mut self, new: &[Sample]) -> Result<Vec<Stored>> {
         let encoded = new.iter().map(|sample| self.encode(sample)).collect::<Result<Vec<Encoded<'_>>>>()?;
         let bytes = encoded.iter().map(Encoded::cost).sum();
@@ -179,8 +179,8 @@ impl Memory {
         })
     }
 
-    /// Returns the cached views of a sample, each `[D]`, in the order in which they were stored; none
-    /// for a sample without views.
+    /// Returns the cached views of a sample, each `[D]`, in the order in which they were stored;
+    /// none for a sample without views.
     ///
     /// # Errors
     /// [`Error::State`] if the file cannot be read, [`Error::Corrupt`] for a damaged view.
@@ -272,8 +272,8 @@ fn insert(connection: &Connection, encoded: &Encoded<'_>) -> Outcome<i64> {
     Ok(id)
 }
 
-/// Returns the kept sample that a new one repeats: one with the same features, or a recent one that is
-/// nearly the same, of the same class or unlabelled.
+/// Returns the kept sample that a new one repeats: one with the same features, or a recent one that
+/// is nearly the same, of the same class or unlabelled.
 fn twin(connection: &Connection, encoded: &Encoded<'_>, class: Option<i64>) -> Outcome<Option<i64>> {
     let sql = "SELECT id FROM samples INDEXED BY samples_by_features JOIN contents ON sample_id=id
                WHERE features_sum=?1 AND state=0 AND features=?2 AND (class_id IS NULL OR class_id=?3)";

@@ -149,7 +149,8 @@ pub(super) fn amend(
     rewrite(connection, table, row, assignments, values)
 }
 
-/// Changes columns of a row and seals whatever it then holds: for repairs, see [`amend`].
+/// Changes columns of a row and seals whatever it then holds, for repairs. See [`amend`] for the
+/// rest.
 pub(super) fn rewrite(
     connection: &Connection,
     table: &Table,

@@ -82,13 +82,13 @@ impl Memory {
         Ok(value)
     }
 
-    /// Bounds the bytes on disk: state file, write-ahead log and its index. A quarter is set aside for
-    /// the log, so one change (a batch, a version's heads) may take up to an eighth. A state that is
-    /// larger is shrunk at once.
+    /// Bounds the bytes on disk: state file, write-ahead log and its index. A quarter is set aside
+    /// for the log, so one change (a batch, a version's heads) may take up to an eighth. A state
+    /// that is larger is shrunk at once.
     ///
     /// # Errors
-    /// [`Error::Config`] for less than [`MIN_QUOTA_BYTES`], [`Error::Full`] if the state cannot be made
-    /// that small, [`Error::State`] if it cannot be written.
+    /// [`Error::Config`] for less than [`MIN_QUOTA_BYTES`], [`Error::Full`] if the state cannot be
+    /// made that small, [`Error::State`] if it cannot be written.
     pub fn set_quota_bytes(&mut self, bytes: u64) -> Result<()> {
         if bytes < MIN_QUOTA_BYTES {
             return Err(Error::config("quota_bytes", bytes, format!("{MIN_QUOTA_BYTES} or more")));
@@ -114,8 +114,8 @@ impl Memory {
         Ok(())
     }
 
-    /// Returns the bytes on disk of state file, write-ahead log and its index; of a state in memory,
-    /// the bytes of its pages.
+    /// Returns the bytes on disk of state file, write-ahead log and its index; of a state in
+    /// memory, the bytes of its pages.
     ///
     /// # Errors
     /// [`Error::Io`] if a file cannot be examined.

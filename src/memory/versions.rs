@@ -1,5 +1,5 @@
-//! Versions of the heads: what was published, what the guard turned down, what was taken back; and the
-//! state of the training between consolidations.
+//! Versions of the heads: what was published, what the guard turned down, what was taken back; and
+//! the state of the training between consolidations.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use super::state::Memory;
 use super::{query, seal};
 use crate::error::{Error, Result};
 
-/// A version of the heads. Never reused.
+/// The number of a version of the heads. No number is used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct VersionId(pub i64);
@@ -30,9 +30,9 @@ impl std::fmt::Display for VersionId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VersionStatus {
-    /// It was found good; the newest such version serves.
+    /// The version was found good; the newest such version serves.
     Published,
-    /// The guard turned it down, or it was taken back.
+    /// The guard turned the version down, or it was taken back.
     RolledBack,
 }
 
@@ -62,11 +62,11 @@ pub struct NewVersion<'a> {
     pub heads: &'a [u8],
     /// Which kind of head answers: the trained one or a closed-form one.
     pub head_kind: &'a str,
-    /// What the guard measured.
+    /// The figures that the guard measured.
     pub figures: &'a VersionFigures,
 }
 
-/// What the guard measured when it decided on a version.
+/// The figures that the guard measured when it decided on a version.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct VersionFigures {
@@ -86,7 +86,7 @@ pub struct VersionFigures {
 pub struct ClassFigures {
     /// Name of the class.
     pub class: Option<String>,
-    /// Accuracy of the heads before, 0..1; none if they did not know the class.
+    /// Accuracy of the heads before, 0..1; `None` if they did not know the class.
     pub before: Option<f64>,
     /// Accuracy of the new heads, 0..1.
     pub after: Option<f64>,
@@ -101,13 +101,13 @@ pub struct VersionEntry {
     pub id: VersionId,
     /// The version that served when this one was made.
     pub parent: Option<VersionId>,
-    /// Whether it may serve.
+    /// Whether the version may serve.
     pub status: VersionStatus,
     /// Which kind of head answers.
     pub head_kind: String,
     /// SHA-256 of the heads, in hexadecimal.
     pub sha256: String,
-    /// What the guard measured; none if the row was damaged and repaired.
+    /// The figures that the guard measured; `None` if the row was damaged and repaired.
     pub figures: Option<VersionFigures>,
     /// Milliseconds since the Unix epoch.
     pub created_millis: i64,
@@ -116,14 +116,14 @@ pub struct VersionEntry {
 /// A version with its heads, verified against their SHA-256.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Version {
-    /// What is known of it.
+    /// The version without its heads.
     pub entry: VersionEntry,
-    /// Named parameters as safetensors; none for a version that was turned down, or dropped to hold the
-    /// quota.
+    /// Named parameters as safetensors; `None` for a version that was turned down, or whose heads
+    /// the quota took.
     pub heads: Option<Vec<u8>>,
 }
 
-/// Everything that happened, oldest first.
+/// All labels and versions, oldest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct History {
     /// The label log.
@@ -141,8 +141,8 @@ impl Memory {
         self.record(new, VersionStatus::Published)
     }
 
-    /// Records that heads were turned down, with the figures that say why. The heads themselves are not
-    /// kept.
+    /// Records that heads were turned down, with the figures that say why. The heads themselves are
+    /// not kept.
     ///
     /// # Errors
     /// As [`Memory::publish`].
@@ -168,8 +168,8 @@ impl Memory {
     /// Takes a published version back. Returns the version that serves then, if any.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if it is not a published version; [`Error::Full`] or [`Error::State`] if the
-    /// change cannot be kept.
+    /// [`Error::NotFound`] if it is not a published version; [`Error::Full`] or [`Error::State`] if
+    /// the change cannot be kept.
     pub fn roll_back(&mut self, version: VersionId) -> Result<Option<VersionId>> {
         self.write(Cost::of(0), |connection| {
             let sql = "SELECT 1 FROM versions WHERE id=?1 AND status='published'";
@@ -197,8 +197,8 @@ impl Memory {
     /// Returns the version that serves: the newest published one.
     ///
     /// # Errors
-    /// [`Error::State`] if the file cannot be read, [`Error::Corrupt`] if this version or a newer one is
-    /// damaged: an older one must not answer in its place unnoticed.
+    /// [`Error::State`] if the file cannot be read, [`Error::Corrupt`] if this version or a newer
+    /// one is damaged: an older one must not answer in its place unnoticed.
     pub fn published(&self) -> Result<Option<Version>> {
         self.read(|connection| {
             let serving = serving(connection)?;
@@ -218,7 +218,8 @@ impl Memory {
     /// Returns the label log and the versions.
     ///
     /// # Errors
-    /// [`Error::State`] if the file cannot be read, [`Error::Corrupt`] for a row that makes no sense.
+    /// [`Error::State`] if the file cannot be read, [`Error::Corrupt`] for a row that makes no
+    /// sense.
     pub fn history(&self) -> Result<History> {
         let sql = format!("SELECT {COLUMNS} FROM versions ORDER BY id");
         self.read(|connection| {
@@ -283,8 +284,8 @@ fn verify_newest(connection: &Connection, serving: Option<i64>) -> Outcome<()> {
 }
 
 /// Returns the published versions that are newer than the one that serves and whose heads are gone,
-/// though no newer version was taken back: heads are dropped only of versions that others followed. A
-/// version that the guard turned down has empty heads.
+/// though no newer version was taken back: heads are dropped only of versions that others followed.
+/// A version that the guard turned down has empty heads.
 pub(super) fn without_heads(connection: &Connection, serving: Option<i64>) -> Outcome<Vec<i64>> {
     let sql = "SELECT id FROM versions p WHERE status='published' AND id>?1 AND NOT EXISTS (
                    SELECT 1 FROM versions t WHERE t.id>p.id AND t.status='rolled_back' AND t.sha256<>?2)
