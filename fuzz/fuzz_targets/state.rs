@@ -1,7 +1,9 @@
-//! A state file cut or with bytes changed anywhere: opening, restoring and predicting never panics, and what it answers
-//! is what it answered before, or a refusal. Checking and repairing never panics either.
+//! A state file cut or with bytes changed anywhere: opening, restoring and predicting never panics,
+//! and what it answers is what it answered before, or a refusal. Checking and repairing never
+//! panics either.
 //!
-//! Input: bytes 0..2 a length to cut to (0: whole), then triples of position (16 bits, times 3) and value to XOR.
+//! Input: bytes 0..2 a length to cut to (0: whole), then triples of position (16 bits, times 3) and
+//! value to XOR.
 
 #![no_main]
 

@@ -128,11 +128,11 @@ fn models(folder: Option<&std::path::Path>) -> Vec<Model> {
     let Ok(manifest) = backbone::locate(folder).and_then(|folder| Manifest::read(&folder)) else {
         return Vec::new();
     };
-    let model = |entry: &backbone::ModelEntry| {
+    let model = |entry: &backbone::BackboneSpec| {
         let read = entry.read();
         Model {
             name: entry.name.clone(),
-            file: entry.path().display().to_string(),
+            file: entry.path.display().to_string(),
             sha256: entry.sha256.clone(),
             sound: read.is_ok(),
             why_not: read.err().map(|error| error.to_string()),
@@ -151,7 +151,8 @@ struct Run {
 fn run_on(options: &BackboneOptions) -> crate::Result<Run> {
     let mut backbone = backbone::load(options)?;
     let (features, millis) = inference(backbone.as_mut())?;
-    Ok(Run { runtime: backbone.provider().runtime.clone(), features, millis })
+    let runtime = backbone.provider().details().swap_remove(0);
+    Ok(Run { runtime, features, millis })
 }
 
 impl Trial {

@@ -7,7 +7,7 @@ use super::options::{CommonOptions, sources};
 use super::teach::Store;
 use crate::Result;
 use crate::session::Labelling;
-use crate::vision::{CocoSource, FrameSource, SourceOptions};
+use crate::vision::{FrameSource, SourceOptions, open_coco};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -43,5 +43,5 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 fn coco(file: &Path, images: Option<&Path>) -> Result<Box<dyn FrameSource>> {
     let beside = file.parent().unwrap_or(Path::new("."));
-    Ok(Box::new(CocoSource::open(file, images.unwrap_or(beside), &SourceOptions::default())?))
+    open_coco(file, images.unwrap_or(beside), &SourceOptions::default())
 }

@@ -1,23 +1,28 @@
-//! What every runtime checks: images before it runs, features after.
+//! Checks that every runtime makes: of the images before it runs, of the features after.
 
 use ndarray::{Array2, Array4, ArrayView4, Axis};
 
-use super::BackboneSpec;
+use super::spec::BackboneSpec;
 use crate::error::{Error, Result};
 
-/// Images of `[B, 3, S, S]` with finite values, for the model of `spec`.
+/// The number of images that run at once. It bounds the memory of the activations, and is the
+/// largest batch of a TensorRT engine.
+pub(super) const CHUNK: usize = 32;
+
+/// Checks that images are `[B, 3, S, S]` with finite values, for the model of `spec`.
 pub(super) fn check_images(spec: &BackboneSpec, images: &ArrayView4<'_, f32>) -> Result<()> {
     let (batch, side) = (images.dim().0, spec.input_size);
     let expected = [batch, 3, side, side];
     if images.shape() != expected {
         return Err(Error::shape(format!("images for backbone `{}`", spec.name), expected, images.shape()));
     }
-    // A clamp in the network can turn NaN into an ordinary number, so the features would not show it.
+    // A clamp in the network can turn NaN into an ordinary number, so the features would not show
+    // it.
     let bad = images.axis_iter(Axis(0)).position(|image| image.iter().any(|value| !value.is_finite()));
     bad.map_or(Ok(()), |row| Err(not_finite(row, "a pixel is not finite")))
 }
 
-/// `values` as features `[rows, D]`, all finite.
+/// Returns `values` as features `[rows, D]`, all finite.
 pub(super) fn check_features(spec: &BackboneSpec, rows: usize, values: Vec<f32>) -> Result<Array2<f32>> {
     let (width, got) = (spec.feature_width, values.len());
     let features = Array2::from_shape_vec((rows, width), values).map_err(|_| Error::Shape {
@@ -33,7 +38,7 @@ fn not_finite(row: usize, reason: &str) -> Error {
     Error::Frame { name: format!("row {row} of the batch"), reason: reason.into() }
 }
 
-/// A backbone has one input and one output.
+/// Checks that a model has one input and one output.
 pub(super) fn check_one_in_one_out(spec: &BackboneSpec, inputs: usize, outputs: usize) -> Result<()> {
     if (inputs, outputs) == (1, 1) {
         return Ok(());
@@ -43,8 +48,9 @@ pub(super) fn check_one_in_one_out(spec: &BackboneSpec, inputs: usize, outputs: 
     Err(Error::Model { path: spec.path.clone(), reason })
 }
 
-/// The shapes that a file declares must be those of its manifest entry: `[any, 3, S, S]` in, `[any, D]` out. An empty
-/// `output` or a `None` dimension is one that the file leaves open; the first inference settles it.
+/// Checks that the shapes that a file declares are those of its manifest entry: `[any, 3, S, S]`
+/// in, `[any, D]` out. An empty `output` or a `None` dimension is one that the file leaves open;
+/// the first inference settles it.
 pub(super) fn check_declared(
     spec: &BackboneSpec,
     input: &[Option<usize>],
@@ -78,7 +84,8 @@ fn wrong(spec: &BackboneSpec, which: &str, expected: &[Option<usize>], got: &[Op
     }
 }
 
-/// Fixed images `[batch, 3, side, side]` within -1..1, all different: what a backbone is tried with.
+/// Returns fixed images `[batch, 3, side, side]` within -1..1, all different, to try a backbone
+/// with.
 pub(crate) fn pattern(batch: usize, side: usize) -> Array4<f32> {
     Array4::from_shape_fn((batch, 3, side, side), |(b, c, y, x)| {
         let level = (x * (3 + b) + y * 5 + c * 67 + b * 29 + (x * y) % 37) % 256;
@@ -89,7 +96,7 @@ pub(crate) fn pattern(batch: usize, side: usize) -> Array4<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backbone::manifest::Precision;
+    use crate::backbone::{Channels, Layout, Precision};
 
     fn spec() -> BackboneSpec {
         BackboneSpec {
@@ -97,6 +104,10 @@ mod tests {
             path: "m.onnx".into(),
             sha256: String::new(),
             input_size: 4,
+            licence: String::new(),
+            origin: String::new(),
+            layout: Layout::Nchw,
+            channels: Channels::Rgb,
             mean: [127.0; 3],
             std: [128.0; 3],
             feature_width: 2,

@@ -1,4 +1,5 @@
-//! The places of this machine that the backbone looks at. The only code here that reads the environment.
+//! The places of this machine in which the backbone searches. No other code here reads the
+//! environment.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,8 @@ use crate::error::{Error, Result};
 /// Name of the application's own folders under the user's data and cache folders.
 const APP: &str = "kaizen-edge";
 
-/// Folders and variables of the process, read once, so that searches are functions of their arguments.
+/// Folders and variables of the process, read once, so that searches are functions of their
+/// arguments.
 #[derive(Clone, Debug)]
 pub(super) struct Environment {
     /// `ORT_DYLIB_PATH`.
@@ -29,7 +31,7 @@ pub(super) struct Environment {
 }
 
 impl Environment {
-    /// The environment of this process.
+    /// Returns the environment of this process.
     pub(super) fn of_process() -> Result<Self> {
         let folder = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let home = folder("HOME");
@@ -50,17 +52,17 @@ impl Environment {
         })
     }
 
-    /// Folder where TensorRT keeps what it built for `key`.
+    /// Returns the folder where TensorRT keeps what it built for `key`.
     pub(super) fn tensorrt_cache(&self, key: &str) -> Option<PathBuf> {
         self.cache_dir.as_ref().map(|dir| dir.join("tensorrt").join(key))
     }
 
-    /// Whether this is an NVIDIA Jetson.
+    /// Returns whether this is an NVIDIA Jetson.
     pub(super) fn is_jetson(&self) -> bool {
         self.system_root.join("etc/nv_tegra_release").exists()
     }
 
-    /// Whether an NVIDIA driver is loaded.
+    /// Returns whether an NVIDIA driver is loaded.
     pub(super) fn has_nvidia_driver(&self) -> bool {
         ["dev/nvidiactl", "proc/driver/nvidia/version", "dev/nvhost-gpu", "dev/nvmap"]
             .iter()

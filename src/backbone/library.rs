@@ -6,36 +6,31 @@ use std::sync::OnceLock;
 use super::environment::Environment;
 use super::provider::one_line;
 
-/// Oldest ONNX Runtime 1.x that serves.
+/// The oldest ONNX Runtime 1.x that can be used.
 const OLDEST_MINOR: u32 = 17;
 
 /// The loaded library with its one environment.
 pub(super) struct Runtime {
     pub(super) environment: ort::environment::Environment,
     pub(super) path: PathBuf,
-    /// e.g. `1.31.1`.
+    /// The version, e.g. `1.31.1`.
     pub(super) version: String,
-    /// The 31 of it.
+    /// The minor version, e.g. 31.
     #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "only CUDA's options depend on it"))]
     pub(super) minor: u32,
 }
 
 impl Runtime {
-    /// Name, version and place, for people.
-    pub(super) fn describe(&self) -> String {
-        format!("ONNX Runtime {} at {}", self.version, self.path.display())
-    }
-
-    /// Whether `libonnxruntime_providers_<name>.so` lies beside the library: without it the provider cannot load.
-    pub(super) fn has_provider(&self, name: &str) -> bool {
-        self.path.with_file_name(format!("libonnxruntime_providers_{name}.so")).exists()
+    /// Returns name and version.
+    pub(super) fn name(&self) -> String {
+        format!("ONNX Runtime {}", self.version)
     }
 }
 
-/// The process has one ONNX Runtime environment, or the one reason why it has none.
+/// The one ONNX Runtime environment of the process, or the one reason why it has none.
 static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
 
-/// The runtime of this process: found and loaded at the first call, then kept. The error is a sentence.
+/// Returns the runtime of this process, which is found and loaded at the first call and then kept.
 pub(super) fn runtime(
     explicit: Option<&Path>,
     environment: &Environment,
@@ -55,7 +50,7 @@ fn kept_runtime(
     let runtime = kept.as_ref().map_err(Clone::clone)?;
     match explicit.map(|path| canonical(&environment.current_dir.join(path))) {
         Some(asked) if asked != runtime.path => Err(format!(
-            "this process has already loaded {}; start a new one for {}",
+            "this process has another ONNX Runtime: {} is loaded; start a new process for {}",
             runtime.path.display(),
             asked.display()
         )),
@@ -64,7 +59,8 @@ fn kept_runtime(
 }
 
 fn start(found: Found) -> Result<Runtime, String> {
-    let failed = |what: &dyn std::fmt::Display| format!("{}: {what}", found.path.display());
+    let failed =
+        |what: &dyn std::fmt::Display| format!("ONNX Runtime cannot start: {}: {what}", found.path.display());
     let builder = ort::init_from(&found.path).map_err(|e| failed(&e))?;
     let environment =
         builder.with_name("kaizen-edge").with_telemetry(false).build().map_err(|e| failed(&e))?;
@@ -72,7 +68,8 @@ fn start(found: Found) -> Result<Runtime, String> {
     Ok(Runtime { environment, path: found.path, version, minor: found.minor })
 }
 
-/// The full version is in the file name (`libonnxruntime.so.1.31.1`); the probe knows the minor one only.
+/// Returns the full version if the file name has it (`libonnxruntime.so.1.31.1`); the probe knows
+/// the minor one only.
 fn version_of(found: &Found) -> String {
     let minor = format!("1.{}", found.minor);
     let name = found.path.file_name().unwrap_or_default().to_string_lossy();
@@ -82,19 +79,20 @@ fn version_of(found: &Found) -> String {
     }
 }
 
-/// A library that answers.
+/// A library that answers a call.
 #[derive(Debug, PartialEq, Eq)]
 struct Found {
     path: PathBuf,
     minor: u32,
 }
 
-/// The minor version of the ONNX Runtime library at a path, if it is one.
+/// Returns the minor version of the ONNX Runtime library at a path, if it is one.
 fn probe(path: &Path) -> Option<u32> {
     ort::util::probe(path)
 }
 
-/// The first library that answers. A path that was asked for, by option or variable, is not replaced by another.
+/// Returns the first library that answers. A path that was asked for, by option or variable, is not
+/// replaced by another.
 fn search(
     explicit: Option<&Path>,
     environment: &Environment,
@@ -105,20 +103,16 @@ fn search(
         (None, Some(path)) => Some(("ORT_DYLIB_PATH", path.as_path())),
         (None, None) => None,
     };
-    let mut tried = Vec::new();
     if let Some((by, path)) = asked {
         let path = environment.current_dir.join(path);
-        return match examine(&path, probe) {
-            Ok(found) => Ok(found),
-            Err(why) => {
-                let command = install_command(environment);
-                let place = path.display();
-                Err(one_line(&format!(
-                    "no ONNX Runtime at {place} (from {by}): {why}; correct the path, or {command}"
-                )))
-            }
-        };
+        return examine(&path, probe).map_err(|why| {
+            let (place, command) = (path.display(), install_command(environment));
+            one_line(&format!(
+                "no ONNX Runtime at {place} (from {by}): {why}; correct the path, or {command}"
+            ))
+        });
     }
+    let mut tried = Vec::new();
     for folder in folders(environment) {
         let libraries = libraries_in(&folder);
         if libraries.is_empty() {
@@ -153,7 +147,7 @@ fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// The folders that are looked at when no path is given, in order.
+/// Returns the folders that are searched when no path is given, in order.
 fn folders(environment: &Environment) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = environment.data_dir.iter().cloned().collect();
     let cache = environment.current_dir.join(".cache/onnxruntime");
@@ -170,7 +164,8 @@ fn folders(environment: &Environment) -> Vec<PathBuf> {
     folders
 }
 
-/// `lib/python3*/{site,dist}-packages/onnxruntime/capi` under a Python prefix, those that exist.
+/// Returns each `lib/python3*/{site,dist}-packages/onnxruntime/capi` that exists under a Python
+/// prefix.
 fn wheel_folders(lib: &Path) -> Vec<PathBuf> {
     let pythons = sorted_entries(lib, |name| name.starts_with("python3"));
     let packages =
@@ -178,7 +173,8 @@ fn wheel_folders(lib: &Path) -> Vec<PathBuf> {
     packages.map(|p| p.join("onnxruntime/capi")).filter(|folder| folder.is_dir()).collect()
 }
 
-/// `libonnxruntime.so` and `libonnxruntime.so.*` of a folder: the plain name first, then from new to old.
+/// Returns `libonnxruntime.so` and `libonnxruntime.so.*` of a folder: the plain name first, then
+/// from new to old.
 fn libraries_in(folder: &Path) -> Vec<PathBuf> {
     let mut found =
         sorted_entries(folder, |name| name == "libonnxruntime.so" || name.starts_with("libonnxruntime.so."));
@@ -190,7 +186,9 @@ fn libraries_in(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn sorted_entries(folder: &Path, keep: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+/// Returns the entries of a folder whose names are to be kept, sorted; none of a folder that cannot
+/// be read.
+pub(super) fn sorted_entries(folder: &Path, keep: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries
         .filter(|entry| keep(&entry.file_name().to_string_lossy()))
@@ -200,7 +198,7 @@ fn sorted_entries(folder: &Path, keep: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     paths
 }
 
-/// The one command that puts a library on this machine.
+/// Returns the command that puts a library on this machine.
 fn install_command(environment: &Environment) -> String {
     let x86 = std::env::consts::ARCH == "x86_64";
     if environment.is_jetson() {

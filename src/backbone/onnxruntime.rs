@@ -5,42 +5,42 @@ use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
 
-use super::batch::{check_declared, check_features, check_images, check_one_in_one_out, pattern};
+use super::accelerator;
+use super::batch::{CHUNK, check_declared, check_features, check_images, check_one_in_one_out, pattern};
 use super::environment::Environment;
 use super::library::Runtime;
-use super::{Backbone, BackboneSpec, Provider, ProviderReport, accelerator};
+use super::provider::ProviderReport;
+use super::spec::{Backbone, BackboneSpec};
 use crate::error::{Error, Result};
 
-/// Images that run at once; bounds the memory of the activations, and is the largest batch of a TensorRT engine.
-pub(super) const CHUNK: usize = 32;
-/// Least cosine between features of an accelerator and of the CPU for the same image.
+/// The least cosine between features of an accelerator and of the CPU for the same image.
 const LEAST_COSINE: f32 = 0.99;
 
-/// One session of the process's environment.
+/// A backbone as one session of the process's environment.
 pub(super) struct OrtBackbone {
     spec: BackboneSpec,
     report: ProviderReport,
     session: Session,
 }
 
-/// What a session is made from.
+/// The parts that a session is made from.
 pub(super) struct Source<'a> {
     pub(super) spec: &'a BackboneSpec,
-    /// Bytes of the model file.
+    /// The bytes of the model file.
     pub(super) onnx: &'a [u8],
     pub(super) runtime: &'static Runtime,
-    /// Threads within an operation; 0 leaves it to ONNX Runtime (one per core).
+    /// The number of threads within an operation; 0 leaves it to ONNX Runtime (one per core).
     pub(super) threads: usize,
 }
 
 impl OrtBackbone {
-    /// A session on the CPU.
+    /// Makes a session on the CPU.
     pub(super) fn on_cpu(source: &Source<'_>, report: ProviderReport) -> Result<Self> {
         let spec = source.spec.clone();
         let session = builder(source).and_then(|mut b| b.commit_from_memory(source.onnx)).map_err(|e| {
             let reason = format!(
                 "ONNX Runtime cannot load it (cut short, or too new for {}?): {e}",
-                source.runtime.describe()
+                source.runtime.name()
             );
             Error::Model { path: spec.path.clone(), reason }
         })?;
@@ -51,23 +51,25 @@ impl OrtBackbone {
         Ok(Self { spec, report, session })
     }
 
-    /// A session on CUDA or TensorRT, all of it: no part of the graph may go to the CPU unseen. Its features of a
-    /// fixed pattern are held against those of the CPU. The first TensorRT session for a model builds an engine, which
-    /// takes from a minute to ten on a Jetson; it is kept on disk for the next start.
+    /// Makes a session whose whole graph runs on CUDA or TensorRT; no part may go to the CPU
+    /// unseen. Its features of a fixed pattern are compared with those of the CPU. The first
+    /// TensorRT session for a model builds an engine, which takes from a minute to ten on a Jetson;
+    /// it is kept on disk for the next start.
     pub(super) fn on_accelerator(
         source: &Source<'_>,
         report: ProviderReport,
         environment: &Environment,
     ) -> Result<Self> {
         let provider = report.got;
-        let failed = |reason: String| Error::Provider { asked: provider.to_string(), reason };
+        let failed = |reason: String| provider.refused(reason);
         accelerator::check_library(provider, source.runtime).map_err(failed)?;
         let images = pattern(2, source.spec.input_size);
         let mut on_cpu = Self::on_cpu(source, report)?;
         let expected = on_cpu.embed(images.view())?;
 
         let input = on_cpu.session.inputs()[0].name();
-        let registration = accelerator::register(provider, source, input, environment).map_err(failed)?;
+        let registration = accelerator::register(provider, (source.spec, input), source.runtime, environment)
+            .map_err(failed)?;
         let session = builder(source)
             .and_then(|b| {
                 Ok(b.with_disable_cpu_fallback()?.with_execution_providers(registration.providers)?)
@@ -85,7 +87,7 @@ impl OrtBackbone {
             let cosine = got.dot(&cpu) / (got.dot(&got).sqrt() * cpu.dot(&cpu).sqrt()).max(f32::MIN_POSITIVE);
             if cosine < LEAST_COSINE {
                 return Err(failed(format!(
-                    "its features of test image {row} have cosine {cosine} with those of the CPU, needed is \
+                    "it computes other features than the CPU: those of test image {row} have cosine {cosine}, needed is \
                      {LEAST_COSINE}; update the driver or use `--provider cpu`"
                 )));
             }
@@ -120,9 +122,9 @@ impl Backbone for OrtBackbone {
         check_images(&self.spec, &images)?;
         let mut features = Vec::with_capacity(images.dim().0 * self.spec.feature_width);
         for chunk in images.axis_chunks_iter(Axis(0), CHUNK) {
-            let values = self.run(&chunk).map_err(|e| Error::Provider {
-                asked: self.report.asked.to_string(),
-                reason: format!("{} failed while running {}: {e}", self.report.got, self.spec.path.display()),
+            let values = self.run(&chunk).map_err(|e| {
+                let (got, path) = (self.report.got, self.spec.path.display());
+                self.report.asked.refused(format!("{got} failed while running {path}: {e}"))
             })?;
             features.extend(values);
         }
@@ -131,7 +133,7 @@ impl Backbone for OrtBackbone {
 }
 
 fn builder(source: &Source<'_>) -> ort::Result<SessionBuilder> {
-    // Threads that spin while they wait take the cores from the learner beside them.
+    // Threads that spin while they wait would take the cores from the learner beside them.
     let builder = Session::builder(&source.runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_op_spinning(false)?
@@ -139,7 +141,7 @@ fn builder(source: &Source<'_>) -> ort::Result<SessionBuilder> {
     Ok(builder)
 }
 
-/// Declared dimensions; `None` where the file leaves one open.
+/// Returns the declared dimensions; `None` where the file leaves one open.
 fn declared(outlet: &Outlet, spec: &BackboneSpec) -> Result<Vec<Option<usize>>> {
     match outlet.dtype() {
         ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } => {
@@ -150,9 +152,4 @@ fn declared(outlet: &Outlet, spec: &BackboneSpec) -> Result<Vec<Option<usize>>> 
             reason: format!("`{}` is {other:?}, needed is a tensor of 32-bit floats", outlet.name()),
         }),
     }
-}
-
-/// Whether `provider` is one that runs on ONNX Runtime with a GPU.
-pub(super) fn is_accelerator(provider: Provider) -> bool {
-    matches!(provider, Provider::TensorRt | Provider::Cuda)
 }

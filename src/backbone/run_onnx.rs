@@ -1,4 +1,4 @@
-//! Any ONNX file run once, to check what was written against what it was made from.
+//! Runs any ONNX file once, to compare what was written with what it was made from.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -11,15 +11,17 @@ use tract_onnx::prelude::{
 
 use super::environment::Environment;
 use super::library;
-use crate::error::{Error, Result};
+use super::provider::Provider;
+use crate::error::Result;
 
 /// The messages of an ONNX file.
 pub use tract_onnx::pb as onnx;
 
-/// All outputs of `file` for one input of `shape`, by tract; the shape's first dimension is the batch.
+/// Returns all outputs of `file` for one input of `shape`, by tract. The shape's first dimension is
+/// the batch.
 ///
 /// # Errors
-/// [`Error::Provider`] if tract cannot run it.
+/// [`crate::Error::Provider`] if tract cannot run it.
 pub fn run_in_tract(file: &[u8], shape: &[usize], input: &[f32]) -> Result<Vec<Vec<f32>>> {
     let run = || -> TractResult<Vec<Vec<f32>>> {
         let dims: TVec<usize> = shape.iter().copied().collect();
@@ -30,13 +32,14 @@ pub fn run_in_tract(file: &[u8], shape: &[usize], input: &[f32]) -> Result<Vec<V
         let outputs = model.run([tensor].into_iter().collect())?;
         outputs.iter().map(|o| Ok(o.to_plain_array_view::<f32>()?.iter().copied().collect())).collect()
     };
-    run().map_err(|e| Error::Provider { asked: "tract".into(), reason: format!("{e:#}") })
+    run().map_err(|e| Provider::Tract.refused(format!("{e:#}")))
 }
 
-/// All outputs of `file` for one input of `shape`, by ONNX Runtime on the CPU; `None` where there is no library.
+/// Returns all outputs of `file` for one input of `shape`, by ONNX Runtime on the CPU; `None` where
+/// there is no library.
 ///
 /// # Errors
-/// [`Error::Provider`] if ONNX Runtime refuses the file.
+/// [`crate::Error::Provider`] if ONNX Runtime refuses the file.
 pub fn run_in_onnx_runtime(
     file: &[u8],
     shape: &[usize],
@@ -51,5 +54,5 @@ pub fn run_in_onnx_runtime(
         let values = names.iter().map(|name| outputs[name.as_str()].try_extract_tensor::<f32>());
         values.map(|value| Ok(value?.1.to_vec())).collect()
     };
-    run().map(Some).map_err(|e| Error::Provider { asked: "cpu".into(), reason: e.to_string() })
+    run().map(Some).map_err(|e| Provider::Cpu.refused(e.to_string()))
 }

@@ -1,8 +1,10 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ndarray::{Array2, Axis};
 
+use super::load::chain;
 use super::*;
+use crate::error::Error;
 
 /// A model file of the repository.
 fn model(file: &str) -> PathBuf {
@@ -22,7 +24,8 @@ fn options(file: &Path, provider: Provider) -> BackboneOptions {
     }
 }
 
-/// Whether ONNX Runtime is here; without it a test says that it is skipped, or fails where it must run.
+/// Whether ONNX Runtime is here; without it a test says that it is skipped, or fails where it must
+/// run.
 fn ort_is_here(test: &str) -> bool {
     let lib = std::env::var_os("KAIZEN_TEST_ORT").map(PathBuf::from);
     let Err(why) = find_onnx_runtime(lib.as_deref()) else {
@@ -53,14 +56,15 @@ fn least_cosine(a: &Array2<f32>, b: &Array2<f32>) -> f32 {
     a.rows().into_iter().zip(b.rows()).map(cosine).fold(1.0, f32::min)
 }
 
-/// A folder with `bytes` as `m.onnx` and a manifest entry that fits `like` but for what `change` changes.
-fn folder_with(bytes: &[u8], like: &str, change: impl Fn(&mut ModelEntry)) -> (tempfile::TempDir, PathBuf) {
+/// A folder with `bytes` as `m.onnx` and a manifest entry that fits `like` but for what `change`
+/// changes.
+fn folder_with(bytes: &[u8], like: &str, change: impl Fn(&mut BackboneSpec)) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("m.onnx");
     std::fs::write(&file, bytes).unwrap();
     let mut entry = resolve(model(like).to_str(), None).unwrap();
-    entry.file = "m.onnx".into();
-    entry.sha256 = manifest::sha256_hex(bytes);
+    entry.path = "m.onnx".into();
+    entry.sha256 = spec::sha256_hex(bytes);
     change(&mut entry);
     let table = toml::to_string(&entry).unwrap();
     let text = format!("default = \"{}\"\n[[model]]\n{table}", entry.name);
@@ -168,7 +172,12 @@ fn the_provider_asked_for_is_got_or_refused_and_auto_says_why() {
         let auto = load(&BackboneOptions { provider: Provider::Auto, ..missing }).unwrap();
         let line = auto.provider().line();
         assert_eq!(auto.provider().got, Provider::Tract);
-        assert!(line.contains("asked auto, got tract") && line.contains("/nowhere"), "{line}");
+        assert!(line.contains("auto took tract") && line.matches("/nowhere").count() == 1, "{line}");
+        let details = auto.provider().details();
+        assert!(
+            details.len() == 4 && details[1..].iter().all(|why| why.contains("pip install")),
+            "{details:?}"
+        );
     }
     if !ort_is_here("the_provider_asked_for_is_got_or_refused_and_auto_says_why") {
         return;
@@ -194,7 +203,8 @@ fn auto_keeps_to_the_class_of_features_that_a_state_holds() {
     assert_eq!(of(Provider::Auto, None), [&[Provider::TensorRt][..], &others].concat());
     assert_eq!(of(Provider::Auto, Some("fp32")), others);
     assert_eq!(of(Provider::Auto, Some("int8-tensorrt")), [Provider::TensorRt]);
-    // What was asked for is not replaced; that the state holds other features is said when it is opened.
+    // What was asked for is not replaced; that the state holds other features is said when it is
+    // opened.
     assert_eq!(of(Provider::Cuda, Some("fp32-tensorrt")), [Provider::Cuda]);
     assert_eq!(feature_class(Precision::Int8, Provider::TensorRt), "int8-tensorrt");
     assert_eq!(feature_class(Precision::Fp32, Provider::Cpu), "fp32");

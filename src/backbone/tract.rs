@@ -13,13 +13,15 @@ use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_hir::internal::DimLike;
 
 use super::batch::{check_declared, check_features, check_images, check_one_in_one_out};
-use super::{Backbone, BackboneSpec, ProviderReport};
+use super::provider::ProviderReport;
+use super::spec::{Backbone, BackboneSpec};
 use crate::error::{Error, Result};
 
 /// Name and version of the runtime; the version is the one pinned in `Cargo.toml`.
 pub(super) const RUNTIME: &str = "tract-onnx 0.23.9";
 
-/// One optimised graph for a batch of one, which is what tract is fastest at; images are spread over threads.
+/// A backbone as one optimised graph for a batch of one, at which tract is fastest; images are
+/// spread over threads.
 pub(super) struct TractBackbone {
     spec: BackboneSpec,
     report: ProviderReport,
@@ -28,7 +30,8 @@ pub(super) struct TractBackbone {
 }
 
 impl TractBackbone {
-    /// Loads `onnx`, the bytes of the file that `spec` names, on `threads` threads (0: one per core).
+    /// Loads `onnx`, the bytes of the file that `spec` names, for `threads` threads (0: one per
+    /// core).
     pub(super) fn load(
         spec: BackboneSpec,
         report: ProviderReport,
@@ -36,8 +39,8 @@ impl TractBackbone {
         threads: usize,
     ) -> Result<Self> {
         let refuse = |reason: String| Error::Model { path: spec.path.clone(), reason };
-        // A file may state the shapes between its nodes for a batch of unknown size, which contradicts the batch of
-        // one that is fixed below; tract finds them itself.
+        // A file may state the shapes between its nodes for a batch of unknown size, which
+        // contradicts the batch of one that is fixed below; tract finds them itself.
         let framework = tract_onnx::onnx().with_ignore_value_info(true);
         let model = framework
             .model_for_read(&mut Cursor::new(onnx))
@@ -66,10 +69,7 @@ impl TractBackbone {
             .num_threads(threads)
             .thread_name(|n| format!("backbone-{n}"))
             .build()
-            .map_err(|e| Error::Provider {
-                asked: report.asked.to_string(),
-                reason: format!("no threads: {e}"),
-            })?;
+            .map_err(|e| report.asked.refused(format!("no threads: {e}")))?;
         Ok(Self { spec, report, graph, threads })
     }
 
@@ -103,21 +103,21 @@ impl Backbone for TractBackbone {
         let rows: TractResult<Vec<Vec<f32>>> = self.threads.install(|| {
             views.par_iter().map(|image| this.embed_one(image.as_slice().unwrap_or_default())).collect()
         });
-        let rows = rows.map_err(|e| Error::Provider {
-            asked: self.report.asked.to_string(),
-            reason: format!("tract failed while running {}: {e:#}", self.spec.path.display()),
+        let rows = rows.map_err(|e| {
+            let path = self.spec.path.display();
+            self.report.asked.refused(format!("tract failed while running {path}: {e:#}"))
         })?;
         check_features(&self.spec, rows.len(), rows.concat())
     }
 }
 
-/// Declared dimensions of the input; `None` where the file leaves one open.
+/// Returns the declared dimensions of the input; `None` where the file leaves one open.
 fn declared_input(model: &InferenceModel) -> TractResult<Vec<Option<usize>>> {
     let dims = model.input_fact(0)?.shape.dims();
     Ok(dims.map(|dim| dim.concretize().and_then(|d| d.to_usize().ok())).collect())
 }
 
-/// Dimensions of the output for a batch of one.
+/// Returns the dimensions of the output for a batch of one.
 fn output_dims(graph: &TypedRunnableModel) -> TractResult<Vec<Option<usize>>> {
     let dims = graph.model().output_fact(0)?.shape.iter();
     Ok(dims.map(|dim| dim.to_usize().ok()).collect())

@@ -1,14 +1,15 @@
-//! Backbone and what was learned in one ONNX file that any runtime runs.
+//! The backbone and what was learned in one ONNX file that any runtime runs.
 //!
-//! Outputs: `probabilities` [N, C], `logits` [N, C], `novelty` `[N]` and the backbone's own features [N, D]; class names,
-//! threshold and preprocessing are in the file's metadata. Only operators of the standard domain from opset 13 on.
+//! The outputs are `probabilities` [N, C], `logits` [N, C], `novelty` `[N]` and the backbone's own
+//! features [N, D]; class names, threshold and preprocessing are in the file's metadata. The file
+//! uses only operators of the standard domain from opset 13 on.
 
 mod nodes;
 mod tail;
 
 use prost::Message as _;
 
-pub use tail::{Scorer, Tail};
+pub use tail::{OUTPUTS, Scorer, Tail};
 
 use crate::backbone::BackboneSpec;
 use crate::backbone::onnx::{
@@ -18,19 +19,18 @@ use crate::backbone::onnx::{
 use crate::{Error, Result};
 use nodes::Nodes;
 
-/// Prefix of every name that is added to the backbone's.
+/// The prefix of every name that is added to the backbone's.
 const PREFIX: &str = "kaizen/";
 /// The oldest opset that has the operators used.
 const OLDEST_OPSET: i64 = 13;
 /// From this opset on the operators used may mean something else.
 const NEWEST_OPSET: i64 = 22;
-/// Outputs that are added, in order.
-pub const OUTPUTS: [&str; 3] = ["probabilities", "logits", "novelty"];
 
-/// The whole classifier: the backbone's file with the tail behind its features.
+/// Returns the whole classifier: the backbone's file with the tail behind its features.
 ///
 /// # Errors
-/// [`Error::Model`] if the file cannot be read or has an opset outside 13..=22.
+/// [`Error::Model`] if the file cannot be read, has an opset outside 13..=22 or a value with the
+/// name of an output; as [`Parameters::get`](crate::heads::Parameters::get) for a missing tensor.
 pub fn graft(spec: &BackboneSpec, onnx: &[u8], tail: &Tail, metadata: &[(&str, String)]) -> Result<Vec<u8>> {
     let refuse = |reason: String| Error::Model { path: spec.path.clone(), reason };
     let mut model = ModelProto::decode(onnx).map_err(|e| refuse(format!("not a readable ONNX file: {e}")))?;
@@ -61,10 +61,10 @@ pub fn graft(spec: &BackboneSpec, onnx: &[u8], tail: &Tail, metadata: &[(&str, S
     Ok(model.encode_to_vec())
 }
 
-/// The tail alone, from features [N, D]: what stored samples are checked with.
+/// Returns the tail alone, from features [N, D], to compare it on stored samples.
 ///
 /// # Errors
-/// [`Error::Config`] for a missing tensor.
+/// As [`Parameters::get`](crate::heads::Parameters::get) for a missing tensor.
 pub fn tail_alone(tail: &Tail) -> Result<Vec<u8>> {
     let mut nodes = Nodes::new(PREFIX);
     tail.write(&mut nodes, "features")?;
@@ -87,7 +87,7 @@ fn outputs(tail: &Tail) -> Vec<ValueInfoProto> {
     vec![value(OUTPUTS[0], &[classes]), value(OUTPUTS[1], &[classes]), value(OUTPUTS[2], &[])]
 }
 
-/// A named f32 value of shape [N, …].
+/// Returns a named f32 value of shape [N, …].
 fn value(name: &str, sizes: &[Option<usize>]) -> ValueInfoProto {
     use tensor_shape_proto::{Dimension, dimension::Value};
     let dimension = |value| Dimension { value: Some(value), ..Default::default() };

@@ -1,4 +1,4 @@
-//! Nodes and initializers as they are added, with fresh names.
+//! The nodes and initializers that are added to a graph, with fresh names.
 
 use crate::backbone::onnx::attribute_proto::AttributeType;
 use crate::backbone::onnx::{AttributeProto, NodeProto, TensorProto};
@@ -7,7 +7,7 @@ use crate::backbone::onnx::{AttributeProto, NodeProto, TensorProto};
 const FLOAT: i32 = 1;
 const INT64: i32 = 7;
 
-/// What is added to a graph.
+/// Nodes and initializers to add to a graph.
 #[derive(Debug)]
 pub(super) struct Nodes {
     prefix: &'static str,
@@ -20,13 +20,13 @@ impl Nodes {
         Self { prefix, nodes: Vec::new(), initializers: Vec::new() }
     }
 
-    /// Adds a constant and gives its name.
+    /// Adds a constant and returns its name.
     pub(super) fn floats(&mut self, shape: &[usize], values: &[f32]) -> String {
         let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.constant(shape, FLOAT, raw)
     }
 
-    /// A constant of shape [1].
+    /// Adds a constant of shape [1] and returns its name.
     pub(super) fn scalar(&mut self, value: f32) -> String {
         self.floats(&[1], &[value])
     }
@@ -49,10 +49,14 @@ impl Nodes {
         name
     }
 
-    /// Adds a node and gives the name of its output.
+    /// Adds a node and returns the name of its output.
     pub(super) fn op(&mut self, op: &str, inputs: &[&str]) -> String {
+        self.op_with(op, inputs, &[])
+    }
+
+    fn op_with(&mut self, op: &str, inputs: &[&str], attributes: &[(&str, i64)]) -> String {
         let output = format!("{}value_{}", self.prefix, self.nodes.len());
-        self.node(op, inputs, &output, &[]);
+        self.node(op, inputs, &output, attributes);
         output
     }
 
@@ -74,27 +78,25 @@ impl Nodes {
         });
     }
 
-    /// Sum over the last axis, which is kept with size 1, or not.
+    /// Adds the sum over the last axis, which is kept with size 1, or not.
     pub(super) fn sum_last(&mut self, input: &str, keep: bool) -> String {
         let axes = self.integers(&[-1]);
-        let output = format!("{}value_{}", self.prefix, self.nodes.len());
-        self.node("ReduceSum", &[input, &axes], &output, &[("keepdims", i64::from(keep))]);
-        output
+        self.op_with("ReduceSum", &[input, &axes], &[("keepdims", i64::from(keep))])
     }
 
-    /// Largest value of the last axis, which is kept with size 1.
+    /// Adds the largest value of the last axis, which is kept with size 1.
     pub(super) fn largest(&mut self, input: &str) -> String {
         let count = self.integers(&[1]);
-        let output = format!("{}value_{}", self.prefix, self.nodes.len());
-        self.node("TopK", &[input, &count], &output, &[("axis", -1)]);
+        let output = self.op_with("TopK", &[input, &count], &[("axis", -1)]);
         if let Some(node) = self.nodes.last_mut() {
             node.output.push(format!("{output}_index"));
         }
         output
     }
 
-    /// Logarithm of the softmax over the last axis, x - max x - log Σ exp(x - max x). tract's `LogSoftmax` is the
-    /// logarithm of a softmax: minus infinity from a distance of 104 on.
+    /// Adds the logarithm of the softmax over the last axis, x - max x - log Σ exp(x - max x).
+    /// tract's `LogSoftmax` is the logarithm of a softmax: minus infinity from a distance of 104
+    /// on.
     pub(super) fn log_softmax(&mut self, input: &str) -> String {
         let largest = self.largest(input);
         let below = self.op("Sub", &[input, &largest]);
@@ -104,33 +106,34 @@ impl Nodes {
         self.op("Sub", &[&below, &logarithm])
     }
 
-    /// Some columns of the last axis.
+    /// Adds a choice of columns of the last axis.
     pub(super) fn columns(&mut self, input: &str, columns: &[usize]) -> String {
         let columns: Vec<_> = columns.iter().map(|&at| i64::try_from(at).unwrap_or(i64::MAX)).collect();
         let columns = self.integers(&columns);
-        let output = format!("{}value_{}", self.prefix, self.nodes.len());
-        self.node("Gather", &[input, &columns], &output, &[("axis", -1)]);
-        output
+        self.op_with("Gather", &[input, &columns], &[("axis", -1)])
     }
 
-    /// Side by side along the last axis.
+    /// Joins inputs along the last axis.
     pub(super) fn concatenated(&mut self, inputs: &[&str]) -> String {
-        let output = format!("{}value_{}", self.prefix, self.nodes.len());
-        self.node("Concat", inputs, &output, &[("axis", -1)]);
-        output
+        self.op_with("Concat", inputs, &[("axis", -1)])
     }
 
-    /// A new axis at `axis`.
+    /// Adds a new axis at `axis`.
     pub(super) fn unsqueeze(&mut self, input: &str, axis: i64) -> String {
         let axes = self.integers(&[axis]);
         self.op("Unsqueeze", &[input, &axes])
     }
 
-    /// `x · weightᵀ + bias`, weight [outputs, inputs].
+    /// Adds `x · weightᵀ + bias` for weight [outputs, inputs].
     pub(super) fn linear(&mut self, x: &str, weight: &[f32], bias: &[f32], inputs: usize) -> String {
         let (weight, bias) = (self.floats(&[bias.len(), inputs], weight), self.floats(&[bias.len()], bias));
-        let output = format!("{}value_{}", self.prefix, self.nodes.len());
-        self.node("Gemm", &[x, &weight, &bias], &output, &[("transB", 1)]);
-        output
+        self.op_with("Gemm", &[x, &weight, &bias], &[("transB", 1)])
+    }
+
+    /// Adds x scaled and shifted per column.
+    pub(super) fn affine(&mut self, x: &str, scale: &[f32], shift: &[f32]) -> String {
+        let (scale, shift) = (self.floats(&[scale.len()], scale), self.floats(&[shift.len()], shift));
+        let scaled = self.op("Mul", &[x, &scale]);
+        self.op("Add", &[&scaled, &shift])
     }
 }

@@ -1,6 +1,5 @@
 //! From features to probabilities, written in ONNX operators.
 
-use super::OUTPUTS;
 use super::nodes::Nodes;
 use crate::heads::{Architecture, Layer, Parameters};
 use crate::learn::closed_form::{
@@ -9,36 +8,40 @@ use crate::learn::closed_form::{
 use crate::reference::normalize::{BATCH_NORM_EPS, LAYER_NORM_EPS};
 use crate::{Error, Result};
 
-/// What gives the logits.
+/// The names of the outputs, in order.
+pub const OUTPUTS: [&str; 3] = ["probabilities", "logits", "novelty"];
+
+/// The part that computes the logits.
 #[derive(Clone, Copy, Debug)]
 pub enum Scorer<'a> {
     /// One linear layer.
     Linear(&'a LinearHead),
-    /// Two of them.
+    /// Two linear layers, whose log-probabilities are added.
     Ensemble(&'a EnsembleHead),
     /// Adapter and classifier, on features scaled by the root of D.
     Trained(&'a Architecture, &'a Parameters),
 }
 
-/// Everything behind the backbone's features.
+/// All that follows the backbone's features.
 #[derive(Clone, Copy, Debug)]
 pub struct Tail<'a> {
     /// Width D.
     pub features: usize,
-    /// Before anything else.
+    /// The row-wise transform, which is applied first.
     pub transform: FeatureTransform,
-    /// What gives the logits.
+    /// The part that computes the logits.
     pub scorer: Scorer<'a>,
-    /// Divides the logits.
+    /// The number that divides the logits.
     pub temperature: f32,
     /// Distances to the classes.
     pub geometry: &'a Mahalanobis,
-    /// What is taken off the geometry's novelty, and what it is divided by then; never below 0.
+    /// The number subtracted from the geometry's novelty, and the one that then divides it. The
+    /// result is never below 0.
     pub novelty_scale: [f32; 2],
 }
 
 impl Tail<'_> {
-    /// Number of classes C.
+    /// Returns the number of classes C.
     #[must_use]
     pub fn classes(&self) -> usize {
         match self.scorer {
@@ -89,7 +92,7 @@ impl Tail<'_> {
         nodes.op("Div", &[&rows, &norm])
     }
 
-    /// max(0, (min_c ‖z - L⁻¹ (μ_c - m)‖² - 0.8 ‖z‖² - offset) / scale) for z = L⁻¹ (φ - m).
+    /// Adds max(0, (min_c ‖z - L⁻¹ (μ_c - m)‖² - 0.8 ‖z‖² - offset) / scale) for z = L⁻¹ (φ - m).
     fn novelty(&self, nodes: &mut Nodes, mapped: &str) {
         let state = self.geometry.state();
         let (width, classes) = (self.features, state.whitened.len() / self.features);
@@ -105,7 +108,8 @@ impl Tail<'_> {
         let apart = nodes.op("Sub", &[&white, &means]);
         let squares = nodes.op("Mul", &[&apart, &apart]);
         let distances = nodes.sum_last(&squares, false);
-        // Smallest by the largest of the negative: ReduceMin takes its axes in another way from opset 18 on.
+        // The smallest as the largest of the negative: ReduceMin takes its axes in another way from
+        // opset 18 on.
         let negative = nodes.op("Neg", &[&distances]);
         let largest = nodes.largest(&negative);
         let nearest = nodes.op("Neg", &[&largest]);
@@ -118,7 +122,7 @@ impl Tail<'_> {
     }
 }
 
-/// Logits of a head on transformed rows.
+/// Adds the logits of a head on transformed rows.
 fn linear(nodes: &mut Nodes, head: &LinearHead, mapped: &str) -> String {
     let mut inputs = mapped.to_owned();
     if let Some(projection) = head.map.projection() {
@@ -129,7 +133,7 @@ fn linear(nodes: &mut Nodes, head: &LinearHead, mapped: &str) -> String {
     nodes.linear(&inputs, &head.weight, &head.bias, head.map.width())
 }
 
-/// Logits from components u = V φ - V m and the products u_i u_j, j ≤ i.
+/// Adds logits from components u = V φ - V m and the products u_i u_j, j ≤ i.
 fn quadratic(nodes: &mut Nodes, class_covariances: &ClassCovariances, mapped: &str) -> String {
     let components = class_covariances.components.as_ref();
     let offset: Vec<f32> = components.offset.iter().map(|value| -value).collect();
@@ -141,7 +145,8 @@ fn quadratic(nodes: &mut Nodes, class_covariances: &ClassCovariances, mapped: &s
     nodes.linear(&terms, &class_covariances.weight, &class_covariances.bias, components.terms())
 }
 
-/// log softmax(a f) + log softmax(b g)
+/// Adds log softmax(a f) + log softmax(b g) for the logits f of the discriminant and g of the
+/// ridge.
 fn ensemble(nodes: &mut Nodes, head: &EnsembleHead, mapped: &str) -> String {
     let mut lda = linear(nodes, &head.lda, mapped);
     if let Some(class_covariances) = &head.class_covariances {
@@ -211,10 +216,7 @@ fn layer_norm(
     let variance = nodes.op("Add", &[&variance, &eps]);
     let deviation = nodes.op("Sqrt", &[&variance]);
     let unit = nodes.op("Div", &[&centred, &deviation]);
-    let weight = nodes.floats(&[width], tensor(parameters, name, "weight")?);
-    let bias = nodes.floats(&[width], tensor(parameters, name, "bias")?);
-    let scaled = nodes.op("Mul", &[&unit, &weight]);
-    Ok(nodes.op("Add", &[&scaled, &bias]))
+    Ok(nodes.affine(&unit, tensor(parameters, name, "weight")?, tensor(parameters, name, "bias")?))
 }
 
 fn batch_norm(
@@ -224,17 +226,15 @@ fn batch_norm(
     width: usize,
     x: &str,
 ) -> Result<String> {
-    let [weight, bias, mean, variance] = ["weight", "bias", "running_mean", "running_var"]
-        .map(|part| tensor(parameters, name, part).map(<[f32]>::to_vec));
-    let (weight, bias, mean, variance) = (weight?, bias?, mean?, variance?);
-    if [&weight, &bias, &mean, &variance].iter().any(|values| values.len() != width) {
-        return Err(Error::shape(name, width, weight.len()));
-    }
+    let part = |part: &str| -> Result<&[f32]> {
+        let values = tensor(parameters, name, part)?;
+        if values.len() == width { Ok(values) } else { Err(Error::shape(name, width, values.len())) }
+    };
+    let (weight, bias, mean) = (part("weight")?, part("bias")?, part("running_mean")?);
     #[allow(clippy::cast_possible_truncation, reason = "the engines compute in f32")]
     let eps = BATCH_NORM_EPS as f32;
-    let scale: Vec<f32> = weight.iter().zip(&variance).map(|(w, v)| w / (v + eps).sqrt()).collect();
+    let variance = part("running_var")?.iter();
+    let scale: Vec<f32> = weight.iter().zip(variance).map(|(w, v)| w / (v + eps).sqrt()).collect();
     let shift: Vec<f32> = (0..width).map(|i| bias[i] - mean[i] * scale[i]).collect();
-    let (scale, shift) = (nodes.floats(&[width], &scale), nodes.floats(&[width], &shift));
-    let scaled = nodes.op("Mul", &[x, &scale]);
-    Ok(nodes.op("Add", &[&scaled, &shift]))
+    Ok(nodes.affine(x, &scale, &shift))
 }

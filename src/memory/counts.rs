@@ -1,9 +1,10 @@
-//! How much of what the state holds.
+//! How many rows of each kind the state holds.
 
 use serde::{Deserialize, Serialize};
 
-use super::Memory;
-use super::samples::{EVICTED, FORGOTTEN, KEPT, QUARANTINED};
+use super::query;
+use super::schema::{EVICTED, FORGOTTEN, KEPT, QUARANTINED};
+use super::state::Memory;
 use crate::error::Result;
 
 /// Numbers of rows by kind.
@@ -17,7 +18,7 @@ pub struct Counts {
     pub held_out: u64,
     /// Kept samples without label.
     pub unlabelled: u64,
-    /// Samples whose features went to hold the quota, and that the label log names.
+    /// Samples that the label log names and whose features the quota took.
     pub evicted: u64,
     /// Samples erased with their class.
     pub forgotten: u64,
@@ -30,7 +31,7 @@ pub struct Counts {
 }
 
 impl Memory {
-    /// Numbers of rows by kind.
+    /// Returns the numbers of rows by kind.
     ///
     /// # Errors
     /// [`crate::Error::State`] if the file cannot be read.
@@ -45,23 +46,22 @@ impl Memory {
                 (SELECT count(*) FROM labels), (SELECT count(*) FROM versions)
              FROM samples"
         );
-        self.read(|connection| {
-            let number = |row: &rusqlite::Row<'_>, column: usize| -> rusqlite::Result<u64> {
-                Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
-            };
-            Ok(connection.prepare_cached(&sql)?.query_row([], |row| {
+        let found = self.read(|connection| {
+            query::first(connection, &sql, [], |row| {
+                let number = |column| row.get::<_, u32>(column).map(u64::from);
                 Ok(Counts {
-                    classes: number(row, 0)?,
-                    training: number(row, 1)?,
-                    held_out: number(row, 2)?,
-                    unlabelled: number(row, 3)?,
-                    evicted: number(row, 4)?,
-                    forgotten: number(row, 5)?,
-                    quarantined: number(row, 6)?,
-                    labels: number(row, 7)?,
-                    versions: number(row, 8)?,
+                    classes: number(0)?,
+                    training: number(1)?,
+                    held_out: number(2)?,
+                    unlabelled: number(3)?,
+                    evicted: number(4)?,
+                    forgotten: number(5)?,
+                    quarantined: number(6)?,
+                    labels: number(7)?,
+                    versions: number(8)?,
                 })
-            })?)
-        })
+            })
+        })?;
+        Ok(found.unwrap_or_default())
     }
 }

@@ -1,5 +1,4 @@
-//! Errors inside the module: SQLite's own, and refusals whose sentence still lacks the path of the state
-//! file.
+//! Failures inside the module, before the path of the state file is known.
 
 use std::path::Path;
 
@@ -7,17 +6,22 @@ use rusqlite::ErrorCode;
 
 use crate::error::Error;
 
-/// Result of the functions that see only a connection.
+/// The way out of damage.
+const MEND: &str = "run `kaizen check`, or put back a copy of the file";
+
+/// The result of a function that sees only a connection.
 pub(super) type Outcome<T> = std::result::Result<T, Fault>;
 
-/// What went wrong, before the path of the file is known.
+/// A failure that still lacks the path of the state file.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// SQLite failed.
     Sql(rusqlite::Error),
-    /// The state refuses: the whole sentence.
-    Refused(String),
-    /// An error that needs no path.
+    /// The file cannot be used; the sentence gives the reason and the way out.
+    Unusable(String),
+    /// Something in the file is not what was written.
+    Corrupt { what: String, reason: String },
+    /// The failure is complete without a path.
     Typed(Error),
 }
 
@@ -34,41 +38,48 @@ impl From<Error> for Fault {
 }
 
 impl Fault {
-    /// A row whose checksum does not match.
+    /// Returns the failure for a row that does not have its checksum.
     pub(super) fn damaged(table: &str, row: i64) -> Self {
-        Self::Refused(format!("row {row} of `{table}` is damaged (checksum differs): run `kaizen check`"))
+        Self::corrupt(format!("row {row} of `{table}`"), "its checksum differs")
     }
 
-    /// Whether SQLite ran out of the pages it may use.
+    /// Returns the failure for `what`, which is not what was written.
+    pub(super) fn corrupt(what: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Corrupt { what: what.into(), reason: reason.into() }
+    }
+
+    /// Returns whether SQLite ran out of the pages it may use.
     pub(super) fn is_full(&self) -> bool {
         matches!(self, Self::Sql(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull))
     }
 
-    /// The crate's error for the state file at `path`.
+    /// Returns the crate's error for the state file at `path`.
     pub(super) fn at(self, path: &Path) -> Error {
-        let reason = match self {
-            Self::Typed(error) => return error,
-            Self::Refused(sentence) => sentence,
-            Self::Sql(error) => sentence(&error),
-        };
-        Error::State { path: path.to_path_buf(), reason }
+        match self {
+            Self::Typed(error) => error,
+            Self::Unusable(reason) => Error::State { path: path.to_path_buf(), reason },
+            Self::Corrupt { what, reason } => {
+                Error::corrupt(format!("{what} in {}", path.display()), reason, MEND)
+            }
+            Self::Sql(error) => from_sqlite(&error, path),
+        }
     }
 }
 
-fn sentence(error: &rusqlite::Error) -> String {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => {
-            format!(
-                "the file is not a SQLite database ({error}): name another file, or move it away to start \
-                a new state"
-            )
-        }
-        Some(ErrorCode::DatabaseCorrupt) => {
-            format!("the file is damaged ({error}): run `kaizen check`, or put back a copy")
-        }
+fn from_sqlite(error: &rusqlite::Error, path: &Path) -> Error {
+    let place = path.display();
+    let sentence = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => {
-            format!("the disk or the quota is full ({error}): free space or raise the quota")
+            let way_out = "free space, raise the quota, or forget a class";
+            return Error::full("the disk or the quota", format!("{error}: {place}"), way_out);
         }
+        // Without a code, a value read is not of the type that was written.
+        Some(ErrorCode::DatabaseCorrupt) | None => {
+            return Error::corrupt(format!("the state file {place}"), error.to_string(), MEND);
+        }
+        Some(ErrorCode::NotADatabase) => format!(
+            "the file is not a SQLite database ({error}): name another file, or move it away to start a new state"
+        ),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             format!("another process holds the file ({error}): end it, then try again")
         }
@@ -78,6 +89,7 @@ fn sentence(error: &rusqlite::Error) -> String {
         Some(ErrorCode::CannotOpen) => {
             format!("the file cannot be opened ({error}): check that it exists and may be read")
         }
-        _ => format!("{error}: run `kaizen check`"),
-    }
+        Some(_) => format!("{error}: run `kaizen check`"),
+    };
+    Error::State { path: path.to_path_buf(), reason: sentence }
 }

@@ -1,29 +1,31 @@
-//! Forgetting a class: its samples are erased, the log says so.
+//! Forgetting a class: its samples are erased, and the log says so.
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::Connection;
 
-use super::Memory;
+use super::contents;
 use super::fault::Outcome;
-use super::labels::{LabelKind, append, settle};
+use super::label_log::{LabelKind, append, settle};
+use super::query;
 use super::quota::Cost;
-use super::samples::{FORGOTTEN, remove_content};
+use super::schema::FORGOTTEN;
+use super::state::Memory;
 use crate::error::{Error, Result};
 
-/// Under a quota, one transaction of [`Memory::forget`] erases about so many bytes.
+/// Under a quota, one transaction of [`Memory::forget`] erases about this many bytes.
 const FORGET_CHUNK_BYTES: usize = 48 << 10;
 
 impl Memory {
-    /// Forgets a class: its samples lose features, views, thumbnail and label; the log and the name stay.
-    /// Returns how many samples that were. Under a quota it takes several transactions; after a crash in
-    /// between, forgetting again finishes it. The bytes are overwritten, once no reader still needs them.
+    /// Forgets a class: its samples lose features, views, thumbnail and label; the log and the name
+    /// stay. Returns how many samples it had. Under a quota it takes several transactions; after a
+    /// crash in between, forgetting again finishes it. The bytes are overwritten once no reader
+    /// needs them.
     ///
     /// # Errors
-    /// [`Error::Config`] if no class has this name; [`Error::State`] if the change cannot be kept.
+    /// [`Error::NotFound`] if no class has this name; [`Error::Full`] or [`Error::State`] if the
+    /// change cannot be kept.
     pub fn forget(&mut self, name: &str) -> Result<usize> {
-        let class: Option<i64> = self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT id FROM classes WHERE name=?1")?;
-            Ok(statement.query_row([name], |row| row.get(0)).optional()?)
-        })?;
+        let sql = "SELECT id FROM classes WHERE name=?1";
+        let class = self.read(|connection| query::first(connection, sql, [name], |row| Ok(row.get(0)?)))?;
         let Some(class) = class else {
             let names: Vec<String> = self.classes()?.into_iter().map(|(_, name)| name).collect();
             return Err(Error::not_found("class", name, format!("classes are [{}]", names.join(", "))));
@@ -39,10 +41,10 @@ impl Memory {
         loop {
             let chunk = self.read(|connection| forgettable(connection, class, most))?;
             let cost = Cost { growth: 64 * chunk.samples.len(), log: chunk.bytes };
-            self.write(cost, |connection, _| {
+            self.write(cost, |connection| {
                 for &sample in &chunk.samples {
                     append(connection, Some(sample), class, LabelKind::Forget, None)?;
-                    remove_content(connection, sample, FORGOTTEN)?;
+                    contents::remove(connection, sample, FORGOTTEN)?;
                     settle(connection, sample)?;
                 }
                 if chunk.last {
@@ -62,7 +64,7 @@ impl Memory {
 struct Chunk {
     samples: Vec<i64>,
     bytes: usize,
-    /// No sample of the class is left after these.
+    /// Whether these are the last samples of the class.
     last: bool,
 }
 

@@ -1,13 +1,25 @@
-//! Which backbone made the stored features, kept in `meta`.
+//! The identity of the backbone that made the stored features. The table `meta` keeps it.
 
-use rusqlite::Connection;
-use rusqlite::types::ValueRef;
+use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
 use super::fault::{Fault, Outcome};
-use super::seal;
+use super::{query, seal};
 
 const FORMAT: &str = "kaizen-state";
+/// The keys of `meta` in the order of [`FeatureIdentity::values`], each with what a difference
+/// means and what to do about it.
+const PARTS: [[&str; 3]; 5] = [
+    ["backbone_name", "it was made with backbone", "choose that backbone"],
+    [
+        "backbone_sha256",
+        "it was made with another file of the backbone: its SHA-256 was",
+        "put that file back",
+    ],
+    ["feature_width", "it holds features of width", "choose the output used before"],
+    ["feature_class", "it holds features of class", "choose the provider and precision used before"],
+    ["preprocessing", "its images were prepared by", "choose the preprocessing used before"],
+];
 
 /// Everything that must be the same for two feature vectors to be comparable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,82 +37,46 @@ pub struct FeatureIdentity {
 }
 
 impl FeatureIdentity {
-    fn pairs(&self) -> [(&'static str, String); 5] {
-        [
-            ("backbone_name", self.backbone_name.clone()),
-            ("backbone_sha256", self.backbone_sha256.clone()),
-            ("feature_width", self.feature_width.to_string()),
-            ("feature_class", self.feature_class.clone()),
-            ("preprocessing", self.preprocessing.clone()),
-        ]
+    fn values(&self) -> [String; 5] {
+        let Self { backbone_name, backbone_sha256, feature_width, feature_class, preprocessing } =
+            self.clone();
+        [backbone_name, backbone_sha256, feature_width.to_string(), feature_class, preprocessing]
     }
 
-    /// Refuses, saying what to do, unless `asked` makes the same features as this one.
+    /// Refuses, and says what to do, unless `asked` makes the same features as this one.
     pub(super) fn require(&self, asked: &Self) -> Outcome<()> {
-        let sentence = if self.backbone_name != asked.backbone_name {
-            format!(
-                "it was made with backbone `{}`, not `{}`: choose that backbone, or start a new state file",
-                self.backbone_name, asked.backbone_name
-            )
-        } else if self.backbone_sha256 != asked.backbone_sha256 {
-            format!(
-                "it was made with another file of backbone `{}` (sha256 {}, now {}): put that file back, \
-                 or start a new state file",
-                self.backbone_name, self.backbone_sha256, asked.backbone_sha256
-            )
-        } else if self.feature_width != asked.feature_width {
-            format!(
-                "it holds features of width {}, and the backbone gives {}: choose the output used before, \
-                 or start a new state file",
-                self.feature_width, asked.feature_width
-            )
-        } else if self.feature_class != asked.feature_class {
-            format!(
-                "it holds features of class `{}`, and the provider gives `{}`: choose the provider and \
-                 precision used before, or start a new state file",
-                self.feature_class, asked.feature_class
-            )
-        } else if self.preprocessing != asked.preprocessing {
-            format!(
-                "its images were prepared by `{}`, and now by `{}`: choose the preprocessing used before, \
-                 or start a new state file",
-                self.preprocessing, asked.preprocessing
-            )
-        } else {
-            return Ok(());
-        };
-        Err(Fault::Refused(sentence))
+        let values = self.values().into_iter().zip(asked.values());
+        match PARTS.iter().zip(values).find(|(_, (held, asked))| held != asked) {
+            None => Ok(()),
+            Some(([_, what, way_out], (held, asked))) => Err(Fault::Unusable(format!(
+                "{what} `{held}`, and now it is `{asked}`: {way_out}, or start a new state file"
+            ))),
+        }
     }
 }
 
 /// Writes the identity of a new state file.
 pub(super) fn write(connection: &Connection, identity: &FeatureIdentity, created_millis: i64) -> Outcome<()> {
-    let mut pairs = identity.pairs().to_vec();
-    pairs.push(("format", FORMAT.to_owned()));
-    pairs.push(("created_millis", created_millis.to_string()));
-    for (key, value) in &pairs {
-        let row = [ValueRef::Text(key.as_bytes()), ValueRef::Text(value.as_bytes())];
-        seal::insert(connection, &seal::META, &row, &[])?;
+    let more = [("format", FORMAT.to_owned()), ("created_millis", created_millis.to_string())];
+    let parts = PARTS.iter().map(|[key, ..]| *key).zip(identity.values());
+    for (key, value) in parts.chain(more) {
+        seal::insert(connection, &seal::META, params![key, value], &[])?;
     }
     Ok(())
 }
 
 /// Reads and verifies the identity of a state file.
 pub(super) fn read(connection: &Connection) -> Outcome<FeatureIdentity> {
-    if let Some(row) = seal::damaged(connection, &seal::META)?.1.first() {
-        return Err(Fault::Refused(format!("row {row} of `meta` is damaged: put back a copy of the file")));
+    if let Some(&row) = seal::damaged(connection, &seal::META)?.1.first() {
+        return Err(Fault::damaged("meta", row));
     }
     let value = |key: &str| -> Outcome<String> {
-        let found = connection.query_row("SELECT value FROM meta WHERE key=?1", [key], |row| row.get(0));
-        found.map_err(|error| match error {
-            rusqlite::Error::QueryReturnedNoRows => {
-                Fault::Refused(format!("`meta` lacks `{key}`: put back a copy of the file"))
-            }
-            other => Fault::Sql(other),
-        })
+        let found =
+            query::first(connection, "SELECT value FROM meta WHERE key=?1", [key], |row| Ok(row.get(0)?))?;
+        found.ok_or_else(|| Fault::corrupt("`meta`", format!("it lacks `{key}`")))
     };
     if value("format")? != FORMAT {
-        return Err(Fault::Refused("it is not a state of kaizen: name another file".to_owned()));
+        return Err(Fault::Unusable("it is not a state of kaizen: name another file".to_owned()));
     }
     let width = value("feature_width")?;
     Ok(FeatureIdentity {
@@ -108,7 +84,7 @@ pub(super) fn read(connection: &Connection) -> Outcome<FeatureIdentity> {
         backbone_sha256: value("backbone_sha256")?,
         feature_width: width
             .parse()
-            .map_err(|_| Fault::Refused(format!("feature width `{width}` is no number: put back a copy")))?,
+            .map_err(|_| Fault::corrupt("`meta`", format!("feature width `{width}` is no number")))?,
         feature_class: value("feature_class")?,
         preprocessing: value("preprocessing")?,
     })

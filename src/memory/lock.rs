@@ -1,5 +1,5 @@
-//! One writer a state file: an advisory lock on `<state>.lock`, which holds the writer's process id.
-//! The system drops the lock with the process, so a crash leaves nothing to clean up.
+//! One writer per state file, by an advisory lock on `<state>.lock`, which holds the writer's
+//! process id. The system drops the lock with the process, so a crash leaves nothing to clean up.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -17,17 +17,12 @@ impl WriterLock {
     /// Takes the lock of `state`.
     ///
     /// # Errors
-    /// [`Error::State`] with the holder's process id if another writer has it; [`Error::Io`] if the lock file
-    /// cannot be made.
+    /// [`Error::State`] with the holder's process id if another writer has it; [`Error::Io`] if the
+    /// lock file cannot be made.
     pub(super) fn take(state: &Path) -> Result<Self> {
         let path = beside(state, ".lock");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(Error::io(&path))?;
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = open.map_err(Error::io(&path))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -42,21 +37,24 @@ impl WriterLock {
             }
             Err(TryLockError::Error(error)) => return Err(Error::io(&path)(error)),
         }
-        file.set_len(0).map_err(Error::io(&path))?;
-        file.rewind().map_err(Error::io(&path))?;
-        write!(file, "{}", std::process::id()).map_err(Error::io(&path))?;
+        let mut record = || {
+            file.set_len(0)?;
+            file.rewind()?;
+            write!(file, "{}", std::process::id())
+        };
+        record().map_err(Error::io(&path))?;
         Ok(Self { file })
     }
 }
 
 impl Drop for WriterLock {
     fn drop(&mut self) {
-        // Only cosmetic: the lock itself goes with the handle.
+        // The lock itself goes with the handle; the number would only mislead a reader.
         let _cleared = self.file.set_len(0);
     }
 }
 
-/// `state` with `suffix` added to its file name.
+/// Returns `state` with `suffix` added to its file name.
 pub(super) fn beside(state: &Path, suffix: &str) -> PathBuf {
     let mut name = state.as_os_str().to_owned();
     name.push(suffix);

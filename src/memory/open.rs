@@ -1,4 +1,4 @@
-//! Making, opening and adopting a state file.
+//! Making, opening and replacing a state file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,18 +8,18 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::fault::{Fault, Outcome};
 use super::identity::{self, FeatureIdentity};
 use super::lock::{WriterLock, beside};
-use super::quota::Tally;
-use super::{IN_MEMORY, Memory, now_millis, schema};
+use super::schema::{self, now_millis};
+use super::state::{IN_MEMORY, Memory};
 use crate::error::{Error, Result};
 
 impl Memory {
-    /// Opens the state at `path` for writing, or makes it; without a path, a state that ends with the
-    /// process.
+    /// Opens the state at `path` for writing, or makes it; without a path, makes a state that ends
+    /// with the process.
     ///
     /// # Errors
-    /// [`Error::State`] if another process writes it, if it was made with other features than `identity`
-    /// describes, by a newer program, or is damaged or no state file; [`Error::Io`] if its folder cannot be
-    /// used.
+    /// [`Error::State`] if another process writes it, if it was made with other features than
+    /// `identity` describes or by a newer program, or is no state file; [`Error::Corrupt`] if it is
+    /// damaged; [`Error::Io`] if its folder cannot be used.
     pub fn open(path: Option<&Path>, identity: &FeatureIdentity) -> Result<Self> {
         let Some(path) = path else {
             return Self::open_in_memory(identity);
@@ -34,8 +34,8 @@ impl Memory {
         Ok(memory)
     }
 
-    /// Opens an existing state for writing, whatever backbone it was made with: for work on labels and
-    /// checks.
+    /// Opens an existing state for writing, whatever backbone it was made with: for work on labels
+    /// and checks.
     ///
     /// # Errors
     /// As [`Memory::open`], and [`Error::State`] if there is no such file.
@@ -48,48 +48,66 @@ impl Memory {
     /// Opens an existing state for reading, beside a writer if there is one.
     ///
     /// # Errors
-    /// [`Error::State`] if there is no such file, if it is damaged or no state file, or of another version.
+    /// [`Error::State`] if there is no such file, or if it is no state file or of another version;
+    /// [`Error::Corrupt`] if it is damaged.
     pub fn open_read_only(path: &Path) -> Result<Self> {
         Self::attach(existing(path)?, None)
     }
 
     fn open_in_memory(identity: &FeatureIdentity) -> Result<Self> {
         let path = PathBuf::from(IN_MEMORY);
-        let opened = (|| {
+        let make = || -> Outcome<Connection> {
             let mut connection = Connection::open_in_memory()?;
             schema::make_careful(&connection)?;
             schema::create(&mut connection)?;
             identity::write(&connection, identity, now_millis())?;
             Ok(connection)
-        })();
-        let connection = opened.map_err(|fault: Fault| fault.at(&path))?;
-        let identity = identity.clone();
-        Ok(Self {
-            connection,
-            path,
-            lock: None,
-            writable: true,
-            identity,
-            quota: None,
-            tally: Tally::default(),
-        })
+        };
+        let connection = make().map_err(|fault| fault.at(&path))?;
+        Ok(Self { connection, path, lock: None, writable: true, identity: identity.clone(), quota: None })
     }
 
     fn attach(path: PathBuf, lock: Option<WriterLock>) -> Result<Self> {
-        let length = fs::metadata(&path).map_err(Error::io(&path))?.len();
         let writable = lock.is_some();
-        let (connection, identity) = if length == 0 {
-            let reason = "the file is empty: put back a copy, or delete it to start a new state".to_owned();
-            Err(Fault::Refused(reason))
-        } else {
-            connect(&path, writable)
+        let (connection, identity) = connect(&path, writable).map_err(|fault| fault.at(&path))?;
+        Ok(Self { connection, path, lock, writable, identity, quota: None })
+    }
+
+    /// Puts `fresh`, a state in a file of its own in the same folder, in the place of this one. A
+    /// crash at any point leaves the old state or the new one. Both are closed.
+    ///
+    /// # Errors
+    /// [`Error::State`] if this state is read-only or another process reads it; [`Error::Io`] if
+    /// the file cannot be moved. This state is then as it was.
+    pub fn replace_with(self, fresh: Self) -> Result<()> {
+        fresh.checkpoint()?;
+        let from = fresh.path.clone();
+        drop(fresh);
+        self.checkpoint()?;
+        let Self { connection, path, lock, .. } = self;
+        let refuse = |reason: String| Err(Fault::Unusable(reason).at(&path));
+        // The lock is held until the new file is in place.
+        let Some(_lock) = lock else {
+            return refuse("it is open for reading only: open it for writing to change it".to_owned());
+        };
+        drop(connection);
+        for (state, what) in [(&from, "the new state"), (&path, "it")] {
+            if beside(state, "-wal").exists() {
+                return refuse(format!("another process reads {what}: end that process, then try again"));
+            }
         }
-        .map_err(|fault| fault.at(&path))?;
-        Ok(Self { connection, path, lock, writable, identity, quota: None, tally: Tally::default() })
+        fs::rename(&from, &path).map_err(Error::io(&path))?;
+        sync_folder(&path)?;
+        let left = beside(&from, ".lock");
+        fs::remove_file(&left).map_err(Error::io(&left))
     }
 }
 
 fn connect(path: &Path, writable: bool) -> Outcome<(Connection, FeatureIdentity)> {
+    if fs::metadata(path).map_err(Error::io(path))?.len() == 0 {
+        let reason = "the file is empty: put back a copy, or delete it to start a new state";
+        return Err(Fault::Unusable(reason.to_owned()));
+    }
     let mode = if writable { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
     let mut connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     schema::make_careful(&connection)?;
@@ -101,7 +119,7 @@ fn connect(path: &Path, writable: bool) -> Outcome<(Connection, FeatureIdentity)
     Ok((connection, identity))
 }
 
-/// The path behind links, so that one file has one lock.
+/// Returns the path behind links, so that one file has one lock.
 fn real(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
 }
@@ -115,13 +133,13 @@ fn existing(path: &Path) -> Result<PathBuf> {
     Err(Error::State { path, reason })
 }
 
-/// Makes a complete state beside `path` and moves it there, so that a crash leaves either none or a whole
-/// one.
+/// Makes a complete state beside `path` and moves it there, so that a crash leaves no state or a
+/// whole one.
 fn create(path: &Path, identity: &FeatureIdentity) -> Result<()> {
     if beside(path, "-wal").exists() {
         let reason =
             "its write-ahead log is there, but not the file: put the file back, or delete the `-wal`";
-        return Err(Error::State { path: path.to_path_buf(), reason: reason.to_owned() });
+        return Err(Fault::Unusable(reason.to_owned()).at(path));
     }
     let fresh = beside(path, ".new");
     for leftover in [fresh.clone(), beside(&fresh, "-journal")] {
@@ -135,7 +153,7 @@ fn create(path: &Path, identity: &FeatureIdentity) -> Result<()> {
 }
 
 /// Makes a file's entry in its folder durable.
-pub(super) fn sync_folder(path: &Path) -> Result<()> {
+fn sync_folder(path: &Path) -> Result<()> {
     #[cfg(unix)]
     if let Some(folder) = path.parent() {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };

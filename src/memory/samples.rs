@@ -1,36 +1,29 @@
-//! Samples: features `[D]` as f16, cached views, thumbnail, and on which side of the split a sample is.
+//! Samples: features `[D]` as f16, cached views, thumbnail, and the side of the split they are on.
 
 use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
+use super::contents::{bytes_from_features, cosine, features_from_bytes, intact_features};
 use super::fault::{Fault, Outcome};
-use super::features::{bytes_from_features, cosine, features_from_bytes};
-use super::labels::{LabelId, class_from_row, class_row, teach};
-use super::quota::{Cost, Tally};
-use super::{Memory, now_millis, seal};
+use super::label_log::{LabelId, class_row, teach};
+use super::quota::Cost;
+use super::schema::{KEPT, now_millis};
+use super::state::Memory;
+use super::{query, seal};
 use crate::error::{Error, Result};
 use crate::ids::{ClassId, SampleId};
 
-/// `samples.state`: features are there.
-pub(super) const KEPT: i64 = 0;
-/// `samples.state`: features went to hold the quota; the label log still names the sample.
-pub(super) const EVICTED: i64 = 1;
-/// `samples.state`: erased with its class.
-pub(super) const FORGOTTEN: i64 = 2;
-/// `samples.state`: features were damaged.
-pub(super) const QUARANTINED: i64 = 3;
-
-/// Cosine above which a new sample repeats a recent one.
+/// Above this cosine a new sample repeats a recent one.
 const NEAR_DUPLICATE: f32 = 0.999;
-/// How many recent samples of the class, and as many unlabelled ones, a new one is compared with.
+/// A new sample is compared with this many recent ones of its class, and as many unlabelled ones.
 const RECENT: i64 = 8;
-/// One sample in so many is held out.
+/// One sample in this many is held out.
 const HELD_OUT_ONE_IN: u64 = 6;
 
-/// What is remembered of a frame. Features are stored in half precision.
+/// The part of a frame that is remembered. Features are stored in half precision.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sample {
     /// Features of the frame itself, `[D]`.
@@ -47,28 +40,28 @@ pub struct Sample {
     pub label: Option<String>,
 }
 
-/// What became of a [`Sample`] that was added; durable when returned.
+/// The fate of a [`Sample`] that was added; it is durable when this is returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// The sample's row, or the row of the one it repeats.
     pub sample: SampleId,
-    /// The row of the label log, if it came with a label.
+    /// The row of the label log, for a sample that was added with a label.
     pub label: Option<LabelId>,
-    /// Held out from training, to judge new heads. For a sample without label: so unless its class, once
-    /// known, needs it for training.
+    /// Whether the sample is held out from training, to judge new heads. A sample without a label
+    /// moves to training if its class, once known, needs it there.
     pub held_out: bool,
-    /// It repeats a recent sample; only its label was kept.
+    /// Whether the sample repeats a recent one; then only its label was kept.
     pub duplicate: bool,
 }
 
 /// Which samples to load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rows {
-    /// Labelled and for training.
+    /// Samples with a label, for training.
     Training,
-    /// Labelled and held out.
+    /// Samples with a label, held out.
     HeldOut,
-    /// Without a label.
+    /// Samples without a label.
     Unlabelled,
 }
 
@@ -81,7 +74,7 @@ pub struct StoredSample {
     pub features: Arc<[f32]>,
     /// The class by the live label.
     pub class: Option<ClassId>,
-    /// See [`Stored::held_out`].
+    /// Whether the sample is held out, see [`Stored::held_out`].
     pub held_out: bool,
 }
 
@@ -112,23 +105,23 @@ impl Memory {
         stored.first().copied().ok_or_else(|| Error::shape("stored samples", 1, stored.len()))
     }
 
-    /// Stores samples in one transaction: all are durable when it returns, or none is kept. One that repeats
-    /// a recent sample is not stored again, but its label is logged to that sample.
+    /// Stores samples in one transaction: all are durable when it returns, or none is kept. A
+    /// sample that repeats a recent one is not stored again, but its label is logged to that one.
     ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Frame`] for features of another width or not finite in f16;
-    /// [`Error::Config`] for a class name that cannot be used; [`Error::State`] if the quota or the disk is
-    /// full.
+    /// [`Error::Config`] for a class name that cannot be used; [`Error::Full`] if the quota or the
+    /// disk is full; [`Error::State`] if the file cannot be written.
     pub fn add_samples(&mut self, new: &[Sample]) -> Result<Vec<Stored>> {
         let encoded = new.iter().map(|sample| self.encode(sample)).collect::<Result<Vec<Encoded<'_>>>>()?;
         let bytes = encoded.iter().map(Encoded::cost).sum();
-        self.write(Cost::of(bytes), |connection, tally| {
-            encoded.iter().map(|sample| add(connection, sample, tally)).collect()
+        self.write(Cost::of(bytes), |connection| {
+            encoded.iter().map(|sample| add(connection, sample)).collect()
         })
     }
 
     fn encode<'a>(&self, new: &'a Sample) -> Result<Encoded<'a>> {
-        let width = self.identity.feature_width;
+        let width = self.identity().feature_width;
         for (number, values) in [&new.features].into_iter().chain(&new.views).enumerate() {
             if values.len() != width {
                 let what = format!("features of {}, view {number} (0: the frame itself)", new.name);
@@ -145,10 +138,10 @@ impl Memory {
         Ok(Encoded { new, bytes, rounded, views })
     }
 
-    /// Kept samples of one kind, by id.
+    /// Returns the kept samples of one kind, by id.
     ///
     /// # Errors
-    /// [`Error::State`] if the file cannot be read or the features of a sample are damaged.
+    /// [`Error::State`] if the file cannot be read, [`Error::Corrupt`] for damaged features.
     pub fn samples(&self, rows: Rows) -> Result<Vec<StoredSample>> {
         let mut samples = Vec::new();
         self.for_each_sample(rows, |sample| samples.push(sample))?;
@@ -165,79 +158,70 @@ impl Memory {
             Rows::HeldOut => "class_id IS NOT NULL AND held_out=1",
             Rows::Unlabelled => "class_id IS NULL",
         };
-        let width = self.identity.feature_width;
+        let sql = format!(
+            "SELECT id, features, features_sum, class_id, held_out
+             FROM samples LEFT JOIN contents ON sample_id=id
+             WHERE state={KEPT} AND {condition} ORDER BY id"
+        );
+        let width = self.identity().feature_width;
         self.read(|connection| {
-            let mut statement = connection.prepare_cached(&format!(
-                "SELECT id, features, features_sum, class_id, held_out
-                 FROM samples LEFT JOIN contents ON sample_id=id
-                 WHERE state={KEPT} AND {condition} ORDER BY id"
-            ))?;
+            let mut statement = connection.prepare_cached(&sql)?;
             let mut found = statement.query([])?;
             while let Some(row) = found.next()? {
                 let id: i64 = row.get(0)?;
                 let features = intact_features(row.get_ref(1)?, row.get_ref(2)?, width)
                     .ok_or_else(|| Fault::damaged("samples", id))?;
-                let class = row.get::<_, Option<i64>>(3)?.map(class_from_row).transpose()?;
-                visit(StoredSample {
-                    id: SampleId(id),
-                    features: features.into(),
-                    class,
-                    held_out: row.get(4)?,
-                });
+                let class = row.get::<_, Option<u32>>(3)?.map(ClassId);
+                let held_out = row.get(4)?;
+                visit(StoredSample { id: SampleId(id), features: features.into(), class, held_out });
             }
             Ok(())
         })
     }
 
-    /// Cached views of a sample, each `[D]`, in the order in which they were stored; empty if there are none.
+    /// Returns the cached views of a sample, each `[D]`, in the order in which they were stored;
+    /// none for a sample without views.
     ///
     /// # Errors
-    /// [`Error::State`] if the file cannot be read or a view is damaged.
+    /// [`Error::State`] if the file cannot be read, [`Error::Corrupt`] for a damaged view.
     pub fn views(&self, sample: SampleId) -> Result<Vec<Vec<f32>>> {
+        let sql = seal::select_where(&seal::VIEWS, "sample_id=?1");
         self.read(|connection| {
-            let mut statement =
-                connection.prepare_cached(&seal::select_where(&seal::VIEWS, "sample_id=?1"))?;
-            let mut rows = statement.query([sample.0])?;
-            let mut views = Vec::new();
-            while let Some(row) = rows.next()? {
+            query::all(connection, &sql, [sample.0], |row| {
                 if !seal::intact(&seal::VIEWS, row)? {
                     return Err(Fault::damaged("views", row.get(0)?));
                 }
-                views.push(features_from_bytes(row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?));
-            }
-            Ok(views)
+                Ok(features_from_bytes(row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?))
+            })
         })
     }
 
-    /// Where a sample came from; none for an id that no sample has.
+    /// Returns where a sample came from, or `None` for an id that no sample has.
     ///
     /// # Errors
-    /// [`Error::State`] if the file cannot be read or the row is damaged.
+    /// [`Error::State`] if the file cannot be read, [`Error::Corrupt`] for a damaged row.
     pub fn describe(&self, sample: SampleId) -> Result<Option<Description>> {
+        let sql = seal::select_where(&seal::SAMPLES, "id=?1");
         self.read(|connection| {
-            let sql = seal::select_where(&seal::SAMPLES, "id=?1");
-            let mut statement = connection.prepare_cached(&sql)?;
-            let mut rows = statement.query([sample.0])?;
-            let Some(row) = rows.next()? else { return Ok(None) };
-            if !seal::intact(&seal::SAMPLES, row)? {
-                return Err(Fault::damaged("samples", sample.0));
-            }
-            Ok(Some(Description { name: row.get("name")?, timestamp_millis: row.get("timestamp_millis")? }))
+            query::first(connection, &sql, [sample.0], |row| {
+                if !seal::intact(&seal::SAMPLES, row)? {
+                    return Err(Fault::damaged("samples", sample.0));
+                }
+                Ok(Description { name: row.get("name")?, timestamp_millis: row.get("timestamp_millis")? })
+            })
         })
     }
 
-    /// The thumbnail of a sample as JPEG, if it has one.
+    /// Returns the thumbnail of a sample as JPEG, if it has one.
     ///
     /// # Errors
-    /// [`Error::State`] if the file cannot be read or the thumbnail is damaged.
+    /// [`Error::State`] if the file cannot be read, [`Error::Corrupt`] for a damaged thumbnail.
     pub fn thumbnail(&self, sample: SampleId) -> Result<Option<Vec<u8>>> {
+        let sql = "SELECT thumbnail, thumbnail_sum FROM samples LEFT JOIN contents ON sample_id=id
+                   WHERE id=?1";
         self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT thumbnail, thumbnail_sum FROM samples LEFT JOIN contents ON sample_id=id
-                 WHERE id=?1",
-            )?;
             let found: Option<(Option<Vec<u8>>, Option<i64>)> =
-                statement.query_row([sample.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+                query::first(connection, sql, [sample.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
             match found {
                 Some((Some(bytes), Some(sum))) if seal::sum(&bytes) == sum => Ok(Some(bytes)),
                 Some((None, None)) | None => Ok(None),
@@ -254,71 +238,47 @@ impl Encoded<'_> {
     }
 }
 
-/// Features of a row if blob, checksum and width agree.
-pub(super) fn intact_features(blob: ValueRef<'_>, sum: ValueRef<'_>, width: usize) -> Option<Vec<f32>> {
-    match (blob, sum) {
-        (ValueRef::Blob(bytes), ValueRef::Integer(stored))
-            if bytes.len() == 2 * width && seal::sum(bytes) == stored =>
-        {
-            Some(features_from_bytes(bytes))
-        }
-        _ => None,
-    }
-}
-
-fn add(connection: &Connection, encoded: &Encoded<'_>, tally: &mut Tally) -> Outcome<Stored> {
+fn add(connection: &Connection, encoded: &Encoded<'_>) -> Outcome<Stored> {
     let class = encoded.new.label.as_deref().map(|name| class_row(connection, name)).transpose()?;
     let twin = twin(connection, encoded, class)?;
-    let sample = match twin {
-        Some(twin) => {
-            tally.duplicates += 1;
-            twin
-        }
-        None => insert(connection, encoded)?,
-    };
+    let sample = twin.map_or_else(|| insert(connection, encoded), Ok)?;
     let label = class.map(|class| teach(connection, sample, class)).transpose()?;
-    let held_out = connection
-        .prepare_cached("SELECT held_out FROM samples WHERE id=?1")?
-        .query_row([sample], |row| row.get(0))?;
+    let held_out = query::value(connection, "SELECT held_out FROM samples WHERE id=?1", [sample])?;
     Ok(Stored { sample: SampleId(sample), label, held_out, duplicate: twin.is_some() })
 }
 
 fn insert(connection: &Connection, encoded: &Encoded<'_>) -> Outcome<i64> {
+    let Encoded { new, bytes, views, .. } = encoded;
     let id = seal::next_id(connection, "samples", "id")?;
-    let sum = seal::sum(&encoded.bytes);
+    let sum = seal::sum(bytes);
     let held_out = u64::from_be_bytes(sum.to_be_bytes()).is_multiple_of(HELD_OUT_ONE_IN);
-    let sealed = [
-        ValueRef::Integer(id),
-        ValueRef::Text(encoded.new.name.as_bytes()),
-        ValueRef::Integer(encoded.new.timestamp_millis),
-        ValueRef::Integer(i64::from(held_out)),
-        ValueRef::Integer(KEPT),
-        ValueRef::Integer(sum),
-        seal::optional(encoded.new.thumbnail.as_deref().map(seal::sum)),
-        ValueRef::Integer(now_millis()),
+    let thumbnail = new.thumbnail.as_deref();
+    let row = params![
+        id,
+        new.name,
+        new.timestamp_millis,
+        held_out,
+        KEPT,
+        sum,
+        thumbnail.map(seal::sum),
+        now_millis()
     ];
-    seal::insert(connection, &seal::SAMPLES, &sealed, &[])?;
-    connection
-        .prepare_cached("INSERT INTO contents (sample_id, features, thumbnail) VALUES (?1, ?2, ?3)")?
-        .execute((id, &encoded.bytes, encoded.new.thumbnail.as_deref()))?;
-    for (number, view) in (0..).zip(&encoded.views) {
-        let row = [ValueRef::Integer(id), ValueRef::Integer(number), ValueRef::Blob(view)];
-        seal::insert(connection, &seal::VIEWS, &row, &[])?;
+    seal::insert(connection, &seal::SAMPLES, row, &[])?;
+    let sql = "INSERT INTO contents (sample_id, features, thumbnail) VALUES (?1, ?2, ?3)";
+    query::execute(connection, sql, (id, bytes, thumbnail))?;
+    for (number, view) in (0_i64..).zip(views) {
+        seal::insert(connection, &seal::VIEWS, params![id, number, view], &[])?;
     }
     Ok(id)
 }
 
-/// The kept sample that a new one repeats: one with the same features, or a recent one that is nearly the
-/// same, of the same class or unlabelled.
+/// Returns the kept sample that a new one repeats: one with the same features, or a recent one that
+/// is nearly the same, of the same class or unlabelled.
 fn twin(connection: &Connection, encoded: &Encoded<'_>, class: Option<i64>) -> Outcome<Option<i64>> {
-    let sum = seal::sum(&encoded.bytes);
-    let same = connection
-        .prepare_cached(
-            "SELECT id FROM samples INDEXED BY samples_by_features JOIN contents ON sample_id=id
-             WHERE features_sum=?1 AND state=0 AND features=?2 AND (class_id IS NULL OR class_id=?3)",
-        )?
-        .query_row((sum, &encoded.bytes, class), |row| row.get(0))
-        .optional()?;
+    let sql = "SELECT id FROM samples INDEXED BY samples_by_features JOIN contents ON sample_id=id
+               WHERE features_sum=?1 AND state=0 AND features=?2 AND (class_id IS NULL OR class_id=?3)";
+    let values = (seal::sum(&encoded.bytes), &encoded.bytes, class);
+    let same = query::first(connection, sql, values, |row| Ok(row.get(0)?))?;
     if same.is_some() {
         return Ok(same);
     }
@@ -330,28 +290,12 @@ fn twin(connection: &Connection, encoded: &Encoded<'_>, class: Option<i64>) -> O
     for group in groups {
         let mut rows = statement.query((group, RECENT))?;
         while let Some(row) = rows.next()? {
-            let ValueRef::Blob(bytes) = row.get_ref(1)? else {
-                continue;
-            };
-            if cosine(&features_from_bytes(bytes), &encoded.rounded) > NEAR_DUPLICATE {
+            if let ValueRef::Blob(bytes) = row.get_ref(1)?
+                && cosine(&features_from_bytes(bytes), &encoded.rounded) > NEAR_DUPLICATE
+            {
                 return Ok(Some(row.get(0)?));
             }
         }
     }
     Ok(None)
-}
-
-/// Takes features, views and thumbnail of a sample away and says why in its `state`. Rows are deleted, not
-/// shortened: only that gives pages back.
-pub(super) fn remove_content(connection: &Connection, sample: i64, state: i64) -> Outcome<()> {
-    let assignments = "state=?2, thumbnail_sum=NULL";
-    seal::amend(connection, &seal::SAMPLES, sample, assignments, &[ValueRef::Integer(state)])?;
-    delete_content(connection, sample)
-}
-
-/// Deletes features, views and thumbnail of a sample.
-pub(super) fn delete_content(connection: &Connection, sample: i64) -> Outcome<()> {
-    connection.prepare_cached("DELETE FROM contents WHERE sample_id=?1")?.execute([sample])?;
-    connection.prepare_cached("DELETE FROM views WHERE sample_id=?1")?.execute([sample])?;
-    Ok(())
 }

@@ -1,8 +1,18 @@
-//! Tables of the state file, their versions and the steps from one version to the next.
+//! The tables of the state file, their versions, and the steps from one version to the next.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::fault::{Fault, Outcome};
+use super::query;
+
+/// `samples.state`: the features are there.
+pub(super) const KEPT: i64 = 0;
+/// `samples.state`: the quota took the features; the label log still names the sample.
+pub(super) const EVICTED: i64 = 1;
+/// `samples.state`: the sample was erased with its class.
+pub(super) const FORGOTTEN: i64 = 2;
+/// `samples.state`: the features were damaged.
+pub(super) const QUARANTINED: i64 = 3;
 
 /// `PRAGMA application_id` of a state file: "KZEN".
 const APPLICATION_ID: i32 = 0x4b5a_454e;
@@ -53,26 +63,32 @@ CREATE TABLE training (
     id INTEGER PRIMARY KEY CHECK (id = 0), state BLOB NOT NULL, checksum INTEGER NOT NULL);
 ";
 
-/// Settings of a connection that may write: nothing acknowledged is lost to a crash.
+/// Returns the milliseconds since the Unix epoch; 0 on a machine whose clock stands before it.
+pub(super) fn now_millis() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Sets up a connection that may write, so that a crash takes nothing that was acknowledged.
 pub(super) fn make_durable(connection: &Connection, in_file: bool) -> Outcome<()> {
     if in_file {
         let mode: String =
             connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
         if mode != "wal" {
-            return Err(Fault::Refused(format!(
+            return Err(Fault::Unusable(format!(
                 "the file system cannot hold a write-ahead log (journal mode `{mode}`): use a local disk"
             )));
         }
     }
     connection.pragma_update(None, "synchronous", "FULL")?;
-    // What is dropped is overwritten, also where a row only moved.
+    // Bytes of a dropped row are overwritten, also those of a row that only moved.
     connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true)?;
     Ok(())
 }
 
-/// Settings of every connection: foreign keys hold, and a damaged file is met with errors.
+/// Sets up any connection, so that foreign keys hold and a damaged file gives errors.
 pub(super) fn make_careful(connection: &Connection) -> Outcome<()> {
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.pragma_update(None, "foreign_keys", true)?;
@@ -99,46 +115,46 @@ pub(super) fn migrate(connection: &mut Connection, steps: &[&str]) -> Outcome<()
     Ok(())
 }
 
-/// Schema version of the file; refused if it is newer than `known`.
+/// Returns the schema version of the file.
+///
+/// # Errors
+/// [`Fault::Unusable`] for a version above `known`.
 fn version(connection: &Connection, known: usize) -> Outcome<usize> {
     let stored: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    match usize::try_from(stored) {
-        Ok(version) if version <= known => Ok(version),
-        _ => Err(Fault::Refused(format!(
-            "it has schema version {stored}, and this program knows versions up to {known}: use a newer \
-            kaizen"
-        ))),
-    }
+    usize::try_from(stored).ok().filter(|version| *version <= known).ok_or_else(|| {
+        Fault::Unusable(format!(
+            "it has schema version {stored}, and this program knows versions up to {known}: use a newer kaizen"
+        ))
+    })
 }
 
 /// Checks that an opened file is a state file; a writer brings it to the newest version.
 pub(super) fn adopt(connection: &mut Connection, writable: bool) -> Outcome<()> {
+    let refuse = |reason: &str| Err(Fault::Unusable(reason.to_owned()));
     let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if id != APPLICATION_ID {
-        return Err(Fault::Refused("the SQLite file was not made by kaizen: name another file".to_owned()));
+        return refuse("the SQLite file was not made by kaizen: name another file");
     }
     let version = version(connection, MIGRATIONS.len())?;
     if version == 0 {
-        return Err(Fault::Refused("the file is damaged (no schema version): put back a copy".to_owned()));
+        return refuse("the file is damaged (no schema version): put back a copy");
     }
     if version < MIGRATIONS.len() && !writable {
-        return Err(Fault::Refused(format!(
+        return refuse(&format!(
             "it has the older schema version {version}: open it once for writing, which brings it up to date"
-        )));
+        ));
     }
     migrate(connection, MIGRATIONS)?;
     let mut fresh = Connection::open_in_memory()?;
     create(&mut fresh)?;
     if shape(connection)? != shape(&fresh)? {
-        return Err(Fault::Refused("its tables are not those of a state file: put back a copy".to_owned()));
+        return refuse("its tables are not those of a state file: put back a copy");
     }
     Ok(())
 }
 
-/// Every table, index and trigger with its definition.
+/// Returns every table, index and trigger with its definition.
 fn shape(connection: &Connection) -> Outcome<Vec<[Option<String>; 4]>> {
-    let mut statement =
-        connection.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name, type")?;
-    let rows = statement.query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    let sql = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name, type";
+    query::all(connection, sql, [], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))
 }

@@ -1,58 +1,48 @@
-//! Sealed rows: each row of each table carries a checksum over its columns, so that a flipped bit is found
-//! where SQLite itself (which checks structure, not content) would hand out a wrong value.
+//! Sealed rows. Each row carries a checksum over its columns, so that a flipped bit is found where
+//! SQLite, which checks structure and not content, would return a wrong value.
 
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Row, ToSql};
 use sha2::{Digest as _, Sha256};
 
 use super::fault::{Fault, Outcome};
+use super::query;
 
 /// A table whose rows are sealed.
 pub(super) struct Table {
     pub(super) name: &'static str,
-    /// Columns under the checksum.
+    /// The columns under the checksum.
     pub(super) sealed: &'static [&'static str],
-    /// Blobs with a digest of their own among the sealed columns.
-    pub(super) loose: &'static [&'static str],
+    /// Blobs whose digest is among the sealed columns.
+    loose: &'static [&'static str],
 }
 
-pub(super) const META: Table = Table { name: "meta", sealed: &["key", "value"], loose: &[] };
-pub(super) const CLASSES: Table =
-    Table { name: "classes", sealed: &["id", "name", "created_millis"], loose: &[] };
-pub(super) const SAMPLES: Table = Table {
-    name: "samples",
-    sealed: &[
-        "id",
-        "name",
-        "timestamp_millis",
-        "held_out",
-        "state",
-        "features_sum",
-        "thumbnail_sum",
-        "created_millis",
-    ],
-    loose: &[],
-};
-pub(super) const VIEWS: Table =
-    Table { name: "views", sealed: &["sample_id", "number", "features"], loose: &[] };
-pub(super) const LABELS: Table = Table {
-    name: "labels",
-    sealed: &["label_id", "sample_id", "class_id", "kind", "undone", "created_millis"],
-    loose: &[],
-};
+const fn table(name: &'static str, sealed: &'static [&'static str]) -> Table {
+    Table { name, sealed, loose: &[] }
+}
+
+pub(super) const META: Table = table("meta", &["key", "value"]);
+pub(super) const CLASSES: Table = table("classes", &["id", "name", "created_millis"]);
+#[rustfmt::skip]
+pub(super) const SAMPLES: Table = table("samples", &[
+    "id", "name", "timestamp_millis", "held_out", "state", "features_sum", "thumbnail_sum", "created_millis",
+]);
+pub(super) const VIEWS: Table = table("views", &["sample_id", "number", "features"]);
+pub(super) const LABELS: Table =
+    table("labels", &["label_id", "sample_id", "class_id", "kind", "undone", "created_millis"]);
 pub(super) const VERSIONS: Table = Table {
     name: "versions",
     sealed: &["id", "parent", "status", "head_kind", "sha256", "figures", "created_millis"],
     loose: &["heads"],
 };
-pub(super) const TRAINING: Table = Table { name: "training", sealed: &["id", "state"], loose: &[] };
+pub(super) const TRAINING: Table = table("training", &["id", "state"]);
 
-/// SHA-256 of `bytes`.
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
+/// Returns the SHA-256 of `bytes` as 64 hexadecimal digits.
+pub(super) fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The first eight bytes of the SHA-256 of `bytes`, as SQLite stores integers.
+/// Returns the first eight bytes of the SHA-256 of `bytes`, as SQLite stores integers.
 pub(super) fn sum(bytes: &[u8]) -> i64 {
     head(Sha256::digest(bytes).as_slice())
 }
@@ -63,8 +53,8 @@ fn head(digest: &[u8]) -> i64 {
     i64::from_be_bytes(first)
 }
 
-/// Checksum of a row: table name, then type, length and bytes of each sealed column.
-fn seal(table: &Table, values: &[ValueRef<'_>]) -> i64 {
+/// Returns the checksum of a row: the table's name, then type, length and bytes of each column.
+fn seal<'a>(table: &Table, values: impl IntoIterator<Item = ValueRef<'a>>) -> i64 {
     let mut hash = Sha256::new();
     hash.update(table.name.as_bytes());
     for value in values {
@@ -89,113 +79,99 @@ fn seal(table: &Table, values: &[ValueRef<'_>]) -> i64 {
     head(hash.finalize().as_slice())
 }
 
-/// Inserts a row: `sealed` and `loose` in the order of the table's columns.
+/// Inserts a row; `sealed` and `loose` are in the order of the table's columns.
 pub(super) fn insert(
     connection: &Connection,
     table: &Table,
-    sealed: &[ValueRef<'_>],
-    loose: &[ValueRef<'_>],
+    sealed: &[&dyn ToSql],
+    loose: &[&dyn ToSql],
 ) -> Outcome<()> {
     let columns = [table.sealed, table.loose, &["checksum"]].concat();
     let marks = vec!["?"; columns.len()].join(",");
     let sql = format!("INSERT INTO {} ({}) VALUES ({marks})", table.name, columns.join(","));
-    let checksum = ValueRef::Integer(seal(table, sealed));
-    let values = sealed.iter().chain(loose).chain([&checksum]).map(|value| to_sql(*value));
-    connection.prepare_cached(&sql)?.execute(params_from_iter(values))?;
-    Ok(())
+    let values = sealed.iter().map(|value| value.to_sql()).collect::<rusqlite::Result<Vec<_>>>()?;
+    let values = values.iter().map(borrowed).collect::<rusqlite::Result<Vec<_>>>()?;
+    let checksum = seal(table, values);
+    query::execute(connection, &sql, &*[sealed, loose, &[&checksum]].concat())
 }
 
-/// A borrowed value as a statement parameter.
-pub(super) fn to_sql(value: ValueRef<'_>) -> rusqlite::types::ToSqlOutput<'_> {
-    rusqlite::types::ToSqlOutput::Borrowed(value)
-}
-
-/// Integer or NULL.
-pub(super) fn optional(value: Option<i64>) -> ValueRef<'static> {
-    value.map_or(ValueRef::Null, ValueRef::Integer)
-}
-
-fn select(table: &Table) -> String {
-    format!("SELECT rowid,{},checksum FROM {}", table.sealed.join(","), table.name)
-}
-
-fn matches(table: &Table, row: &rusqlite::Row<'_>) -> rusqlite::Result<(bool, i64)> {
-    let mut values = Vec::with_capacity(table.sealed.len());
-    for column in 0..table.sealed.len() {
-        values.push(row.get_ref(column + 1)?);
+fn borrowed<'a>(value: &'a ToSqlOutput<'_>) -> rusqlite::Result<ValueRef<'a>> {
+    match value {
+        ToSqlOutput::Borrowed(value) => Ok(*value),
+        ToSqlOutput::Owned(value) => Ok(value.into()),
+        // No other kind is built in.
+        _ => Err(rusqlite::Error::InvalidQuery),
     }
-    let checksum = seal(table, &values);
-    let intact =
-        matches!(row.get_ref(table.sealed.len() + 1)?, ValueRef::Integer(stored) if stored == checksum);
-    Ok((intact, checksum))
 }
 
-/// Statement that yields row id, sealed columns and checksum of the rows that meet `condition`, by row id.
+/// Returns the query for the row id, the sealed columns and the checksum of the rows that meet
+/// `condition`, by row id.
 pub(super) fn select_where(table: &Table, condition: &str) -> String {
-    format!("{} WHERE {condition} ORDER BY rowid", select(table))
+    let columns = table.sealed.join(",");
+    format!("SELECT rowid,{columns},checksum FROM {} WHERE {condition} ORDER BY rowid", table.name)
 }
 
-/// Whether a row of [`select_where`] has the checksum it should have.
-pub(super) fn intact(table: &Table, row: &rusqlite::Row<'_>) -> rusqlite::Result<bool> {
-    Ok(matches(table, row)?.0)
+/// Returns the checksum that a row of [`select_where`] should have.
+fn checksum(table: &Table, row: &Row<'_>) -> rusqlite::Result<i64> {
+    let values = (1..=table.sealed.len()).map(|column| row.get_ref(column));
+    Ok(seal(table, values.collect::<rusqlite::Result<Vec<_>>>()?))
 }
 
-/// Number of rows, and the row ids whose checksum does not match.
+/// Returns whether a row of [`select_where`] has the checksum it should have.
+pub(super) fn intact(table: &Table, row: &Row<'_>) -> rusqlite::Result<bool> {
+    Ok(row.get_ref(table.sealed.len() + 1)? == ValueRef::Integer(checksum(table, row)?))
+}
+
+/// Returns the number of rows, and the ids of those that do not have their checksum.
 pub(super) fn damaged(connection: &Connection, table: &Table) -> Outcome<(u64, Vec<i64>)> {
-    let mut statement = connection.prepare(&select(table))?;
-    let mut rows = statement.query([])?;
-    let (mut count, mut bad) = (0, Vec::new());
-    while let Some(row) = rows.next()? {
-        count += 1;
-        if !matches(table, row)?.0 {
-            bad.push(row.get(0)?);
-        }
-    }
-    Ok((count, bad))
+    let sql = select_where(table, "1");
+    let rows = query::all(connection, &sql, [], |row| Ok((row.get::<_, i64>(0)?, intact(table, row)?)))?;
+    let bad = rows.iter().filter(|(_, intact)| !intact).map(|(row, _)| *row);
+    Ok((rows.len() as u64, bad.collect()))
 }
 
-/// Changes columns of an intact row and seals it again; a damaged row is refused, not sealed over.
-/// `assignments` uses `?2..` for `values`.
+/// Changes columns of an intact row and seals it again. `assignments` uses `?2..` for `values`.
+///
+/// # Errors
+/// [`Fault::Corrupt`] for a damaged row: sealing it would pass the damage off as content.
 pub(super) fn amend(
     connection: &Connection,
     table: &Table,
     row: i64,
     assignments: &str,
-    values: &[ValueRef<'_>],
+    values: &[&dyn ToSql],
 ) -> Outcome<()> {
-    let sql = format!("{} WHERE rowid=?1", select(table));
-    let (intact, _) = connection.prepare_cached(&sql)?.query_row([row], |found| matches(table, found))?;
+    let sql = select_where(table, "rowid=?1");
+    let intact = query::first(connection, &sql, [row], |found| Ok(intact(table, found)?))?.unwrap_or(false);
     if !intact {
         return Err(Fault::damaged(table.name, row));
     }
     rewrite(connection, table, row, assignments, values)
 }
 
-/// Like [`amend`], for repairs: seals whatever the row then holds.
+/// Changes columns of a row and seals whatever it then holds, for repairs. See [`amend`] for the
+/// rest.
 pub(super) fn rewrite(
     connection: &Connection,
     table: &Table,
     row: i64,
     assignments: &str,
-    values: &[ValueRef<'_>],
+    values: &[&dyn ToSql],
 ) -> Outcome<()> {
     let sql = format!("UPDATE {} SET {assignments} WHERE rowid=?1", table.name);
-    let key = ValueRef::Integer(row);
-    let all = [&key].into_iter().chain(values).map(|value| to_sql(*value));
-    connection.prepare_cached(&sql)?.execute(params_from_iter(all))?;
-    let sql = format!("{} WHERE rowid=?1", select(table));
-    let (_, checksum) = connection.prepare_cached(&sql)?.query_row([row], |found| matches(table, found))?;
+    query::execute(connection, &sql, &*[&[&row as &dyn ToSql], values].concat())?;
+    let sql = select_where(table, "rowid=?1");
+    let checksum = query::first(connection, &sql, [row], |found| Ok(checksum(table, found)?))?;
     let sql = format!("UPDATE {} SET checksum=?2 WHERE rowid=?1", table.name);
-    connection.prepare_cached(&sql)?.execute([row, checksum])?;
-    Ok(())
+    query::execute(connection, &sql, (row, checksum))
 }
 
-/// The next row id of a table that never uses one twice.
+/// Returns the next row id of a table that never uses one twice.
 pub(super) fn next_id(connection: &Connection, table: &str, column: &str) -> Outcome<i64> {
     let sql = format!(
         "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name='{table}'),0),
                     coalesce((SELECT max({column}) FROM {table}),0))"
     );
-    let last: i64 = connection.prepare_cached(&sql)?.query_row([], |row| row.get(0))?;
-    last.checked_add(1).ok_or_else(|| Fault::Refused(format!("`{table}` has no id left: run `kaizen check`")))
+    let last: i64 = query::value(connection, &sql, [])?;
+    last.checked_add(1).ok_or_else(|| Fault::corrupt(format!("`{table}`"), "it has no id left"))
 }

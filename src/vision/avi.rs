@@ -1,24 +1,24 @@
-//! Motion-JPEG AVI clips. An AVI file is a tree of RIFF chunks (id, size, data padded to 2 bytes); the walk
-//! enters the lists it knows and steps over everything else, and relies on no index and no list size, so that
-//! a clip whose writer was cut off plays up to the cut.
+//! Motion-JPEG AVI clips. An AVI file is a tree of RIFF chunks (id, size, data padded to 2 bytes);
+//! the walk enters the lists it knows and steps over everything else, and relies on no index and no
+//! list size, so that a clip whose writer was cut off plays up to the cut.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::decode::decode;
-use super::frame::{Frame, Split};
+use super::frame::Frame;
 use super::source::{FrameSource, SourceOptions};
 use super::unsupported;
 use crate::error::{Error, Result};
 
-/// Bytes of a stream header or format chunk that are looked at.
+/// The number of bytes that are read of a stream header or format chunk.
 const HEADER_BYTES: u64 = 64;
 
-/// The frames of the first video stream of a motion-JPEG AVI file. A chunk of zero bytes (the writer's mark
-/// for "same picture again") gives no frame and takes its time.
+/// A source of the first video stream of a motion-JPEG AVI file. A chunk of zero bytes (the
+/// writer's mark for "same picture again") gives no frame and takes its time.
 #[derive(Debug)]
-pub struct AviSource {
+pub(super) struct AviSource {
     uri: String,
     name: String,
     options: SourceOptions,
@@ -29,13 +29,13 @@ pub struct AviSource {
     ended: bool,
 }
 
-/// What the headers say about the video stream.
+/// The description of the video stream in the headers.
 #[derive(Debug)]
 struct Stream {
     /// Chunk ids of its frames: compressed (`##dc`) and, from some writers, uncompressed (`##db`).
     ids: [[u8; 4]; 2],
     codec: [u8; 4],
-    /// Duration of a frame in seconds as `scale / rate`; zeros if the header does not say.
+    /// Duration of a frame in seconds as `scale / rate`; zeros if the header has none.
     scale: u32,
     rate: u32,
     frames: u32,
@@ -62,7 +62,7 @@ impl Chunks {
         Ok(Self { path: path.to_owned(), file: BufReader::new(file), length, offset: 0 })
     }
 
-    /// The next chunk, or `None` where no whole chunk header is left.
+    /// Returns the next chunk, or `None` where no whole chunk header is left.
     fn next(&mut self) -> Result<Option<Chunk>> {
         if self.length.saturating_sub(self.offset) >= 8 {
             let header = self.read(self.offset, 12)?;
@@ -84,7 +84,7 @@ impl Chunks {
         Ok(None)
     }
 
-    /// Up to `size` bytes from `at`, fewer at the end of the file.
+    /// Returns up to `size` bytes from `at`, fewer at the end of the file.
     fn read(&mut self, at: u64, size: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.file
@@ -101,7 +101,7 @@ impl AviSource {
     /// # Errors
     /// [`Error::Source`] if it has no frames, no video stream or another codec than motion JPEG,
     /// [`Error::Io`] if it cannot be read.
-    pub fn open(path: &Path, uri: &str, options: &SourceOptions) -> Result<Self> {
+    pub(super) fn open(path: &Path, uri: &str, options: &SourceOptions) -> Result<Self> {
         let refuse = |reason: &str| Error::Source { uri: uri.to_owned(), reason: reason.to_owned() };
         let mut chunks = Chunks::open(path)?;
         let stream = read_headers(&mut chunks)?
@@ -131,7 +131,7 @@ impl AviSource {
         u64::try_from(millis).unwrap_or(u64::MAX)
     }
 
-    /// The data of the next frame that has any, or `None` at the end.
+    /// Returns the data of the next frame that has any, or `None` at the end.
     fn next_picture(&mut self) -> Result<Option<Vec<u8>>> {
         while let Some(chunk) = self.chunks.next()? {
             let Chunk::Data { id, at, size } = chunk else {
@@ -159,7 +159,8 @@ impl AviSource {
     }
 }
 
-/// Walks to the first frame list; `None` if there is none or no video stream before it.
+/// Walks to the first frame list and returns the video stream; `None` if there is no list, or no
+/// video stream before it.
 fn read_headers(chunks: &mut Chunks) -> Result<Option<Stream>> {
     let mut streams_seen = 0_u32;
     let mut video: Option<Stream> = None;
@@ -196,12 +197,12 @@ fn read_headers(chunks: &mut Chunks) -> Result<Option<Stream>> {
     Ok(None)
 }
 
-/// The last decimal digit, in ASCII.
+/// Returns the last decimal digit in ASCII.
 fn digit(number: u32) -> u8 {
     b"0123456789"[number as usize % 10]
 }
 
-/// Four bytes from `at`; zeros where the chunk is too short.
+/// Returns four bytes from `at`; zeros where the chunk is too short.
 fn four(bytes: &[u8], at: usize) -> [u8; 4] {
     bytes.get(at..at + 4).and_then(|part| part.try_into().ok()).unwrap_or_default()
 }
@@ -220,7 +221,7 @@ impl FrameSource for AviSource {
         let name = format!("{} frame {}", self.name, self.position);
         self.position += 1;
         let frame = decode(&bytes, &name, self.options.max_pixels)?;
-        Ok(Some(Frame { timestamp_millis, label: None, split: Split::Train, ..frame }))
+        Ok(Some(Frame { timestamp_millis, ..frame }))
     }
 
     fn frames_hint(&self) -> Option<usize> {
@@ -231,10 +232,6 @@ impl FrameSource for AviSource {
         &self.uri
     }
 
-    fn is_live(&self) -> bool {
-        false
-    }
-
     fn warning(&self) -> Option<String> {
         self.warning.clone()
     }
@@ -243,7 +240,7 @@ impl FrameSource for AviSource {
 #[cfg(test)]
 mod tests {
     use super::super::decode::tests::{jpeg, ramp};
-    use super::super::source::open;
+    use super::super::open::open;
     use super::*;
 
     fn chunk(id: &[u8; 4], data: &[u8]) -> Vec<u8> {
@@ -270,7 +267,8 @@ mod tests {
         list(b"LIST", b"strl", &[chunk(b"strh", &header), chunk(b"strf", &format)])
     }
 
-    /// Sound first, so that the video is stream 1; junk, an index and one frame inside a `rec ` list.
+    /// Sound first, so that the video is stream 1; junk, an index and one frame inside a `rec `
+    /// list.
     fn clip(codec: &[u8; 4]) -> Vec<u8> {
         let headers = [chunk(b"avih", &[0; 56]), stream(b"auds", &[1; 4], 9), stream(b"vids", codec, 4)];
         let pictures: Vec<Vec<u8>> = [10, 90, 170].map(|shade| jpeg(&ramp(16, 12, shade))).into();

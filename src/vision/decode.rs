@@ -1,6 +1,7 @@
 //! JPEG and PNG to frames, under limits; frames to small JPEGs.
 
 use std::io::Cursor;
+use std::path::{Path, PathBuf};
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
@@ -11,17 +12,18 @@ use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageRea
 use super::frame::Frame;
 use crate::error::{Error, Result};
 
-/// Pixels a picture may have unless set otherwise: 64 million, more than today's cameras deliver.
+/// The number of pixels that a picture may have unless set otherwise: 64 million, more than today's
+/// cameras deliver.
 pub const DEFAULT_MAX_PIXELS: u64 = 64_000_000;
 
-/// Bytes of the widest pixel format that is decoded (RGBA, 16 bits a channel).
+/// The bytes of the widest pixel format that is decoded (RGBA, 16 bits per channel).
 const WIDEST_PIXEL_BYTES: u64 = 8;
-/// Room for what surrounds the pixels (colour profiles, text) in the smallest picture.
+/// The bytes allowed for what surrounds the pixels (colour profiles, text) in the smallest picture.
 const SMALLEST_BUDGET_BYTES: u64 = 16 << 20;
 
-/// Decodes a JPEG or PNG to RGB8. Grey, palette, 16-bit and CMYK pictures are converted, transparency is
-/// dropped and the EXIF orientation is applied. The size is read from the header and held against
-/// `max_pixels` before any pixel is decoded.
+/// Decodes a JPEG or PNG to RGB8. Grey, palette, 16-bit and CMYK pictures are converted,
+/// transparency is dropped and the EXIF orientation is applied. The size is read from the header
+/// and compared with `max_pixels` before any pixel is decoded.
 ///
 /// # Errors
 /// [`Error::Frame`] naming `name`: not a JPEG or PNG, too large, damaged, or cut short.
@@ -56,19 +58,59 @@ pub fn decode(bytes: &[u8], name: &str, max_pixels: u64) -> Result<Frame> {
     Frame::new(picture.width(), picture.height(), picture.into_raw(), name)
 }
 
-/// Whether an end-of-image marker follows the last scan. The decoder paints what a cut file lacks in grey and
-/// reports nothing, and within a scan 0xFF is always followed by zero or a restart marker.
+/// Reads and decodes one picture file.
+///
+/// # Errors
+/// [`Error::Frame`] naming `name`: the file cannot be read, or as [`decode`].
+pub fn read(path: &Path, name: &str, max_pixels: u64) -> Result<Frame> {
+    let bytes = std::fs::read(path).map_err(|error| Error::Frame {
+        name: name.to_owned(),
+        reason: format!("cannot be read: {error}"),
+    })?;
+    decode(&bytes, name, max_pixels)
+}
+
+/// Reads the picture in a JPEG or PNG file.
+impl TryFrom<&Path> for Frame {
+    type Error = Error;
+
+    fn try_from(path: &Path) -> Result<Self> {
+        read(path, &path.display().to_string(), DEFAULT_MAX_PIXELS)
+    }
+}
+
+/// Reads the picture in a JPEG or PNG file.
+impl TryFrom<PathBuf> for Frame {
+    type Error = Error;
+
+    fn try_from(path: PathBuf) -> Result<Self> {
+        path.as_path().try_into()
+    }
+}
+
+/// Reads the picture in a JPEG or PNG file.
+impl TryFrom<&str> for Frame {
+    type Error = Error;
+
+    fn try_from(path: &str) -> Result<Self> {
+        Path::new(path).try_into()
+    }
+}
+
+/// Returns whether an end-of-image marker follows the last scan. The decoder paints the missing
+/// part of a cut file in grey and reports nothing. Within a scan 0xFF is always followed by zero or
+/// a restart marker.
 fn jpeg_ends(bytes: &[u8]) -> bool {
     let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xFF, marker]);
     last(0xD9) > last(0xDA)
 }
 
-/// Encodes a copy of the frame whose longer side is at most `max_side` pixels (never enlarged) as a JPEG of
-/// `quality` 1..=100.
+/// Encodes a copy of the frame whose longer side is at most `max_side` pixels (never enlarged) as a
+/// JPEG of `quality` 1..=100.
 ///
 /// # Errors
-/// [`Error::Config`] for a zero side or a quality out of range, [`Error::Shape`] for a malformed frame,
-/// [`Error::Frame`] if it cannot be encoded (a side above 65 535).
+/// [`Error::Config`] for a zero side or a quality out of range, [`Error::Shape`] for a malformed
+/// frame, [`Error::Frame`] if it cannot be encoded (a side above 65 535).
 pub fn thumbnail_jpeg(frame: &Frame, max_side: u32, quality: u8) -> Result<Vec<u8>> {
     if max_side == 0 {
         return Err(Error::config("thumbnail_side", max_side, "1 or more pixels"));
@@ -76,20 +118,16 @@ pub fn thumbnail_jpeg(frame: &Frame, max_side: u32, quality: u8) -> Result<Vec<u
     if !(1..=100).contains(&quality) {
         return Err(Error::config("thumbnail_quality", quality, "1 to 100"));
     }
-    frame.check()?;
+    let source = view(frame)?;
     let longer = frame.width.max(frame.height);
-    let (width, height, small);
-    let rgb = if longer <= max_side {
-        (width, height) = (frame.width, frame.height);
-        &frame.rgb
-    } else {
-        (width, height) = (scaled(frame.width, max_side, longer), scaled(frame.height, max_side, longer));
-        let source = view(frame)?;
-        let mut pixels = vec![0; width as usize * height as usize * 3];
-        resize(&mut Resizer::new(), &source, &mut pixels, (width, height), FilterType::Bilinear)?;
-        small = pixels;
-        &small
-    };
+    let [width, height] = [frame.width, frame.height]
+        .map(|side| if longer <= max_side { side } else { scaled(side, max_side, longer) });
+    let mut small = Vec::new();
+    if longer > max_side {
+        small.resize(width as usize * height as usize * 3, 0);
+        resize(&mut Resizer::new(), &source, &mut small, (width, height), FilterType::Bilinear)?;
+    }
+    let rgb = if longer > max_side { &small } else { &frame.rgb };
     let mut jpeg = Vec::new();
     JpegEncoder::new_with_quality(&mut jpeg, quality)
         .encode(rgb, width, height, ExtendedColorType::Rgb8)
@@ -97,21 +135,21 @@ pub fn thumbnail_jpeg(frame: &Frame, max_side: u32, quality: u8) -> Result<Vec<u
     Ok(jpeg)
 }
 
-/// `side * max_side / longer`, rounded to nearest, at least 1.
+/// Returns `side * max_side / longer`, rounded to nearest, at least 1.
 fn scaled(side: u32, max_side: u32, longer: u32) -> u32 {
     let rounded = (u64::from(side) * u64::from(max_side) + u64::from(longer) / 2) / u64::from(longer).max(1);
     u32::try_from(rounded).unwrap_or(max_side).max(1)
 }
 
-/// The frame's pixels as the resizer sees them.
+/// Returns the frame's pixels as the resizer takes them.
 pub(super) fn view(frame: &Frame) -> Result<TypedImageRef<'_, U8x3>> {
     frame.check()?;
     TypedImageRef::from_buffer(frame.width, frame.height, &frame.rgb)
         .map_err(|e| Error::Frame { name: frame.name.clone(), reason: e.to_string() })
 }
 
-/// Resizes `source` into `out`, RGB8 `[height, width, 3]`, with a kernel that widens when shrinking (as
-/// Pillow's).
+/// Resizes `source` into `out`, RGB8 `[height, width, 3]`, with a kernel that widens when shrinking
+/// (as Pillow's).
 pub(super) fn resize(
     resizer: &mut Resizer,
     source: &impl ImageView<Pixel = U8x3>,
@@ -191,8 +229,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_cmyk_jpeg_becomes_rgb8() {
-        // 8x8, all (C, M, Y, K) = (255, 0, 0, 0) stored inverted with an Adobe marker, as Pillow writes it:
-        // cyan.
+        // 8x8, all (C, M, Y, K) = (255, 0, 0, 0) stored inverted with an Adobe marker, as Pillow
+        // writes it: cyan.
         let frame = decode(CMYK_JPEG, "cmyk", 64).unwrap();
         let [r, g, b] = [frame.rgb[0], frame.rgb[1], frame.rgb[2]];
         assert!(r < 8 && g > 247 && b > 247, "{r} {g} {b}");

@@ -2,95 +2,69 @@
 
 use std::path::{Path, PathBuf};
 
-use super::decode::decode;
-use super::frame::{Frame, Split};
-use super::source::{FrameSource, SourceOptions};
+use super::frame::Split;
+use super::pictures::{Picture, Pictures};
+use super::source::SourceOptions;
 use crate::error::{Error, Result};
 
-/// One picture file.
-#[derive(Debug)]
-struct Entry {
-    path: PathBuf,
-    name: String,
-    label: Option<String>,
-    split: Split,
+/// Opens one picture file.
+pub(super) fn single(path: &Path, uri: &str, options: &SourceOptions) -> Pictures {
+    let picture = Picture { path: path.to_owned(), name: file_name(path), ..Picture::default() };
+    Pictures::new(uri, vec![picture], options.max_pixels)
 }
 
-/// JPEG and PNG files, in the order of their names. A class subfolder (`DIR/CLASS/picture.jpg`) gives the
-/// label; where the folder has both a `train` and a `test` subfolder these give the split and hold the class
-/// folders. Timestamps follow from the position and `raw_frame_rate`.
-#[derive(Debug)]
-pub struct ImageSource {
-    uri: String,
-    options: SourceOptions,
-    entries: Vec<Entry>,
-    skipped: Vec<String>,
-    position: usize,
-}
-
-impl ImageSource {
-    /// One picture file, read when its frame is asked for.
-    #[must_use]
-    pub fn single(path: &Path, uri: &str, options: &SourceOptions) -> Self {
-        let name = file_name(path);
-        let entry = Entry { path: path.to_owned(), name, label: None, split: Split::Train };
-        Self {
-            uri: uri.to_owned(),
-            options: options.clone(),
-            entries: vec![entry],
-            skipped: vec![],
-            position: 0,
-        }
+/// Opens the JPEG and PNG files of a folder, in the order of their names. A class subfolder
+/// (`DIR/CLASS/picture.jpg`) gives the label; where the folder has both a `train` and a `test`
+/// subfolder these give the split and hold the class folders. Timestamps follow from the position
+/// and `raw_frame_rate`.
+///
+/// # Errors
+/// [`Error::Source`] if the folder is missing or holds no picture, [`Error::Io`] if it cannot be
+/// listed.
+pub(super) fn open(folder: &Path, uri: &str, options: &SourceOptions) -> Result<Pictures> {
+    let refuse = |reason: &str| Error::Source { uri: uri.to_owned(), reason: reason.to_owned() };
+    if !folder.is_dir() {
+        return Err(refuse("there is no such folder"));
     }
-
-    /// The pictures of a folder and of its class subfolders.
-    ///
-    /// # Errors
-    /// [`Error::Source`] if the folder is missing or holds no picture, [`Error::Io`] if it cannot be listed.
-    pub fn folder(folder: &Path, uri: &str, options: &SourceOptions) -> Result<Self> {
-        let refuse = |reason: String| Error::Source { uri: uri.to_owned(), reason };
-        if !folder.is_dir() {
-            return Err(refuse("there is no such folder".to_owned()));
+    let mut scan = Scan::default();
+    let splits = ["train", "test"];
+    if splits.iter().all(|name| folder.join(name).is_dir()) {
+        for split in [Split::Train, Split::Test] {
+            scan.classes(&folder.join(split.name()), &format!("{}/", split.name()), split)?;
         }
-        let mut scan = Scan::default();
-        let splits = ["train", "test"];
-        if splits.iter().all(|name| folder.join(name).is_dir()) {
-            for split in [Split::Train, Split::Test] {
-                scan.classes(&folder.join(split.name()), &format!("{}/", split.name()), split)?;
-            }
-            scan.skip_all_but(folder, &splits)?;
-        } else {
-            scan.classes(folder, "", Split::Train)?;
-        }
-        let Scan { entries, skipped } = scan;
-        if entries.is_empty() {
-            return Err(refuse(match skipped.first() {
-                None => "the folder is empty; put JPEG or PNG files in it, or in one subfolder per class"
-                    .to_owned(),
-                Some(first) => {
-                    format!("no JPEG or PNG file in it ({} other, such as {first})", skipped.len())
-                }
-            }));
-        }
-        Ok(Self { uri: uri.to_owned(), options: options.clone(), entries, skipped, position: 0 })
+        let others = listing(folder)?.into_iter().map(|path| file_name(&path));
+        scan.skipped.extend(others.filter(|name| !splits.contains(&name.as_str())));
+    } else {
+        scan.classes(folder, "", Split::Train)?;
     }
-
-    /// Files and folders that were left out because they are no pictures, relative to the folder.
-    #[must_use]
-    pub fn skipped(&self) -> &[String] {
-        &self.skipped
+    let Scan { mut pictures, skipped } = scan;
+    let others = skipped.len();
+    if pictures.is_empty() {
+        return Err(match skipped.first() {
+            None => refuse("the folder is empty; put JPEG or PNG files in it, or in one subfolder per class"),
+            Some(first) => refuse(&format!("no JPEG or PNG file in it ({others} other, such as {first})")),
+        });
     }
+    for (position, picture) in (0..).zip(&mut pictures) {
+        picture.timestamp_millis = options.millis_at(position);
+    }
+    let mut source = Pictures::new(uri, pictures, options.max_pixels);
+    source.warning = skipped.first().map(|first| {
+        format!("{others} entries that are no JPEG or PNG files were left out, such as {first}")
+    });
+    Ok(source)
 }
 
 /// What a walk over the folder found.
 #[derive(Default)]
 struct Scan {
-    entries: Vec<Entry>,
+    pictures: Vec<Picture>,
     skipped: Vec<String>,
 }
 
 impl Scan {
-    /// The pictures directly in `folder` (unlabelled) and those of its subfolders (labelled by folder name).
+    /// Adds the pictures directly in `folder` (unlabelled) and those of its subfolders (labelled by
+    /// folder name).
     fn classes(&mut self, folder: &Path, prefix: &str, split: Split) -> Result<()> {
         for path in listing(folder)? {
             let name = file_name(&path);
@@ -108,20 +82,14 @@ impl Scan {
 
     fn file(&mut self, path: PathBuf, name: String, label: Option<String>, split: Split) {
         if is_picture(&path) {
-            self.entries.push(Entry { path, name, label, split });
+            self.pictures.push(Picture { path, name, label, split, ..Picture::default() });
         } else {
             self.skipped.push(name);
         }
     }
-
-    fn skip_all_but(&mut self, folder: &Path, names: &[&str]) -> Result<()> {
-        let others = listing(folder)?.into_iter().map(|path| file_name(&path));
-        self.skipped.extend(others.filter(|name| !names.contains(&name.as_str())));
-        Ok(())
-    }
 }
 
-/// The entries of a folder, sorted by name.
+/// Returns the entries of a folder, sorted by name.
 fn listing(folder: &Path) -> Result<Vec<PathBuf>> {
     let read = || -> std::io::Result<Vec<PathBuf>> {
         std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
@@ -135,57 +103,17 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-/// Whether the name says JPEG or PNG; the content is judged when it is decoded.
+/// Returns whether the name says JPEG or PNG; the content is judged when it is decoded.
 pub fn is_picture(path: &Path) -> bool {
     let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
     matches!(extension.as_deref(), Some("jpg" | "jpeg" | "png")) && !path.is_dir()
 }
 
-impl FrameSource for ImageSource {
-    fn next_frame(&mut self) -> Result<Option<Frame>> {
-        let Some(entry) = self.entries.get(self.position) else {
-            return Ok(None);
-        };
-        let timestamp_millis = self.options.millis_at(self.position as u64);
-        self.position += 1;
-        let frame = read(&entry.path, &entry.name, self.options.max_pixels)?;
-        Ok(Some(Frame { timestamp_millis, label: entry.label.clone(), split: entry.split, ..frame }))
-    }
-
-    fn frames_hint(&self) -> Option<usize> {
-        Some(self.entries.len())
-    }
-
-    fn uri(&self) -> &str {
-        &self.uri
-    }
-
-    fn is_live(&self) -> bool {
-        false
-    }
-
-    fn warning(&self) -> Option<String> {
-        let first = self.skipped.first()?;
-        Some(format!(
-            "{} entries that are no JPEG or PNG files were left out, such as {first}",
-            self.skipped.len()
-        ))
-    }
-}
-
-/// Reads and decodes one picture; every failure is of this frame only.
-pub fn read(path: &Path, name: &str, max_pixels: u64) -> Result<Frame> {
-    let bytes = std::fs::read(path).map_err(|error| Error::Frame {
-        name: name.to_owned(),
-        reason: format!("cannot be read: {error}"),
-    })?;
-    decode(&bytes, name, max_pixels)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::decode::tests::{jpeg, ramp};
-    use super::super::source::open;
+    use super::super::open::open;
+    use super::super::source::FrameSource;
     use super::*;
 
     fn write(folder: &Path, name: &str, bytes: &[u8]) {
@@ -265,7 +193,7 @@ mod tests {
         assert_eq!(reason(), "no JPEG or PNG file in it (1 other, such as notes.txt)");
         let missing = folder.path().join("none");
         assert!(matches!(
-            ImageSource::folder(&missing, "none", &SourceOptions::default()),
+            super::open(&missing, "none", &SourceOptions::default()),
             Err(Error::Source { .. })
         ));
     }

@@ -1,25 +1,22 @@
 //! The frame: one picture with its time, name and, if known, label.
 
-use std::path::{Path, PathBuf};
-
 use serde::{Deserialize, Serialize};
 
-use super::decode::DEFAULT_MAX_PIXELS;
 use crate::error::{Error, Result};
 
 /// Which part of a recording or data set a frame belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
-    /// May be learned from.
+    /// The frame may be learned from.
     #[default]
     Train,
-    /// Held out: for measuring only.
+    /// The frame is held out, for measuring only.
     Test,
 }
 
 impl Split {
-    /// The split called `train` or `test`, in exactly this spelling.
+    /// Returns the split called `train` or `test`, in exactly this spelling.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
@@ -29,7 +26,7 @@ impl Split {
         }
     }
 
-    /// `train` or `test`.
+    /// Returns `train` or `test`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -46,9 +43,10 @@ pub struct Frame {
     pub width: u32,
     /// Rows, in pixels.
     pub height: u32,
-    /// RGB, 8 bits a channel, `[height, width, 3]` row-major.
+    /// RGB, 8 bits per channel, `[height, width, 3]` row-major.
     pub rgb: Vec<u8>,
-    /// Time since the start of the source, in milliseconds; as recorded where the source has a clock.
+    /// Time since the start of the source, in milliseconds; as recorded where the source has a
+    /// clock.
     pub timestamp_millis: u64,
     /// File name or position within the source.
     pub name: String,
@@ -70,7 +68,7 @@ impl Frame {
         Ok(frame)
     }
 
-    /// Number of pixels.
+    /// Returns the number of pixels.
     #[must_use]
     pub fn pixels(&self) -> u64 {
         u64::from(self.width) * u64::from(self.height)
@@ -99,34 +97,7 @@ impl From<&Frame> for Frame {
     }
 }
 
-/// The picture in a JPEG or PNG file.
-impl TryFrom<&Path> for Frame {
-    type Error = Error;
-
-    fn try_from(path: &Path) -> Result<Self> {
-        super::folder::read(path, &path.display().to_string(), DEFAULT_MAX_PIXELS)
-    }
-}
-
-/// The picture in a JPEG or PNG file.
-impl TryFrom<PathBuf> for Frame {
-    type Error = Error;
-
-    fn try_from(path: PathBuf) -> Result<Self> {
-        path.as_path().try_into()
-    }
-}
-
-/// The picture in a JPEG or PNG file.
-impl TryFrom<&str> for Frame {
-    type Error = Error;
-
-    fn try_from(path: &str) -> Result<Self> {
-        Path::new(path).try_into()
-    }
-}
-
-/// The frame, if there is one: sources give results.
+/// Takes the frame out of a result, as sources give it.
 impl TryFrom<Result<Frame>> for Frame {
     type Error = Error;
 

@@ -6,16 +6,17 @@ use super::decode::{resize, view};
 use super::frame::Frame;
 use crate::error::{Error, Result};
 
-/// Bilinear resize to a square, then `(pixel - mean) / std` per channel. The whole frame is used: the aspect
-/// ratio is not kept. The resize is Pillow's `Image.resize(.., BILINEAR)` (a triangle kernel that widens when
-/// shrinking), so that features equal those of a Python pipeline.
+/// A preprocessor: bilinear resize to a square, then `(pixel - mean) / std` per channel. The whole
+/// frame is used, and the aspect ratio is not kept. The resize is Pillow's
+/// `Image.resize(.., BILINEAR)` (a triangle kernel that widens when shrinking), so that features
+/// equal those of a Python pipeline.
 #[derive(Debug)]
 pub struct Preprocess {
     /// Side S of the output, in pixels.
     pub size: u32,
-    /// What is subtracted from R, G, B, on the scale of pixels, 0..255.
+    /// The values subtracted from R, G, B, on the scale of pixels, 0..255.
     pub mean: [f32; 3],
-    /// What R, G, B are divided by, on the scale of pixels, 0..255.
+    /// The values by which R, G, B are divided, on the scale of pixels, 0..255.
     pub std: [f32; 3],
     resizer: Resizer,
     resized: Vec<u8>,
@@ -25,8 +26,8 @@ impl Preprocess {
     /// A preprocessor to `[3, size, size]` with `mean` and `std` on the scale of pixels, 0..255.
     ///
     /// # Errors
-    /// [`Error::Config`] for a zero size, a mean that is not finite or a standard deviation that is not above
-    /// 0.
+    /// [`Error::Config`] for a zero size, a mean that is not finite or a standard deviation that is
+    /// not above 0.
     pub fn new(size: u32, mean: [f32; 3], std: [f32; 3]) -> Result<Self> {
         let this = Self { size, mean, std, resizer: Resizer::new(), resized: Vec::new() };
         this.check()?;
@@ -46,12 +47,12 @@ impl Preprocess {
         Ok(())
     }
 
-    /// Writes the frame to `out`, `[3, size, size]` row-major (planes R, G, B). Pixel buffers are kept
-    /// between calls.
+    /// Writes the frame to `out`, `[3, size, size]` row-major (planes R, G, B). Pixel buffers are
+    /// kept between calls.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the frame is malformed or `out` has another length, [`Error::Config`] as in
-    /// [`Self::new`].
+    /// [`Error::Shape`] if the frame is malformed or `out` has another length, [`Error::Config`] as
+    /// in [`Self::new`].
     pub fn run(&mut self, frame: &Frame, out: &mut [f32]) -> Result<()> {
         self.check()?;
         let side = self.size as usize;

@@ -1,14 +1,15 @@
 //! Raw RGB8 frames from a byte stream, such as a pipe from ffmpeg or GStreamer.
 
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 
-use super::frame::{Frame, Split};
+use super::frame::Frame;
 use super::source::{FrameSource, SourceOptions};
 use crate::error::{Error, Result};
 
-/// Frames of `raw_width * raw_height * 3` bytes each, one after the other, with no header.
+/// A source of frames of `raw_width * raw_height * 3` bytes each, one after the other, with no
+/// header.
 #[derive(Debug)]
-pub struct RawSource<R> {
+pub(super) struct RawSource<R> {
     stream: R,
     uri: String,
     options: SourceOptions,
@@ -18,34 +19,22 @@ pub struct RawSource<R> {
 }
 
 impl<R: Read + Send> RawSource<R> {
-    /// Reads frames from `stream`; `uri` is what errors call it.
+    /// Reads frames from `stream`, which errors call `uri`.
     ///
     /// # Errors
     /// [`Error::Config`] if a side is zero or the frame is larger than `max_pixels`.
-    pub fn new(stream: R, uri: &str, options: &SourceOptions) -> Result<Self> {
+    pub(super) fn new(stream: R, uri: &str, options: &SourceOptions) -> Result<Self> {
         options.check()?;
         let (width, height) = (options.raw_width, options.raw_height);
-        for (field, side) in [("raw_width", width), ("raw_height", height)] {
-            if side == 0 {
-                return Err(Error::config(field, side, "1 or more pixels"));
-            }
-        }
         let pixels = u64::from(width) * u64::from(height);
         let frame_bytes = pixels.checked_mul(3).and_then(|bytes| usize::try_from(bytes).ok());
-        match frame_bytes {
-            Some(frame_bytes) if pixels <= options.max_pixels => Ok(Self {
-                stream,
-                uri: uri.to_owned(),
-                options: options.clone(),
-                frame_bytes,
-                position: 0,
-                ended: false,
-            }),
-            _ => {
-                let allowed = format!("width times height up to max_pixels, {}", options.max_pixels);
-                Err(Error::config("raw_width", format!("{width} with raw_height {height}"), allowed))
-            }
-        }
+        let frame_bytes = frame_bytes.filter(|bytes| *bytes > 0 && pixels <= options.max_pixels);
+        let frame_bytes = frame_bytes.ok_or_else(|| {
+            let allowed = format!("width times height from 1 to max_pixels, {}", options.max_pixels);
+            Error::config("raw_width", format!("{width} with raw_height {height}"), allowed)
+        })?;
+        let (uri, options) = (uri.to_owned(), options.clone());
+        Ok(Self { stream, uri, options, frame_bytes, position: 0, ended: false })
     }
 
     fn broken(&self, reason: String) -> Error {
@@ -58,46 +47,30 @@ impl<R: Read + Send> FrameSource for RawSource<R> {
         if self.ended {
             return Ok(None);
         }
-        let mut rgb = vec![0; self.frame_bytes];
-        let mut filled = 0;
-        while filled < self.frame_bytes {
-            match self.stream.read(&mut rgb[filled..]) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.ended = true;
-                    return Err(self.broken(format!("reading frame {} failed: {error}", self.position)));
-                }
-            }
+        self.ended = true;
+        let mut rgb = Vec::with_capacity(self.frame_bytes);
+        let read = self.stream.by_ref().take(self.frame_bytes as u64).read_to_end(&mut rgb);
+        read.map_err(|error| self.broken(format!("reading frame {} failed: {error}", self.position)))?;
+        if rgb.is_empty() {
+            return Ok(None);
         }
-        if filled < self.frame_bytes {
-            self.ended = true;
-            if filled == 0 {
-                return Ok(None);
-            }
+        if rgb.len() < self.frame_bytes {
             let SourceOptions { raw_width, raw_height, .. } = self.options;
             return Err(self.broken(format!(
-                "the stream ends inside frame {}: {filled} of {} bytes ({raw_width}x{raw_height}x3; check that the \
+                "the stream ends inside frame {}: {} of {} bytes ({raw_width}x{raw_height}x3; check that the \
                  sender's size and pixel format are these)",
-                self.position, self.frame_bytes
+                self.position,
+                rgb.len(),
+                self.frame_bytes
             )));
         }
+        self.ended = false;
         let position = self.position;
         self.position += 1;
-        Ok(Some(Frame {
-            width: self.options.raw_width,
-            height: self.options.raw_height,
-            rgb,
-            timestamp_millis: self.options.millis_at(position),
-            name: format!("frame {position}"),
-            label: None,
-            split: Split::Train,
-        }))
-    }
-
-    fn frames_hint(&self) -> Option<usize> {
-        None
+        let SourceOptions { raw_width, raw_height, .. } = self.options;
+        let timestamp_millis = self.options.millis_at(position);
+        let frame = Frame::new(raw_width, raw_height, rgb, format!("frame {position}"))?;
+        Ok(Some(Frame { timestamp_millis, ..frame }))
     }
 
     fn uri(&self) -> &str {
@@ -111,6 +84,8 @@ impl<R: Read + Send> FrameSource for RawSource<R> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
+
     use super::*;
 
     fn options(raw_width: u32, raw_height: u32) -> SourceOptions {

@@ -1,67 +1,47 @@
-//! A recording: a folder of pictures and `labels.csv`, one row a frame.
+//! A recording: a folder of pictures and `labels.csv` with a row per frame.
 
 use std::fs::File;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
-use super::folder;
-use super::frame::{Frame, Split};
-use super::source::{FrameSource, SourceOptions};
+use super::frame::Split;
+use super::pictures::{Picture, Pictures};
+use super::source::SourceOptions;
 use crate::error::{Error, Result};
 
 /// The file that makes a folder a recording.
 pub const LABELS_FILE: &str = "labels.csv";
-/// Its columns, in any order, all of them.
+/// The columns of the file, in any order, all of them.
 const COLUMNS: [&str; 4] = ["frame", "timestamp_millis", "label", "split"];
 
-/// One row of `labels.csv`.
-#[derive(Debug)]
-struct Row {
-    frame: PathBuf,
-    timestamp_millis: u64,
-    label: Option<String>,
-    split: Split,
-}
-
-/// The frames of a recording in the order of its `labels.csv`, which has the columns
-/// `frame,timestamp_millis,label,split`: path relative to the folder, time, class name (empty: unlabelled),
-/// and `train` or `test`. The whole table is checked on opening.
-#[derive(Debug)]
-pub struct RecordingSource {
-    uri: String,
-    /// Canonical, so that links out of it are seen.
-    root: PathBuf,
-    max_pixels: u64,
-    rows: Vec<Row>,
-    position: usize,
-}
-
-impl RecordingSource {
-    /// Opens the recording in `folder`.
-    ///
-    /// # Errors
-    /// [`Error::Source`] if the folder or its `labels.csv` is missing, or the table is empty or has a wrong
-    /// column or row (named by its line number); [`Error::Io`] if it cannot be read.
-    pub fn open(folder: &Path, uri: &str, options: &SourceOptions) -> Result<Self> {
-        let refuse = |reason: String| Error::Source { uri: uri.to_owned(), reason };
-        if !folder.is_dir() {
-            return Err(refuse("there is no such folder".to_owned()));
-        }
-        let table = folder.join(LABELS_FILE);
-        if !table.is_file() {
-            let header = COLUMNS.join(",");
-            return Err(refuse(format!(
-                "the folder has no {LABELS_FILE}; it needs one with the header {header}"
-            )));
-        }
-        let file = File::open(&table).map_err(Error::io(&table))?;
-        let rows = read_rows(file).map_err(|reason| refuse(format!("{LABELS_FILE}: {reason}")))?;
-        let root = folder.canonicalize().map_err(Error::io(folder))?;
-        Ok(Self { uri: uri.to_owned(), root, max_pixels: options.max_pixels, rows, position: 0 })
+/// Opens the recording in `folder`: its frames in the order of its `labels.csv`, which has the
+/// columns `frame,timestamp_millis,label,split`: path relative to the folder, time, class name
+/// (empty: unlabelled), and `train` or `test`. The whole table is checked.
+///
+/// # Errors
+/// [`Error::Source`] if the folder or its `labels.csv` is missing, or the table is empty or has a
+/// wrong column or row (named by its line number); [`Error::Io`] if it cannot be read.
+pub(super) fn open(folder: &Path, uri: &str, options: &SourceOptions) -> Result<Pictures> {
+    let refuse = |reason: String| Error::Source { uri: uri.to_owned(), reason };
+    if !folder.is_dir() {
+        return Err(refuse("there is no such folder".to_owned()));
     }
+    let table = folder.join(LABELS_FILE);
+    if !table.is_file() {
+        let header = COLUMNS.join(",");
+        return Err(refuse(format!(
+            "the folder has no {LABELS_FILE}; it needs one with the header {header}"
+        )));
+    }
+    let file = File::open(&table).map_err(Error::io(&table))?;
+    let root = folder.canonicalize().map_err(Error::io(folder))?;
+    let pictures = read_rows(file, &root).map_err(|reason| refuse(format!("{LABELS_FILE}: {reason}")))?;
+    let mut source = Pictures::new(uri, pictures, options.max_pixels);
+    source.root = Some(root);
+    Ok(source)
 }
 
-/// All rows, or the reason why the table is refused.
-fn read_rows(table: impl std::io::Read) -> Result<Vec<Row>, String> {
+/// Returns all rows, or the reason why the table is refused.
+fn read_rows(table: impl std::io::Read, root: &Path) -> Result<Vec<Picture>, String> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(table);
     let header = reader.headers().map_err(|error| error.to_string())?;
     let columns = column_positions(header)?;
@@ -69,7 +49,7 @@ fn read_rows(table: impl std::io::Read) -> Result<Vec<Row>, String> {
     for record in reader.records() {
         let record = record.map_err(|error| csv_reason(&error))?;
         let line = record.position().map_or(0, csv::Position::line);
-        rows.push(row(&record, columns).map_err(|reason| format!("line {line}: {reason}"))?);
+        rows.push(row(&record, columns, root).map_err(|reason| format!("line {line}: {reason}"))?);
     }
     if rows.is_empty() {
         return Err("it has a header and no rows".to_owned());
@@ -77,7 +57,7 @@ fn read_rows(table: impl std::io::Read) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
-/// Where each of [`COLUMNS`] stands in the header.
+/// Returns where each of [`COLUMNS`] stands in the header.
 fn column_positions(header: &csv::StringRecord) -> Result<[usize; 4], String> {
     let right = format!("the columns are {}", COLUMNS.join(", "));
     if let Some(unknown) = header.iter().find(|name| !COLUMNS.contains(name)) {
@@ -106,13 +86,12 @@ fn csv_reason(error: &csv::Error) -> String {
     }
 }
 
-fn row(record: &csv::StringRecord, columns: [usize; 4]) -> Result<Row, String> {
+fn row(record: &csv::StringRecord, columns: [usize; 4], root: &Path) -> Result<Picture, String> {
     let [frame, timestamp, label, split] = columns.map(|column| record.get(column).unwrap_or_default());
     if frame.is_empty() {
         return Err("frame is empty; it is a path within the folder".to_owned());
     }
-    let path = PathBuf::from(frame);
-    if !path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+    if !is_inside(Path::new(frame)) {
         return Err(format!("frame `{frame}` leaves the folder; paths are relative and without `..`"));
     }
     let timestamp_millis = timestamp
@@ -120,48 +99,19 @@ fn row(record: &csv::StringRecord, columns: [usize; 4]) -> Result<Row, String> {
         .map_err(|_| format!("timestamp_millis is `{timestamp}`; it is a whole number of milliseconds"))?;
     let split = Split::from_name(split).ok_or_else(|| format!("split is `{split}`; it is train or test"))?;
     let label = (!label.is_empty()).then(|| label.to_owned());
-    Ok(Row { frame: path, timestamp_millis, label, split })
+    let (path, name) = (root.join(frame), frame.to_owned());
+    Ok(Picture { path, name, timestamp_millis, label, split, bbox: None })
 }
 
-impl FrameSource for RecordingSource {
-    fn next_frame(&mut self) -> Result<Option<Frame>> {
-        let Some(row) = self.rows.get(self.position) else {
-            return Ok(None);
-        };
-        self.position += 1;
-        let name = row.frame.to_string_lossy();
-        let bad = |reason: String| Error::Frame { name: name.to_string(), reason };
-        let path =
-            self.root.join(&row.frame).canonicalize().map_err(|e| bad(format!("cannot be read: {e}")))?;
-        if !path.starts_with(&self.root) {
-            return Err(bad("it is a link that leaves the folder".to_owned()));
-        }
-        let frame = folder::read(&path, &name, self.max_pixels)?;
-        Ok(Some(Frame {
-            timestamp_millis: row.timestamp_millis,
-            label: row.label.clone(),
-            split: row.split,
-            ..frame
-        }))
-    }
-
-    fn frames_hint(&self) -> Option<usize> {
-        Some(self.rows.len())
-    }
-
-    fn uri(&self) -> &str {
-        &self.uri
-    }
-
-    fn is_live(&self) -> bool {
-        false
-    }
+/// Returns whether a relative path stays within its folder, links aside.
+pub(super) fn is_inside(path: &Path) -> bool {
+    path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::decode::tests::{jpeg, ramp};
-    use super::super::source::open;
+    use super::super::open::open;
     use super::*;
 
     const HEADER: &str = "frame,timestamp_millis,label,split\n";

@@ -1,4 +1,5 @@
-//! What to do about sources that are not read here: the exact command that turns them into raw frames.
+//! The refusal of sources that this build does not read, with the exact command that turns them
+//! into raw frames.
 
 use std::path::Path;
 
@@ -8,14 +9,14 @@ use crate::error::Error;
 const READ_HERE: &str = "read here are a folder of images, recording://DIR, JPEG, PNG and motion-JPEG AVI files, \
                          and raw RGB frames on standard input (-)";
 
-/// The refusal of a scheme or device, with the pipe that brings its frames in.
+/// Returns the refusal of a scheme or device.
 pub(super) fn scheme(uri: &str, options: &SourceOptions) -> Error {
     let pipe = if let Some(device) = uri.strip_prefix("v4l2://") {
         ffmpeg("-f v4l2 ", device, options)
     } else if uri.starts_with("/dev/") || uri.starts_with("file:///dev/") {
         ffmpeg("-f v4l2 ", uri.trim_start_matches("file://"), options)
     } else if let Some(sensor) = uri.strip_prefix("csi://") {
-        // The number goes into a command line unquoted: keep digits only.
+        // The number goes into a command line unquoted, so only digits are kept.
         let sensor: String = sensor.chars().filter(char::is_ascii_digit).collect();
         let sensor = if sensor.is_empty() { "0" } else { &sensor };
         gstreamer(
@@ -39,7 +40,7 @@ pub(super) fn scheme(uri: &str, options: &SourceOptions) -> Error {
     )
 }
 
-/// The refusal of a file that is neither picture nor motion-JPEG AVI.
+/// Returns the refusal of a file that is neither picture nor motion-JPEG AVI.
 #[cfg(any(not(feature = "gstreamer"), test))]
 pub(super) fn file(uri: &str, path: &Path, options: &SourceOptions) -> Error {
     file_because(
@@ -50,7 +51,7 @@ pub(super) fn file(uri: &str, path: &Path, options: &SourceOptions) -> Error {
     )
 }
 
-/// The refusal of an AVI file with another codec.
+/// Returns the refusal of an AVI file with another codec.
 pub(super) fn codec(uri: &str, path: &Path, codec: &str, options: &SourceOptions) -> Error {
     let reason = format!("AVI with codec {} is not read by this build", codec.escape_default());
     file_because(&reason, uri, path, options)
@@ -67,7 +68,7 @@ fn refusal(uri: &str, reason: &str) -> Error {
     Error::Source { uri: uri.to_owned(), reason: format!("{reason} ({READ_HERE})") }
 }
 
-/// The ffmpeg command that writes the frames of `input` to a pipe.
+/// Returns the ffmpeg command that writes the frames of `input` to a pipe.
 fn ffmpeg(input_options: &str, input: &str, options: &SourceOptions) -> String {
     let SourceOptions { raw_width, raw_height, raw_frame_rate, .. } = options;
     format!(
@@ -77,8 +78,8 @@ fn ffmpeg(input_options: &str, input: &str, options: &SourceOptions) -> String {
     )
 }
 
-/// The GStreamer command that writes the frames of `pipeline` to a pipe. Rows of raw RGB are padded to 4
-/// bytes there, so the width is rounded up to a multiple of 4.
+/// Returns the GStreamer command that writes the frames of `pipeline` to a pipe. Rows of raw RGB
+/// are padded to 4 bytes there, so the width is rounded up to a multiple of 4.
 fn gstreamer(pipeline: &str, options: &SourceOptions) -> String {
     let (width, height) = (options.raw_width.next_multiple_of(4), options.raw_height);
     let note = if width == options.raw_width { String::new() } else { format!(" (with raw_width {width})") };
@@ -88,7 +89,7 @@ fn gstreamer(pipeline: &str, options: &SourceOptions) -> String {
     )
 }
 
-/// `text` as one POSIX shell word.
+/// Returns `text` as one POSIX shell word.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

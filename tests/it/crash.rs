@@ -1,5 +1,6 @@
-//! Power cuts and failing disks: a process that teaches, observes and learns is killed at random moments while writes to
-//! its state fail; what it acknowledged is there when the next one comes. `scripts/torture` runs the long form.
+//! Power cuts and failing disks: a process that teaches, observes and learns is killed at random
+//! moments while writes to its state fail; what it acknowledged is there when the next one comes.
+//! `scripts/torture` runs the long form.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -68,7 +69,8 @@ impl Faults {
     }
 }
 
-/// Whatever happened, the next process finds every label that was acknowledged, a sound state, a version that loads.
+/// Whatever happened, the next process finds every label that was acknowledged, a sound state, a
+/// version that loads.
 #[track_caller]
 fn holds(desk: &Desk, labels: &BTreeSet<i64>, round: &str) -> usize {
     let check = desk.check();

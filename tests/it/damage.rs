@@ -1,4 +1,5 @@
-//! A state file cut or with bytes flipped anywhere: what it then answers is what it answered before, or a refusal.
+//! A state file cut or with bytes flipped anywhere: what it then answers is what it answered
+//! before, or a refusal.
 
 use std::fs;
 

@@ -38,7 +38,8 @@ fn class_folders_and_tables_go_out_and_come_in_again() {
         let other = Desk::new();
         let lines = other.lines(&["import", out.to_str().unwrap(), "--json"]);
         assert_eq!(lines.len() as u64, figures["written"].as_u64().unwrap());
-        // Small JPEGs of what were PNGs: some are near-duplicates only now, but every label is there.
+        // Small JPEGs of what were PNGs: some are near-duplicates only now, but every label is
+        // there.
         assert_eq!(contents(&other).0, before.0, "{layout}");
     }
 }

@@ -60,7 +60,8 @@ fn doctor_fails_for_what_was_asked_for_and_is_missing() {
     assert_eq!(findings["onnx_runtime"]["works"], false);
     let why = provider(&findings, "cpu")["why_not"].as_str().unwrap();
     assert!(why.contains("/nowhere/libonnxruntime.so"), "{why}");
-    // Without any Vulkan driver a GPU that was asked for is missing, and the engine that needs none is not.
+    // Without any Vulkan driver a GPU that was asked for is missing, and the engine that needs none
+    // is not.
     let no_driver = [("VK_ICD_FILENAMES", "/nowhere.json"), ("VK_DRIVER_FILES", "/nowhere.json")];
     let (output, findings) = doctor(&["--engine", "gpu", "--provider", "tract"], &no_driver);
     let engine = &findings["engine"];

@@ -1,4 +1,5 @@
-//! The learned model as one ONNX file: equal to the live one, and run by Python given only the file and an image.
+//! The learned model as one ONNX file: equal to the live one, and run by Python given only the file
+//! and an image.
 
 use std::fs;
 use std::process::Command;
@@ -54,7 +55,8 @@ fn export_and_compare(desk: &Desk) {
     }
 }
 
-/// Where Python has what it takes (`KAIZEN_PYTHON` names another one), its ONNX Runtime must say the same.
+/// Where Python has what it takes (`KAIZEN_PYTHON` names another one), its ONNX Runtime must say
+/// the same.
 fn in_python(model: &std::path::Path, picture: &std::path::Path, live: &serde_json::Value) {
     let python = std::env::var("KAIZEN_PYTHON").unwrap_or_else(|_| "/usr/bin/python3".to_owned());
     let has = |module: &str| {
@@ -93,7 +95,8 @@ fn rows(count: usize, width: usize, seed: u64) -> (Vec<f32>, Vec<ClassId>) {
     (h.map(|(class, column)| value(class, column, rng.normal())).collect(), classes)
 }
 
-/// What both runtimes make of the tail alone, on rows h, is this: probabilities, logits and novelty.
+/// What both runtimes make of the tail alone, on rows h, is this: probabilities, logits and
+/// novelty.
 fn same_in_both(what: &str, tail: &Tail<'_>, h: &[f32], wanted: [&[f32]; 3]) {
     let (file, shape) = (tail_alone(tail).unwrap(), [h.len() / tail.features, tail.features]);
     let mut runs = vec![run_in_tract(&file, &shape, h).unwrap()];
@@ -109,7 +112,8 @@ fn same_in_both(what: &str, tail: &Tail<'_>, h: &[f32], wanted: [&[f32]; 3]) {
     }
 }
 
-/// An ensemble learned from `h`, exported and run on `fresh` rows; its scores and those without its covariances.
+/// An ensemble learned from `h`, exported and run on `fresh` rows; its scores and those without its
+/// covariances.
 fn export_ensemble(h: &[f32], classes: &[ClassId], fresh: &[f32]) -> [Vec<f32>; 2] {
     let (width, transform) = (h.len() / classes.len(), FeatureTransform::SqrtL2);
     let settings = EnsembleSettings {

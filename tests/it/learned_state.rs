@@ -1,4 +1,5 @@
-//! A small state that learned twice, and what it answers: what damage is done to. Also a part of the fuzz target.
+//! A small state that learned twice, and what it answers: what damage is done to. Also a part of
+//! the fuzz target.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! RTSP over a socket: a server of our own, small enough to break the connection when it is told to.
+//! RTSP over a socket: a server of our own, small enough to break the connection when it is told
+//! to.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

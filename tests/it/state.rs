@@ -35,10 +35,7 @@ impl Desk {
 
     /// Folders of the training pictures, by class.
     pub(crate) fn classes(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.folder.path().join("train")).unwrap();
-        let mut folders: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-        folders.sort();
-        folders
+        sorted(&self.folder.path().join("train"))
     }
 
     fn test_of(&self, class: &Path) -> PathBuf {
@@ -93,6 +90,13 @@ impl Desk {
     }
 }
 
+/// The entries of a folder, by name.
+fn sorted(folder: &Path) -> Vec<PathBuf> {
+    let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    entries
+}
+
 fn nearest(answers: &[Value]) -> Vec<&str> {
     answers.iter().map(|answer| answer["nearest"].as_str().unwrap()).collect()
 }
@@ -125,6 +129,71 @@ fn what_is_taught_is_learned_answered_and_kept_across_processes() {
     assert!(figures.iter().all(|class| class["after"].is_number() && class["before"].is_null()));
 }
 
+/// Compares what the last release recorded of a state with what this program makes of it.
+fn answers_as_recorded(name: &str) -> Desk {
+    let desk = Desk::new();
+    let recorded = |ending: &str| support::data("states").join(format!("{name}.{ending}"));
+    fs::copy(recorded("db"), desk.state()).unwrap();
+    let few = desk.folder.path().join("few");
+    for class in desk.classes() {
+        let tests = desk.test_of(&class);
+        let folder = few.join(tests.file_name().unwrap());
+        fs::create_dir_all(&folder).unwrap();
+        for picture in sorted(&tests).into_iter().take(4) {
+            fs::copy(&picture, folder.join(picture.file_name().unwrap())).unwrap();
+        }
+    }
+    let folders: Vec<_> = sorted(&few).iter().map(|folder| folder.to_str().unwrap().to_owned()).collect();
+    let words = ["predict"].into_iter().chain(folders.iter().map(String::as_str)).chain(["--json"]);
+    let answers = desk.lines(&words.collect::<Vec<_>>());
+    let lines = fs::read_to_string(recorded("jsonl")).unwrap();
+    let wanted: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((answers.len(), wanted.len()), (40, 40));
+    for (answer, wanted) in answers.iter().zip(&wanted) {
+        for key in ["name", "class", "unknown", "nearest"] {
+            assert_eq!(answer[key], wanted[key], "{name}: {answer}, recorded {wanted}");
+        }
+        for key in ["probability", "novelty"] {
+            let difference = answer[key].as_f64().unwrap() - wanted[key].as_f64().unwrap();
+            assert!(difference.abs() < 1e-6, "{name}: {answer}, recorded {wanted}");
+        }
+    }
+    assert!(desk.check().status.success(), "{:?}", desk.check());
+    desk
+}
+
+/// Teaches a class that the state does not know and learns it.
+fn goes_on(desk: &Desk, name: &str, class: usize) -> Value {
+    let (_, before) = desk.history();
+    let taught = desk.teach(name, &desk.classes()[class]);
+    let learned = desk.run(&["learn", "--json", "--steps", "20"]);
+    // The guard may well turn down what twenty steps have learned.
+    assert!(matches!(learned.status.code(), Some(0 | 3)), "{learned:?}");
+    let (labels, after) = desk.history();
+    assert!(taught.iter().all(|label| labels.contains(label)));
+    let count = |record: &Value| record["versions"].as_array().unwrap().len();
+    assert!(count(&after) > count(&before), "{after}");
+    assert!(desk.check().status.success(), "{:?}", desk.check());
+    after
+}
+
+#[test]
+fn a_state_of_the_last_release_answers_as_it_did_and_goes_on() {
+    let desk = answers_as_recorded("ensemble");
+    let text = fs::read_to_string(support::data("states").join("ensemble.history.json")).unwrap();
+    assert_eq!(desk.history().1, serde_json::from_str::<Value>(&text).unwrap());
+    goes_on(&desk, "bag", 1);
+}
+
+#[test]
+fn a_trained_state_of_the_last_release_answers_as_it_did_and_goes_on() {
+    let desk = answers_as_recorded("trained");
+    let (labels, record) = desk.history();
+    assert_eq!((labels.len(), record["versions"].as_array().unwrap().len()), (30, 1));
+    let record = goes_on(&desk, "trouser", 9);
+    assert_eq!(record["versions"][0]["head_kind"], "kaizen", "a trained head was called so");
+}
+
 #[test]
 fn undoing_labels_gives_the_state_that_would_have_been() {
     let desk = Desk::new();
@@ -137,10 +206,8 @@ fn undoing_labels_gives_the_state_that_would_have_been() {
     // Wrong labels: pictures of a third class taught as the first.
     let few = desk.folder.path().join("few");
     fs::create_dir(&few).unwrap();
-    let mut pictures: Vec<_> = fs::read_dir(&classes[2]).unwrap().map(|e| e.unwrap().path()).collect();
-    pictures.sort();
-    for picture in pictures.iter().take(4) {
-        fs::copy(picture, few.join(picture.file_name().unwrap())).unwrap();
+    for picture in sorted(&classes[2]).into_iter().take(4) {
+        fs::copy(&picture, few.join(picture.file_name().unwrap())).unwrap();
     }
     let wrong = desk.teach("one", &few);
     let learned = desk.run(&["learn", "--json", "--steps", "0"]);

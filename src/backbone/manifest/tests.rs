@@ -1,3 +1,4 @@
+use super::super::spec::Precision;
 use super::*;
 
 const HASH: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"; // of "abc"
@@ -90,7 +91,8 @@ fn models_are_found_from_the_working_directory_then_above_the_program_then_syste
     let message = locate_in(None, &environment).unwrap_err().to_string();
     assert!(message.contains("cwd/models") && message.contains("usr/share/kaizen-edge/models"), "{message}");
 
-    // From the last place that is looked at to the first, each wins over those before it in this list.
+    // From the last place that is looked at to the first, each wins over those before it in this
+    // list.
     for place in ["system/usr/share/kaizen-edge/models", "data/models", "repo/models", "cwd/models"] {
         let folder = root.path().join(place);
         std::fs::create_dir_all(&folder).unwrap();

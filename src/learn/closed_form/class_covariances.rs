@@ -1,4 +1,5 @@
-//! A covariance a class in a few directions: what discriminant analysis with one shared covariance leaves out.
+//! A covariance of its own for each class, in a few directions: the part that discriminant analysis
+//! with one shared covariance leaves out.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::ids::ClassId;
 use crate::number::real;
 
-/// Most that a class's own covariance weighs: more was never measured.
+/// A class's own covariance weighs at most this: more was never measured.
 const LARGEST_WEIGHT: f64 = 0.5;
 /// Shrinkage of the covariances towards a multiple of the identity.
 const SHRINKAGE: f64 = 0.05;
@@ -30,44 +31,45 @@ pub struct Components {
 }
 
 impl Components {
-    /// The `count` leading components of all rows behind `moments`; `None` if they cannot be found.
-    fn leading(moments: &Moments, count: usize) -> Result<Option<Self>> {
-        let (centre, total) = moments.sums.mean()?;
-        let Some(eigen) = moments.gram.eigen_around(&centre, total) else { return Ok(None) };
+    /// Returns the `count` leading components of all `total` rows behind `moments`, whose mean is
+    /// `centre`; `None` if they cannot be found.
+    fn leading(moments: &Moments, centre: &[f64], total: f64, count: usize) -> Option<Self> {
+        let eigen = moments.gram.eigen_around(centre, total)?;
         // Eigenvalues ascend.
         let columns: Vec<_> =
             (0..centre.len()).rev().take(count).map(|column| eigen.U().col(column)).collect();
         let directions = columns.iter().flat_map(|column| column.iter().copied()).collect();
         let along =
-            |column: &faer::ColRef<'_, f32>| column.iter().zip(&centre).map(|(v, m)| f64::from(*v) * m).sum();
+            |column: &faer::ColRef<'_, f32>| column.iter().zip(centre).map(|(v, m)| f64::from(*v) * m).sum();
         let offset = columns.iter().map(|column| narrow(along(column))).collect();
-        Ok(Some(Self { directions, offset }))
+        Some(Self { directions, offset })
     }
 
-    /// Number of components k.
+    /// Returns the number of components k.
     #[must_use]
     pub fn count(&self) -> usize {
         self.offset.len()
     }
 
-    /// Length of a row of φ.
+    /// Returns the length of a row of φ.
     #[must_use]
     pub fn width(&self) -> usize {
         self.directions.len() / self.count()
     }
 
-    /// Length k (k + 3) / 2 of a row of components and products.
+    /// Returns the length k (k + 3) / 2 of a row of components and products.
     #[must_use]
     pub fn terms(&self) -> usize {
         terms(self.count())
     }
 
-    /// The (i, j), j ≤ i, of the products, in their order: row by row of the lower triangle.
+    /// Returns the (i, j), j ≤ i, of the products in their order: row by row of the lower triangle.
     pub fn pairs(&self) -> impl Iterator<Item = (usize, usize)> {
         (0..self.count()).flat_map(|i| (0..=i).map(move |j| (i, j)))
     }
 
-    /// u and then u_i u_j in the order of [`Components::pairs`]: [N, terms] of mapped rows φ [N, width].
+    /// Returns u and then u_i u_j in the order of [`Components::pairs`], [N, terms], of mapped rows
+    /// φ [N, width].
     fn expand(&self, mapped: &[f32]) -> Vec<f32> {
         let (count, width) = (self.count(), self.width());
         let rows = mapped.len() / width;
@@ -96,23 +98,25 @@ fn terms(components: usize) -> usize {
     components * (components + 3) / 2
 }
 
-/// What a covariance a class adds to the logits of discriminant analysis: quadratic in a few components.
+/// The term that the classes' own covariances add to the logits of discriminant analysis. It is
+/// quadratic in a few components.
 ///
-/// With A_c the covariance of class c there, A that of all classes, and d = u - V (μ_c - m), it is
-/// -½ dᵀ (A_c⁻¹ - A⁻¹) d - ½ log(det A_c / det A): the difference of two Gaussian log-likelihoods (regularised
-/// discriminant analysis, Friedman, 1989, in a subspace).
+/// With A_c the covariance of class c there, A that of all classes, and d = u - V (μ_c - m), the
+/// term is -½ dᵀ (A_c⁻¹ - A⁻¹) d - ½ log(det A_c / det A): the difference of two Gaussian
+/// log-likelihoods (regularised discriminant analysis, Friedman, 1989, in a subspace).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassCovariances {
-    /// Inputs.
+    /// The components that the term is a function of.
     pub components: Arc<Components>,
-    /// [C, terms], rows in the order of the head's classes; zeros for a class that keeps the shared covariance.
+    /// Weights of components and products [C, terms], rows in the order of the head's classes;
+    /// zeros for a class that keeps the shared covariance.
     pub weight: Vec<f32>,
-    /// `[C]`
+    /// Constants `[C]`.
     pub bias: Vec<f32>,
 }
 
 impl ClassCovariances {
-    /// Goes on from stored numbers, for rows φ of `width` values.
+    /// Restores stored numbers, for rows φ of `width` values.
     ///
     /// # Errors
     /// [`Error::Shape`] when they do not fit one another.
@@ -147,7 +151,8 @@ impl ClassCovariances {
     }
 }
 
-/// Sums of components and their products by class, in f64, from the first rows on that suffice for principal components.
+/// Sums of components and their products by class, in f64. They begin when there are rows enough
+/// for principal components.
 #[derive(Clone, Debug)]
 pub(super) struct CovarianceSums {
     wanted: usize,
@@ -155,13 +160,13 @@ pub(super) struct CovarianceSums {
 }
 
 impl CovarianceSums {
-    /// With `wanted` components, 0 for none at all.
+    /// Sums of no rows, with `wanted` components; 0 means none at all.
     pub(super) fn new(wanted: usize) -> Self {
         Self { wanted, found: None }
     }
 
-    /// Adds rows h [N, D] that `lda` holds already. The components are those of all rows there as soon as they weigh twice
-    /// as many rows as there are components; rows before that count nowhere here.
+    /// Adds rows h [N, D] that `lda` holds already. The components are those of all rows there as
+    /// soon as there are twice as many rows as components; rows before that count nowhere here.
     pub(super) fn add(
         &mut self,
         lda: &StreamingLda,
@@ -169,9 +174,12 @@ impl CovarianceSums {
         responsibilities: Responsibilities<'_>,
     ) -> Result<()> {
         let wanted = self.wanted.min(lda.map().width());
-        let total: f64 = lda.moments().counts().iter().map(|(_, count)| count).sum();
-        if self.found.is_none() && wanted > 0 && total >= real(2 * wanted) {
-            self.found = Components::leading(lda.moments(), wanted)?.map(|components| {
+        if self.found.is_none()
+            && wanted > 0
+            && let Ok((centre, total)) = lda.moments().sums.mean()
+            && total >= real(2 * wanted)
+        {
+            self.found = Components::leading(lda.moments(), &centre, total, wanted).map(|components| {
                 let sums = ClassSums::new(components.terms());
                 (Arc::new(components), sums)
             });
@@ -181,12 +189,13 @@ impl CovarianceSums {
         };
         lda.map().for_each_block(h, |rows, mapped| {
             let terms = components.expand(mapped);
-            sums.add(&ClassSums::of_rows(components.terms(), &terms, responsibilities.rows(rows))?, 1.0)
+            sums.add(&ClassSums::of_rows(components.terms(), &terms, responsibilities.rows(rows))?);
+            Ok(())
         })
     }
 
-    /// What the classes' own covariances add to the logits, each weighing n / (n + `prior_rows`) for n rows; `None`
-    /// while there are no components.
+    /// Returns the term of the classes' own covariances, each weighing n / (n + `prior_rows`) for n
+    /// rows; `None` while there are no components.
     pub(super) fn fit(&self, pooled: &Pooled, prior_rows: f64) -> Option<ClassCovariances> {
         let (components, sums) = self.found.as_ref()?;
         let count = components.count();
@@ -207,7 +216,8 @@ impl CovarianceSums {
     }
 }
 
-/// Rows of a class and the covariance of their components; `None` below two rows.
+/// Returns the number of rows of a class and the covariance of their components; `None` below two
+/// rows.
 fn own_covariance(sums: &ClassSums, class: ClassId, count: usize) -> Option<(f64, Mat<f64>)> {
     let slot = sums.classes.iter().position(|&known| known == class)?;
     let (rows, sum) = (sums.counts[slot], sums.sum(slot));
@@ -227,7 +237,7 @@ struct Shared {
     directions: Mat<f64>,
     offset: Vec<f64>,
     covariance: Mat<f64>,
-    /// What is added to the diagonal of every covariance.
+    /// The value added to the diagonal of every covariance.
     ridge: f64,
     inverse: Mat<f64>,
     log_determinant: f64,
@@ -250,14 +260,14 @@ impl Shared {
         Some(Self { directions, offset, covariance, ridge, inverse, log_determinant })
     }
 
-    /// V μ - V m
+    /// Returns V μ - V m.
     fn project(&self, mean: &[f64]) -> Vec<f64> {
         let along = |i: usize| self.directions.row(i).iter().zip(mean).map(|(v, m)| v * m).sum::<f64>();
         self.offset.iter().enumerate().map(|(i, offset)| along(i) - offset).collect()
     }
 
-    /// Weights of the components and their products, and the constant, of a class with mean `mean` whose own covariance
-    /// weighs `share`.
+    /// Returns the weights of components and products, and the constant, of a class with mean
+    /// `mean` whose own covariance weighs `share`.
     fn term(&self, own: &Mat<f64>, share: f64, mean: &[f64]) -> Option<(Vec<f32>, f32)> {
         let count = mean.len();
         let blend = own * faer::Scale(share) + &self.covariance * faer::Scale(1.0 - share);
@@ -274,7 +284,8 @@ impl Shared {
     }
 }
 
-/// Inverse and logarithm of the determinant of a covariance with `ridge` on its diagonal.
+/// Returns the inverse and the logarithm of the determinant of a covariance with `ridge` on its
+/// diagonal.
 fn solved(covariance: &Mat<f64>, ridge: f64) -> Option<(Mat<f64>, f64)> {
     let count = covariance.nrows();
     let matrix = Mat::from_fn(count, count, |i, j| covariance[(i, j)] + if i == j { ridge } else { 0.0 });
@@ -283,7 +294,7 @@ fn solved(covariance: &Mat<f64>, ridge: f64) -> Option<(Mat<f64>, f64)> {
     Some((factor.solve(Mat::<f64>::identity(count, count).as_ref()), log_determinant))
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "what predicts is kept in f32")]
+#[allow(clippy::cast_possible_truncation, reason = "heads are kept in f32")]
 fn narrow(value: f64) -> f32 {
     value as f32
 }

@@ -5,19 +5,20 @@ use super::features::{FeatureMap, RowSet};
 use super::head::LinearHead;
 use super::responsibilities::Responsibilities;
 use crate::error::Result;
-use crate::ids::ClassId;
 
-/// How a row is held against a class mean.
+/// How a row is compared with a class mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MeanDistance {
     /// Logit μ_c·φ / ‖μ_c‖: the cosine, exactly so where the transform makes ‖φ‖ = 1.
     Cosine,
-    /// Logit -½ Σ_j (φ_j - μ_cj)² / σ_j² up to a constant of the row, σ_j² the variance of feature j over all rows.
+    /// Logit -½ Σ_j (φ_j - μ_cj)² / σ_j² up to a constant of the row, with σ_j² the variance of
+    /// feature j over all rows.
     #[default]
     Standardised,
 }
 
-/// Nearest-class-mean classifier over h [N, D] (Mensink et al., 2013): counts, sums and feature-wise squares.
+/// Nearest-class-mean classifier over h [N, D] (Mensink et al., 2013): counts, sums and
+/// feature-wise squares.
 #[derive(Clone, Debug)]
 pub struct ClassMeans {
     map: FeatureMap,
@@ -27,64 +28,47 @@ pub struct ClassMeans {
 }
 
 impl ClassMeans {
-    /// No classes yet.
+    /// A classifier without classes.
     #[must_use]
     pub fn new(map: FeatureMap, distance: MeanDistance) -> Self {
         let width = map.width();
         Self { map, distance, sums: ClassSums::new(width), squares: vec![0.0; width] }
     }
 
-    /// The classes that have rows, ascending, each with its count.
-    #[must_use]
-    pub fn counts(&self) -> Vec<(ClassId, f64)> {
-        self.sums.live_counts()
-    }
-
     /// Adds rows h [N, D].
     ///
     /// # Errors
-    /// As [`FeatureMap::apply`], or when the responsibilities does not fit; nothing is changed then.
+    /// As [`FeatureMap::apply`]; [`crate::Error::Shape`] or [`crate::Error::Refused`] for
+    /// responsibilities that do not fit. Nothing is changed then.
     pub fn add<'h>(
         &mut self,
         h: impl Into<RowSet<'h>>,
         responsibilities: Responsibilities<'_>,
     ) -> Result<()> {
-        self.update(h.into(), responsibilities, 1.0)
-    }
-
-    /// Takes back rows h [N, D] that were added with the same responsibilities.
-    ///
-    /// # Errors
-    /// As [`ClassMeans::add`], and when a class would fall below zero rows; nothing is changed then.
-    pub fn remove(&mut self, h: &[f32], responsibilities: Responsibilities<'_>) -> Result<()> {
-        self.update(h.into(), responsibilities, -1.0)
-    }
-
-    fn update(&mut self, h: RowSet<'_>, responsibilities: Responsibilities<'_>, sign: f64) -> Result<()> {
+        let h = h.into();
         responsibilities.check(self.map.count(h)?)?;
         let width = self.map.width();
         let mut own = ClassSums::new(width);
-        self.map.for_each_block(h, |rows, mapped| {
-            own.add(&ClassSums::of_rows(width, mapped, responsibilities.rows(rows))?, 1.0)
-        })?;
-        self.sums.add(&own, sign)?;
         let squares = &mut self.squares;
         self.map.for_each_block(h, |rows, mapped| {
+            own.add(&ClassSums::of_rows(width, mapped, responsibilities.rows(rows.clone()))?);
             for (row, values) in rows.zip(mapped.chunks_exact(width)) {
-                let weight = sign * responsibilities.weight_of_row(row);
+                let weight = responsibilities.weight_of_row(row);
                 for (square, &value) in squares.iter_mut().zip(values) {
                     *square += weight * f64::from(value) * f64::from(value);
                 }
             }
             Ok(())
-        })
+        })?;
+        self.sums.add(&own);
+        Ok(())
     }
 
-    /// The head of the present means. A feature that never varied takes no part in the standardised distance; a
-    /// class whose mean is zero has the cosine 0 to everything.
+    /// Returns the head of the present means. A feature that never varied takes no part in the
+    /// standardised distance; a class whose mean is zero has the cosine 0 to everything.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] when no class has rows.
+    /// [`crate::Error::NotReady`] when no class has rows.
     pub fn fit(&self) -> Result<LinearHead> {
         let live = self.sums.live()?;
         let scale = self.inverse_variance(&live);
@@ -99,14 +83,9 @@ impl ClassMeans {
                     bias.push(0.0);
                 }
                 MeanDistance::Standardised => {
-                    weight.extend(mean.iter().zip(&scale).map(|(value, scale)| value * scale));
-                    bias.push(
-                        -0.5 * mean
-                            .iter()
-                            .zip(&scale)
-                            .map(|(value, scale)| value * value * scale)
-                            .sum::<f64>(),
-                    );
+                    let scaled = mean.iter().zip(&scale);
+                    weight.extend(scaled.clone().map(|(value, scale)| value * scale));
+                    bias.push(-0.5 * scaled.map(|(value, scale)| value * value * scale).sum::<f64>());
                 }
             }
         }
@@ -119,7 +98,8 @@ impl ClassMeans {
         let of_feature = |(feature, square): (usize, &f64)| {
             let mean = live.iter().map(|&slot| self.sums.sum(slot)[feature]).sum::<f64>() / total;
             let (second, variance) = (square / total, square / total - mean * mean);
-            // Below this share of the second moment a variance is the rounding of a constant feature.
+            // Below this share of the second moment a variance is the rounding of a constant
+            // feature.
             if variance > 1e-12 * second { 1.0 / variance } else { 0.0 }
         };
         self.squares.iter().enumerate().map(of_feature).collect()

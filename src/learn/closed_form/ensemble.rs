@@ -1,10 +1,10 @@
-//! Discriminant analysis and ridge regression on random features, their log-probabilities added: the default
-//! closed form. ADR 12 has the figures.
+//! Discriminant analysis and ridge regression on random features, their log-probabilities added:
+//! the default closed form. ADR 12 has the figures.
 
 use serde::{Deserialize, Serialize};
 
 use super::class_covariances::{ClassCovariances, CovarianceSums};
-use super::em::{EmLda, EmSettings};
+use super::em;
 use super::features::{FeatureMap, FeatureTransform, RowSet};
 use super::head::{LinearHead, argmax_rows};
 use super::lda::{LdaModel, LdaSettings, StreamingLda};
@@ -19,28 +19,31 @@ use crate::number::real;
 pub struct EnsembleSettings {
     /// Weight of an unlabelled row beside a labelled one, 0..=1.
     pub unlabelled_weight: f64,
-    /// An unlabelled row farther from every class of the task than this quantile (0..=1) of the labelled rows from their
-    /// own, each left out, is an outlier and counts nowhere: with one class taught, everything else is not that class.
-    /// `None` shares every row out.
+    /// An unlabelled row farther from every class of the task than this quantile (0..=1) of the
+    /// labelled rows from their own, each left out, is an outlier and counts nowhere: with one
+    /// class taught, everything else is not that class. `None` shares every row out.
     pub outlier_quantile: Option<f64>,
-    /// Labelled rows a class from which on they are many.
+    /// From this many labelled rows per class on, the rows are many.
     pub many_rows: f64,
-    /// Shrinkage of the covariance, 0..=1, with many and with few labelled rows a class.
+    /// Shrinkage of the covariance, 0..=1, with many and with few labelled rows per class.
     pub shrinkage: [f64; 2],
-    /// Principal components in which each class has a covariance of its own; 0 for one covariance in all of them.
+    /// The number of principal components in which each class has a covariance of its own; 0 leaves
+    /// one covariance in all of them.
     pub components: usize,
-    /// Rows that the shared covariance stands for beside a class's own: n rows weigh n / (n + this), at most a half.
+    /// The number of rows that the shared covariance counts as beside a class's own: n rows weigh
+    /// n / (n + this), at most a half.
     pub prior_rows: f64,
     /// Width of the random ReLU features.
     pub random_features: usize,
     /// Ridge λ on the random features.
     pub lambda: f64,
-    /// Factor of the discriminant's logits, with many and with few labelled rows a class: Gaussians are far too sure of
-    /// themselves.
+    /// Factor of the discriminant's logits, with many and with few labelled rows per class:
+    /// Gaussians are far too sure of themselves.
     pub discriminant_scale: [f32; 2],
-    /// Factor of the ridge's logits, which lie around 0..=1, with many and with few labelled rows a class.
+    /// Factor of the ridge's logits, which lie around 0..=1, with many and with few labelled rows
+    /// per class.
     pub ridge_scale: [f32; 2],
-    /// Most that a rare class's rows count in the ridge, in times of a row of an average class.
+    /// A rare class's row counts in the ridge as at most this many rows of an average class.
     pub largest_weight: f64,
 }
 
@@ -75,8 +78,8 @@ pub struct Evidence<'h> {
 }
 
 impl<'h> Evidence<'h> {
-    /// Labelled rows, then unlabelled ones, h [M + N, D]; `labels` `[M]` of the former, and `shares` [N, K] of the latter
-    /// in the labels' classes in ascending order.
+    /// Takes labelled rows, then unlabelled ones, h [M + N, D]; `labels` `[M]` of the former, and
+    /// `shares` [N, K] of the latter in the labels' classes in ascending order.
     ///
     /// # Errors
     /// [`Error::Shape`] when the parts do not fit one another.
@@ -105,8 +108,9 @@ impl<'h> Evidence<'h> {
         Responsibilities::Soft { classes: &self.classes, shares: &self.shares }
     }
 
-    /// The shares with every class as heavy as the average one, at most `largest` times: ridge regression leans towards
-    /// frequent classes where discriminant analysis does not.
+    /// Returns the shares with every class as heavy as the average one, by a factor of at most
+    /// `largest`: ridge regression leans towards frequent classes where discriminant analysis does
+    /// not.
     fn balanced(&self, largest: f64) -> Vec<f32> {
         let columns = self.classes.len();
         let mut totals = vec![0.0; columns];
@@ -119,7 +123,7 @@ impl<'h> Evidence<'h> {
     }
 }
 
-/// The classes of some labels, ascending.
+/// Returns the classes of some labels, ascending.
 #[must_use]
 pub fn distinct(labels: &[ClassId]) -> Vec<ClassId> {
     let mut classes = labels.to_vec();
@@ -129,12 +133,15 @@ pub fn distinct(labels: &[ClassId]) -> Vec<ClassId> {
 }
 
 impl EnsembleSettings {
-    /// Shares [N, K] of unlabelled rows h [N, D] in the classes of the labelled rows h [M, D], `labels` `[M]`, in
-    /// ascending order of the classes: expectation-maximisation with equal proportions, times
-    /// [`EnsembleSettings::unlabelled_weight`]; zeros for outliers.
+    /// Returns the shares [N, K] of unlabelled rows h [N, D] in the classes of the labelled rows h
+    /// [M, D], `labels` `[M]`, in ascending order of the classes: expectation-maximisation with
+    /// equal proportions, times [`EnsembleSettings::unlabelled_weight`]. The row of an outlier is
+    /// zero.
     ///
     /// # Errors
-    /// As [`EmLda::assign`].
+    /// As [`FeatureMap::apply`]; [`Error::Shape`] when rows and labels differ in number;
+    /// [`Error::Config`] for an outlier quantile outside 0..=1; [`Error::NotReady`] without
+    /// labelled rows.
     pub fn share_out(
         &self,
         width: usize,
@@ -142,31 +149,30 @@ impl EnsembleSettings {
         [known, open]: [RowSet<'_>; 2],
         labels: &[ClassId],
     ) -> Result<Vec<f32>> {
-        let outlier_quantile = self.outlier_quantile;
-        let em = EmSettings { proportions: 0.0, outlier_quantile, ..EmSettings::default() };
-        let outcome = EmLda::new(FeatureMap::new(width, transform)?, em)?.assign(known, labels, open)?;
+        let map = FeatureMap::new(width, transform)?;
+        let shares = em::assign(&map, self.outlier_quantile, known, labels, open)?;
         let weight = single(self.unlabelled_weight);
-        Ok(outcome.shares.into_iter().map(|share| weight * share).collect())
+        Ok(shares.into_iter().map(|share| weight * share).collect())
     }
 }
 
-/// Statistics of both members.
+/// The statistics of both members.
 #[derive(Clone, Debug)]
 pub struct Ensemble {
     settings: EnsembleSettings,
     lda: StreamingLda,
     covariances: CovarianceSums,
     ridge: RidgeHead,
-    /// Labelled rows so far.
+    /// The number of labelled rows so far.
     labelled: usize,
 }
 
-/// Both members, solved.
+/// The ensemble solved.
 #[derive(Clone, Debug)]
 pub struct EnsembleModel {
     /// The discriminant, with its geometry.
     pub lda: LdaModel,
-    /// What answers.
+    /// The head of both members.
     pub head: EnsembleHead,
 }
 
@@ -175,7 +181,7 @@ pub struct EnsembleModel {
 pub struct EnsembleHead {
     /// The discriminant.
     pub lda: LinearHead,
-    /// What a covariance a class adds to its logits.
+    /// The term that the classes' own covariances add to its logits.
     pub class_covariances: Option<ClassCovariances>,
     /// The ridge.
     pub ridge: LinearHead,
@@ -184,10 +190,10 @@ pub struct EnsembleHead {
 }
 
 impl Ensemble {
-    /// No classes yet. The random features are drawn from `seed`.
+    /// An ensemble without classes. The random features are drawn from `seed`.
     ///
     /// # Errors
-    /// [`Error::Config`] for a width of 0.
+    /// [`Error::Shape`] for a width of 0, [`Error::Config`] for no random features.
     pub fn new(
         settings: EnsembleSettings,
         width: usize,
@@ -220,10 +226,10 @@ impl Ensemble {
     /// As [`StreamingLda::fit`] and [`RidgeHead::fit`].
     pub fn fit(&self) -> Result<EnsembleModel> {
         let settings = &self.settings;
-        let per_class = real(self.labelled) / real(self.lda.moments().counts().len().max(1));
-        let few = usize::from(per_class < settings.many_rows);
-        let lda = LdaSettings { shrinkage: settings.shrinkage[few], ..LdaSettings::default() };
         let pooled = self.lda.moments().pooled()?;
+        let per_class = real(self.labelled) / real(pooled.classes.len());
+        let few = usize::from(per_class < settings.many_rows);
+        let lda = LdaSettings { shrinkage: settings.shrinkage[few] };
         let class_covariances = self.covariances.fit(&pooled, settings.prior_rows);
         let model = LdaModel::of_pooled(self.lda.map(), pooled, lda)?;
         let head = EnsembleHead {
@@ -237,14 +243,14 @@ impl Ensemble {
 }
 
 impl EnsembleHead {
-    /// The class of each column, ascending.
+    /// Returns the class of each column, ascending.
     #[must_use]
     pub fn classes(&self) -> &[ClassId] {
         &self.lda.classes
     }
 
-    /// Scores [N, C] of rows h [N, D]: log softmax(a f(h)) + log softmax(b g(h)) for the logits f of the discriminant and
-    /// g of the ridge.
+    /// Returns the scores [N, C] of rows h [N, D]: log softmax(a f(h)) + log softmax(b g(h)) for
+    /// the logits f of the discriminant and g of the ridge.
     ///
     /// # Errors
     /// As [`FeatureMap::apply`].
@@ -261,7 +267,7 @@ impl EnsembleHead {
         Ok(scores)
     }
 
-    /// The class with the highest score of each row, `[N]`.
+    /// Returns the class with the highest score of each row, `[N]`.
     ///
     /// # Errors
     /// As [`FeatureMap::apply`].

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::rng::Rng;
 
-/// Rows that are mapped at a time: random features and products of components are many times as wide as the rows.
+/// The number of rows mapped at a time: random features and products of components are many times
+/// as wide as the rows.
 pub(super) const BLOCK: usize = 256;
 
-/// Rows h [N, D], one after the other or each where it lies.
+/// Rows h [N, D], in one slice or in a slice each.
 #[derive(Clone, Copy, Debug)]
 pub enum RowSet<'a> {
     /// `[N, D]`
@@ -34,12 +35,6 @@ impl<'a> From<&'a Vec<f32>> for RowSet<'a> {
     }
 }
 
-impl<'a, const N: usize> From<&'a [f32; N]> for RowSet<'a> {
-    fn from(rows: &'a [f32; N]) -> Self {
-        Self::Joined(rows)
-    }
-}
-
 impl<'a> From<&'a [&'a [f32]]> for RowSet<'a> {
     fn from(rows: &'a [&'a [f32]]) -> Self {
         Self::Apart(rows)
@@ -50,11 +45,12 @@ impl<'a> From<&'a [&'a [f32]]> for RowSet<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FeatureTransform {
-    /// h as it is.
+    /// Leaves h as it is.
     None,
-    /// h / ‖h‖; a zero row stays zero.
+    /// Takes h / ‖h‖; a zero row stays zero.
     L2,
-    /// sqrt(max(h, 0)), then L2: evens out the long tail of pooled activations (Hellinger map).
+    /// Takes sqrt(max(h, 0)), then L2: this evens out the long tail of pooled activations
+    /// (Hellinger map).
     #[default]
     SqrtL2,
 }
@@ -77,7 +73,7 @@ impl FeatureTransform {
     }
 }
 
-/// Fixed Gaussian projection for random ReLU features (RanPAC, McDonnell et al., 2023).
+/// The fixed Gaussian projection of random ReLU features (RanPAC, McDonnell et al., 2023).
 #[derive(Debug)]
 struct Projection {
     seed: u64,
@@ -85,8 +81,9 @@ struct Projection {
     weight: Vec<f32>,
 }
 
-/// Map from h [N, D] to head inputs φ [N, width]: a [`FeatureTransform`], then, if asked for, ReLU of a seeded
-/// Gaussian projection. Fully described by (features, transform, width, seed). Cloning shares the projection.
+/// The map from h [N, D] to head inputs φ [N, width]: a [`FeatureTransform`], then, if asked for,
+/// ReLU of a seeded Gaussian projection. Features, transform, width and seed describe it fully.
+/// Clones share the projection.
 #[derive(Clone, Debug)]
 pub struct FeatureMap {
     features: usize,
@@ -96,21 +93,22 @@ pub struct FeatureMap {
 }
 
 impl FeatureMap {
-    /// A map for rows of `features` values without projection (width = `features`).
+    /// A map without projection for rows of `features` values; its width is `features`.
     ///
     /// # Errors
-    /// [`Error::Config`] when `features` is 0.
+    /// [`Error::Shape`] when `features` is 0.
     pub fn new(features: usize, transform: FeatureTransform) -> Result<Self> {
         if features == 0 {
-            return Err(Error::config("features", features, "1 or more"));
+            return Err(Error::shape("features h [N, D]", "D of 1 or more", features));
         }
         Ok(Self { features, width: features, transform, projection: None })
     }
 
-    /// A map with `width` random ReLU features: φ = max(0, transform(h) W), W [D, width] standard normal from `seed`.
+    /// A map with `width` random ReLU features: φ = max(0, transform(h) W) with W [D, width]
+    /// standard normal, drawn from `seed`.
     ///
     /// # Errors
-    /// [`Error::Config`] when `features` or `width` is 0.
+    /// [`Error::Shape`] when `features` is 0, [`Error::Config`] when `width` is 0.
     pub fn random_relu(
         features: usize,
         transform: FeatureTransform,
@@ -126,52 +124,46 @@ impl FeatureMap {
         Ok(Self { width, projection: Some(Arc::new(Projection { seed, weight })), ..plain })
     }
 
-    /// Length D of a row of h.
+    /// Returns the length D of a row of h.
     #[must_use]
     pub fn features(&self) -> usize {
         self.features
     }
 
-    /// Length of a row of φ.
+    /// Returns the length of a row of φ.
     #[must_use]
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// The row-wise transform.
+    /// Returns the row-wise transform.
     #[must_use]
     pub fn transform(&self) -> FeatureTransform {
         self.transform
     }
 
-    /// The random projection W [D, width], if there is one.
+    /// Returns the random projection W [D, width], if there is one.
     #[must_use]
     pub fn projection(&self) -> Option<&[f32]> {
         self.projection.as_ref().map(|projection| projection.weight.as_slice())
     }
 
-    /// Seed of the random projection, if there is one.
+    /// Returns the seed of the random projection, if there is one.
     #[must_use]
     pub fn seed(&self) -> Option<u64> {
         self.projection.as_ref().map(|projection| projection.seed)
     }
 
-    /// Number of rows in h [N, D].
+    /// Returns the number of rows in h [N, D].
     ///
     /// # Errors
-    /// [`Error::Shape`] when the length is no multiple of D.
-    pub fn count_rows(&self, h: &[f32]) -> Result<usize> {
-        if h.len().is_multiple_of(self.features) {
-            Ok(h.len() / self.features)
-        } else {
-            Err(Error::shape("features h [N, D]", format!("[N, {}]", self.features), [h.len()]))
-        }
-    }
-
-    /// As [`FeatureMap::count_rows`].
+    /// [`Error::Shape`] for a row that is not `[D]`.
     pub(super) fn count(&self, h: RowSet<'_>) -> Result<usize> {
         match h {
-            RowSet::Joined(h) => self.count_rows(h),
+            RowSet::Joined(h) if h.len().is_multiple_of(self.features) => Ok(h.len() / self.features),
+            RowSet::Joined(h) => {
+                Err(Error::shape("features h [N, D]", format!("[N, {}]", self.features), [h.len()]))
+            }
             RowSet::Apart(rows) => match rows.iter().find(|row| row.len() != self.features) {
                 Some(row) => Err(Error::shape("a row of features h", self.features, row.len())),
                 None => Ok(rows.len()),
@@ -179,12 +171,11 @@ impl FeatureMap {
         }
     }
 
-    /// Number of rows in h [N, D], all of which [`FeatureMap::apply`] takes.
+    /// Returns the number of rows in h [N, D].
     ///
     /// # Errors
-    /// As there.
-    pub(super) fn check<'h>(&self, h: impl Into<RowSet<'h>>) -> Result<usize> {
-        let h = h.into();
+    /// As [`FeatureMap::apply`].
+    pub(super) fn check(&self, h: RowSet<'_>) -> Result<usize> {
         let rows = self.count(h)?;
         let is_bad = |row: &[f32]| row.iter().any(|value| !value.is_finite());
         let bad = match h {
@@ -198,13 +189,13 @@ impl FeatureMap {
         Ok(rows)
     }
 
-    /// φ [N, width] of h [N, D].
+    /// Returns φ [N, width] of h [N, D].
     ///
     /// # Errors
-    /// [`Error::Shape`] when the length is no multiple of D, [`Error::Frame`] naming the first row with a value
-    /// that is not finite.
+    /// [`Error::Shape`] when the length is no multiple of D, [`Error::Frame`] naming the first row
+    /// with a value that is not finite.
     pub fn apply(&self, h: &[f32]) -> Result<Vec<f32>> {
-        let rows = self.check(h)?;
+        let rows = self.check(h.into())?;
         let mut mapped = h.to_vec();
         mapped.chunks_exact_mut(self.features).for_each(|row| self.transform.apply_row(row));
         let Some(projection) = &self.projection else {
@@ -222,20 +213,17 @@ impl FeatureMap {
         wide.iter_mut().for_each(|value| *value = value.max(0.0));
         Ok(wide)
     }
-}
 
-impl FeatureMap {
-    /// Hands on the row numbers and φ of h [N, D], block by block. Rows that [`FeatureMap::apply`] refuses are refused
-    /// before `work` sees any.
+    /// Calls `work` with the row numbers and φ of h [N, D], block by block. A row that
+    /// [`FeatureMap::apply`] refuses is refused before `work` sees any.
     ///
     /// # Errors
-    /// As there, and whatever `work` reports.
-    pub(super) fn for_each_block<'h>(
+    /// As [`FeatureMap::apply`], and those of `work`.
+    pub(super) fn for_each_block(
         &self,
-        h: impl Into<RowSet<'h>>,
+        h: RowSet<'_>,
         mut work: impl FnMut(Range<usize>, &[f32]) -> Result<()>,
     ) -> Result<()> {
-        let h = h.into();
         let rows = self.check(h)?;
         for from in (0..rows).step_by(BLOCK) {
             let block = from..rows.min(from + BLOCK);
@@ -287,7 +275,8 @@ mod tests {
         let error = map.apply(&[1.0, 2.0, f32::INFINITY, 0.0]).unwrap_err();
         assert!(error.to_string().contains("feature row 1"));
         assert!(map.apply(&[]).unwrap().is_empty());
-        assert!(FeatureMap::new(0, FeatureTransform::None).is_err());
-        assert!(FeatureMap::random_relu(2, FeatureTransform::None, 0, 1).is_err());
+        assert!(matches!(FeatureMap::new(0, FeatureTransform::None), Err(Error::Shape { .. })));
+        let narrow = FeatureMap::random_relu(2, FeatureTransform::None, 0, 1);
+        assert!(matches!(narrow, Err(Error::Config { .. })));
     }
 }

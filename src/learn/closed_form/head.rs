@@ -10,7 +10,7 @@ use crate::ids::ClassId;
 /// A fitted linear classifier over mapped features: logits = φ(h) Wᵀ + b.
 #[derive(Clone, Debug)]
 pub struct LinearHead {
-    /// From h to the inputs φ of the classifier.
+    /// The map from h to the inputs φ of the classifier.
     pub map: FeatureMap,
     /// W [C, width], row-major, rows in the order of `classes`.
     pub weight: Vec<f32>,
@@ -21,7 +21,7 @@ pub struct LinearHead {
 }
 
 impl LinearHead {
-    /// Logits [N, C] of h [N, D].
+    /// Returns the logits [N, C] of h [N, D].
     ///
     /// # Errors
     /// As [`FeatureMap::apply`].
@@ -29,7 +29,7 @@ impl LinearHead {
         Ok(self.logits_of_mapped(&self.map.apply(h)?))
     }
 
-    /// Logits [N, C] of rows φ [N, width] that went through [`FeatureMap::apply`] already.
+    /// Returns the logits [N, C] of rows φ [N, width] that [`FeatureMap::apply`] mapped.
     pub(super) fn logits_of_mapped(&self, mapped: &[f32]) -> Vec<f32> {
         let (width, classes) = (self.map.width(), self.classes.len());
         let rows = mapped.len() / width;
@@ -45,17 +45,7 @@ impl LinearHead {
         logits
     }
 
-    /// Softmax of the logits, [N, C].
-    ///
-    /// # Errors
-    /// As [`FeatureMap::apply`].
-    pub fn probabilities(&self, h: &[f32]) -> Result<Vec<f32>> {
-        let mut values = self.logits(h)?;
-        softmax_rows(&mut values, self.classes.len());
-        Ok(values)
-    }
-
-    /// The class with the highest logit of each row, `[N]`.
+    /// Returns the class with the highest logit of each row, `[N]`.
     ///
     /// # Errors
     /// As [`FeatureMap::apply`].
@@ -64,7 +54,10 @@ impl LinearHead {
         Ok(argmax_rows(&logits, self.classes.len()).into_iter().map(|best| self.classes[best]).collect())
     }
 
-    /// A head from f64 rows: `weight` [C, width], `bias` [C].
+    /// Makes a head from f64 rows: `weight` [C, width], `bias` [C].
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for values that f32 cannot hold.
     pub(super) fn from_f64(
         map: &FeatureMap,
         weight: &[f64],
@@ -74,10 +67,10 @@ impl LinearHead {
         let finite =
             weight.iter().chain(bias).all(|&value| value.is_finite() && value.abs() < f64::from(f32::MAX));
         if !finite {
-            return Err(Error::config(
-                "shrinkage or lambda",
-                "too small for these features (the solution is not finite)",
-                "a larger value",
+            return Err(Error::refused(
+                "the head",
+                "its weights are not finite",
+                "take a larger shrinkage or lambda",
             ));
         }
         #[allow(clippy::cast_possible_truncation, reason = "heads are published in f32")]
@@ -86,7 +79,7 @@ impl LinearHead {
     }
 }
 
-/// Softmax of each row of [N, `columns`] in place.
+/// Replaces each row of [N, `columns`] by its softmax.
 pub fn softmax_rows(values: &mut [f32], columns: usize) {
     for row in values.chunks_exact_mut(columns.max(1)) {
         let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -96,7 +89,7 @@ pub fn softmax_rows(values: &mut [f32], columns: usize) {
     }
 }
 
-/// Column of the highest value of each row of [N, `columns`]; the first of equals.
+/// Returns the column of the highest value of each row of [N, `columns`]; the first of equals.
 #[must_use]
 pub fn argmax_rows(values: &[f32], columns: usize) -> Vec<usize> {
     let best = |row: &[f32]| {

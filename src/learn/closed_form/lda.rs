@@ -12,33 +12,23 @@ use super::responsibilities::Responsibilities;
 use crate::error::{Error, Result};
 use crate::ids::ClassId;
 
-/// How likely a class is before its features are seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Priors {
-    /// All classes alike: right when what was taught says nothing about how often it will be met.
-    #[default]
-    Equal,
-    /// By the rows seen of each class.
-    Counts,
-}
-
-/// Settings of the LDA solution.
+/// Settings of the solution.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LdaSettings {
     /// s in (1 - s) Σ + s (tr Σ / width) I, in 0..=1.
     pub shrinkage: f64,
-    /// Class priors.
-    pub priors: Priors,
 }
 
 impl Default for LdaSettings {
     fn default() -> Self {
-        Self { shrinkage: 0.3, priors: Priors::Equal }
+        Self { shrinkage: 0.3 }
     }
 }
 
-/// Streaming LDA (Hayes and Kanan, 2020) with exact statistics: class counts, class sums and one second moment in
-/// f64, so the covariance is that of all rows at once, whatever the order in which they came.
+/// Streaming LDA (Hayes and Kanan, 2020) with exact statistics: class counts, class sums and one
+/// second moment in f64, so the covariance is that of all rows at once, in whatever order they were
+/// added. All classes have the same prior: what was taught says nothing about how often a class
+/// will be met.
 #[derive(Clone, Debug)]
 pub struct StreamingLda {
     map: FeatureMap,
@@ -46,61 +36,39 @@ pub struct StreamingLda {
 }
 
 impl StreamingLda {
-    /// No classes yet.
+    /// A discriminant analysis without classes.
     #[must_use]
     pub fn new(map: FeatureMap) -> Self {
         let moments = Moments::new(map.width());
         Self { map, moments }
     }
 
-    /// Goes on from stored statistics.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] when the statistics have another width than the map.
-    pub fn from_moments(map: FeatureMap, moments: Moments) -> Result<Self> {
-        if moments.gram.width() != map.width() {
-            return Err(Error::shape("width of the class statistics", map.width(), moments.gram.width()));
-        }
-        Ok(Self { map, moments })
-    }
-
-    /// The feature map.
-    #[must_use]
-    pub fn map(&self) -> &FeatureMap {
+    pub(super) fn map(&self) -> &FeatureMap {
         &self.map
     }
 
-    /// The statistics.
-    #[must_use]
-    pub fn moments(&self) -> &Moments {
+    pub(super) fn moments(&self) -> &Moments {
         &self.moments
     }
 
     /// Adds rows h [N, D]; a class not seen before is new from here on.
     ///
     /// # Errors
-    /// As [`FeatureMap::apply`] and [`Moments::add`]; nothing is changed then.
+    /// As [`FeatureMap::apply`]; [`Error::Shape`] or [`Error::Refused`] for responsibilities that
+    /// do not fit. Nothing is changed then.
     pub fn add<'h>(
         &mut self,
         h: impl Into<RowSet<'h>>,
         responsibilities: Responsibilities<'_>,
     ) -> Result<()> {
-        self.moments.add_mapped(&self.map, h.into(), responsibilities)
-    }
-
-    /// Takes back rows h [N, D] that were added with the same responsibilities.
-    ///
-    /// # Errors
-    /// As [`FeatureMap::apply`] and [`Moments::remove`]; nothing is changed then.
-    pub fn remove(&mut self, h: &[f32], responsibilities: Responsibilities<'_>) -> Result<()> {
-        self.moments.remove(&self.map.apply(h)?, responsibilities)
+        self.moments.add(&self.map, h.into(), responsibilities)
     }
 
     /// Solves for the classifier of all classes that have rows.
     ///
     /// # Errors
-    /// [`Error::Config`] when no class has rows, when the shrinkage is outside 0..=1, or when the covariance is
-    /// singular and the shrinkage too small to mend it.
+    /// [`Error::NotReady`] when no class has rows, [`Error::Config`] for a shrinkage outside 0..=1,
+    /// [`Error::Refused`] when the covariance is singular and the shrinkage too small to mend it.
     pub fn fit(&self, settings: LdaSettings) -> Result<LdaModel> {
         LdaModel::fit(&self.map, &self.moments, settings)
     }
@@ -109,13 +77,14 @@ impl StreamingLda {
 /// A solved LDA: the linear head and the Mahalanobis geometry behind it.
 #[derive(Clone, Debug)]
 pub struct LdaModel {
-    /// Logits log p(φ|c) + log p(c) up to a constant of the row: relative to the mean m over all rows,
-    /// W = (μ_c - m)ᵀ Σ⁻¹ and b = -½ (μ_c + m)ᵀ Σ⁻¹ (μ_c - m) + log prior.
+    /// The head whose logits are log p(φ|c) up to a constant of the row: relative to the mean m
+    /// over all rows, W = (μ_c - m)ᵀ Σ⁻¹ and b = -½ (μ_c + m)ᵀ Σ⁻¹ (μ_c - m).
     pub head: LinearHead,
     /// Rows of each class behind the head, `[C]`.
-    pub counts: Vec<f64>,
-    /// What the outer product of one centred row weighs in the shrunk Σ: (1 - s) / degrees of freedom.
-    pub(super) outer_weight: f64,
+    counts: Vec<f64>,
+    /// The weight of the outer product of one centred row in the shrunk Σ: (1 - s) / degrees of
+    /// freedom.
+    outer_weight: f64,
     /// Distances to the class means under the shrunk Σ.
     pub geometry: Mahalanobis,
 }
@@ -138,18 +107,13 @@ impl LdaModel {
             .collect();
         let offsets = MatRef::from_row_major_slice(&centred, classes, width).transpose();
         let weight = factor.solve(offsets);
-        let total: f64 = pooled.counts.iter().sum();
-        let log_prior = |count: &f64| match settings.priors {
-            Priors::Equal => 0.0,
-            Priors::Counts => (count / total).ln(),
-        };
-        let priors: Vec<f64> = pooled.counts.iter().map(log_prior).collect();
         let bias: Vec<f64> = (0..classes)
             .map(|class| {
                 let middle = pooled.means[class * width..].iter().zip(&pooled.centre);
                 let half =
                     middle.zip(weight.col(class).iter()).map(|((mean, centre), w)| (mean + centre) * w);
-                priors[class] - 0.5 * half.sum::<f64>()
+                // A difference, since the bias of a lone class is to be 0 and not -0.
+                0.0 - 0.5 * half.sum::<f64>()
             })
             .collect();
         let rows: Vec<f64> = (0..classes).flat_map(|class| weight.col(class).iter().copied()).collect();
@@ -165,13 +129,16 @@ impl LdaModel {
         Ok(Self { head, counts: pooled.counts, outer_weight, geometry })
     }
 
-    /// Novelty, with the own class for the nearest one, of labelled rows h [N, D] that were learned from, as if each had
-    /// been left out. With d = φ - μ_c and e = φ - m, q = dᵀΣ⁻¹d, p = eᵀΣ⁻¹e, s = dᵀΣ⁻¹e, the growth g = n/(n-1) of the
-    /// class, and a the weight of one outer product in Σ, d becomes g d, and e becomes e + w d with w = n/(N (n-1)), since m
-    /// is the mean of the class means in proportions that are held: a lone row that leaves must not move it away from its
-    /// class. By the Sherman-Morrison formula (freedom and shrinkage target held too) the squared distances are
-    /// g² q / (1 - a g q) and p + 2 w s + w² q + a g (s + w q)² / (1 - a g q).
-    /// A class of one row says nothing of its spread: its row is left out of the result.
+    /// Returns the novelty of labelled rows h [N, D] that were learned from, with the own class for
+    /// the nearest one, as if each had been left out. A class of one row says nothing of its
+    /// spread: its row is left out of the result.
+    ///
+    /// With d = φ - μ_c and e = φ - m, q = dᵀΣ⁻¹d, p = eᵀΣ⁻¹e, s = dᵀΣ⁻¹e, the growth g = n/(n-1)
+    /// of the class, and a the weight of one outer product in Σ, d becomes g d, and e becomes e + w
+    /// d with w = n/(N (n-1)), since m is the mean of the class means in proportions that are held:
+    /// a lone row that leaves must not move it away from its class. By the Sherman-Morrison formula
+    /// (freedom and shrinkage target held too) the squared distances are g² q / (1 - a g q) and p +
+    /// 2 w s + w² q + a g (s + w q)² / (1 - a g q).
     ///
     /// # Errors
     /// As [`FeatureMap::apply`].
@@ -180,7 +147,7 @@ impl LdaModel {
     }
 
     pub(super) fn left_out_novelty_of_mapped(&self, mapped: &[f32], labels: &[ClassId]) -> Vec<f32> {
-        let (distances, to_centre) = self.geometry.distances_to_all(mapped);
+        let (distances, to_centre) = self.geometry.distances(mapped);
         let spread = self.geometry.spread();
         let total: f64 = self.counts.iter().sum();
         let rows = labels.iter().zip(distances.chunks_exact(self.head.classes.len())).zip(to_centre);
@@ -207,11 +174,13 @@ fn narrow(value: f64) -> f32 {
     value as f32
 }
 
-/// Cholesky factor, made of the scatter, of the shrunk pooled covariance (1 - s) Σ + s (tr Σ / width) I, Σ over n - C degrees of freedom
-/// (over n when every class has one row or less). Rows that do not vary within classes at all give no Σ: then the
-/// spread of all rows, or 1 without any, stands for its trace and every direction counts the same.
+/// Returns the Cholesky factor of the shrunk pooled covariance (1 - s) Σ + s (tr Σ / width) I, made
+/// in the place of the scatter, and the weight (1 - s) / (degrees of freedom) of one outer product
+/// in it.
 ///
-/// Also returns the weight (1 - s) / (degrees of freedom) of one outer product in it, 0 in the last case.
+/// Σ is over n - C degrees of freedom, or over n when every class has one row or less. Rows that do
+/// not vary within classes at all give no Σ: then the spread of all rows, or 1 without any, stands
+/// for its trace, every direction counts the same, and the weight is 0.
 fn covariance_factor(pooled: &mut Pooled, shrinkage: f64) -> Result<(Factor, f64)> {
     #[allow(clippy::cast_precision_loss, reason = "class and feature counts are far below 2^52")]
     let (classes, width) = (pooled.classes.len() as f64, pooled.within.width() as f64);
@@ -227,11 +196,8 @@ fn covariance_factor(pooled: &mut Pooled, shrinkage: f64) -> Result<(Factor, f64
     };
     let within = std::mem::replace(&mut pooled.within, Gram::zeros(0));
     let factor = within.into_factor(scale, ridge).ok_or_else(|| {
-        Error::config(
-            "shrinkage",
-            shrinkage,
-            "larger: the covariance of so few rows cannot be inverted without it",
-        )
+        let what = format!("a discriminant with shrinkage {shrinkage}");
+        Error::refused(what, "the covariance of so few rows cannot be inverted", "take a larger shrinkage")
     })?;
     Ok((factor, scale))
 }

@@ -1,7 +1,7 @@
 //! Closed-form heads over frozen features h: no gradient step, no replay, no forgetting.
 //!
-//! Each keeps sufficient statistics that grow by a sum per row, so rows are added, and taken back, exactly and in
-//! any order; `fit` turns the statistics into a [`LinearHead`].
+//! Each keeps sufficient statistics that are sums over rows, so rows are added exactly and in any
+//! order; `fit` turns the statistics into a [`LinearHead`].
 
 mod class_covariances;
 mod class_means;
@@ -16,18 +16,15 @@ mod lda;
 mod moments;
 mod responsibilities;
 mod ridge;
+#[cfg(test)]
+mod tests;
 
 pub use class_covariances::{ClassCovariances, Components};
 pub use class_means::{ClassMeans, MeanDistance};
-pub use em::{EmLda, EmOutcome, EmSettings};
 pub use ensemble::{Ensemble, EnsembleHead, EnsembleModel, EnsembleSettings, Evidence, distinct};
 pub use features::{FeatureMap, FeatureTransform, RowSet};
 pub use geometry::{Mahalanobis, MahalanobisState, SHARED};
 pub use head::{LinearHead, argmax_rows, softmax_rows};
-pub use lda::{LdaModel, LdaSettings, Priors, StreamingLda};
-pub use moments::{Moments, MomentsState};
+pub use lda::{LdaModel, LdaSettings, StreamingLda};
 pub use responsibilities::Responsibilities;
-pub use ridge::{LambdaScore, RidgeHead};
-
-#[cfg(test)]
-mod cases;
+pub use ridge::RidgeHead;

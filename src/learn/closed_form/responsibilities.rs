@@ -1,4 +1,4 @@
-//! Which class a row belongs to, surely or in part.
+//! The class that each row belongs to, surely or in part.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use crate::ids::ClassId;
 /// Classes of the rows h [N, D].
 #[derive(Clone, Copy, Debug)]
 pub enum Responsibilities<'a> {
-    /// One class a row, `[N]`.
+    /// One class per row, `[N]`.
     Labels(&'a [ClassId]),
     /// Shares of each row in some classes, as expectation-maximisation gives them.
     Soft {
@@ -20,7 +20,11 @@ pub enum Responsibilities<'a> {
 }
 
 impl Responsibilities<'_> {
-    /// Checks the shape for `rows` rows and the values.
+    /// Checks the values, and the shape for `rows` rows.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another number of rows or a class given twice, [`Error::Refused`] for a
+    /// share that is negative or not finite.
     pub(super) fn check(&self, rows: usize) -> Result<()> {
         match *self {
             Self::Labels(labels) if labels.len() == rows => Ok(()),
@@ -32,17 +36,21 @@ impl Responsibilities<'_> {
                 let mut sorted = classes.to_vec();
                 sorted.sort_unstable();
                 if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-                    return Err(Error::config("classes", pair[0], "each class once"));
+                    return Err(Error::shape("classes of the shares [K]", "each class once", pair));
                 }
                 match shares.iter().find(|share| !share.is_finite() || **share < 0.0) {
-                    Some(bad) => Err(Error::config("class shares", bad, "finite numbers of 0 or more")),
+                    Some(bad) => Err(Error::refused(
+                        "a row's share in a class",
+                        format!("it is {bad}"),
+                        "give finite numbers of 0 or more",
+                    )),
                     None => Ok(()),
                 }
             }
         }
     }
 
-    /// The responsibilities of some of the rows.
+    /// Returns the responsibilities of some of the rows.
     pub(super) fn rows(&self, rows: Range<usize>) -> Self {
         match *self {
             Self::Labels(labels) => Self::Labels(&labels[rows]),
@@ -53,7 +61,7 @@ impl Responsibilities<'_> {
         }
     }
 
-    /// The (class, share) pairs of one row that are not zero.
+    /// Returns the (class, share) pairs of one row that are not zero.
     pub(super) fn of_row(&self, row: usize) -> impl Iterator<Item = (ClassId, f64)> {
         let (classes, shares): (&[ClassId], &[f32]) = match *self {
             Self::Labels(labels) => (&labels[row..=row], &[1.0]),
@@ -65,7 +73,7 @@ impl Responsibilities<'_> {
         pairs.filter(|&(_, share)| share > 0.0)
     }
 
-    /// Total share of one row.
+    /// Returns the total share of one row.
     pub(super) fn weight_of_row(&self, row: usize) -> f64 {
         self.of_row(row).map(|(_, share)| share).sum()
     }

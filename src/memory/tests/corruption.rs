@@ -2,6 +2,7 @@ use std::fs;
 
 use super::super::Memory;
 use super::*;
+use crate::Error;
 
 /// What a caller gets from a damaged file.
 #[derive(Debug, PartialEq)]
@@ -168,9 +169,11 @@ fn damaged_rows_are_not_handed_out_or_sealed_over() {
     drop(raw);
     let mut memory = Memory::open(Some(&path), &identity()).unwrap();
     let rows = [Rows::Training, Rows::HeldOut].map(|rows| memory.samples(rows));
-    assert!(rows.iter().any(Result::is_err));
-    assert!(memory.published().is_err() && memory.load_training().is_err());
-    assert!(memory.forget("key").is_err(), "a damaged row must not be sealed again");
+    assert!(rows.iter().any(|rows| matches!(rows, Err(Error::Corrupt { .. }))));
+    assert!(matches!(memory.published(), Err(Error::Corrupt { .. })));
+    assert!(matches!(memory.load_training(), Err(Error::Corrupt { .. })));
+    let sealed_over = memory.forget("key").unwrap_err();
+    assert!(matches!(sealed_over, Error::Corrupt { .. }), "a damaged row must not be sealed again");
     assert!(memory.check().unwrap().is_repaired());
     memory.forget("key").unwrap();
 }

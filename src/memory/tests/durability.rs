@@ -92,7 +92,7 @@ fn second_writer_is_refused_with_the_pid_and_may_read() {
     assert!(reason.contains(&std::process::id().to_string()), "{reason}");
     let mut reader = Memory::open_read_only(&path).unwrap();
     assert_eq!(dump(&reader).unwrap(), dump(&writer).unwrap());
-    assert!(matches!(reader.class_id("key"), Err(Error::State { .. })));
+    assert!(matches!(reader.label(crate::ids::SampleId(1), "key"), Err(Error::State { .. })));
     add(&mut writer, &mut Rng::new(2, 0), Some("key"));
     assert_eq!(reader.classes().unwrap().len(), 2);
     drop(writer);

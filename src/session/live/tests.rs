@@ -3,7 +3,7 @@ use std::sync::mpsc::{Receiver, channel};
 use ndarray::{Array2, ArrayView4};
 
 use super::*;
-use crate::backbone::{BackboneSpec, Precision, Provider, ProviderReport};
+use crate::backbone::{BackboneSpec, Channels, Layout, Precision, Provider, ProviderReport};
 use crate::event::Event;
 use crate::learn::engine_choice::EngineChoice;
 use crate::memory::Memory;
@@ -25,14 +25,18 @@ impl Quarters {
             name: "quarters".to_owned(),
             path: "quarters.onnx".into(),
             sha256: "0".repeat(64),
+            licence: "none".to_owned(),
+            origin: "a test".to_owned(),
             input_size: SIDE,
             mean: [127.5; 3],
             std: [127.5; 3],
+            layout: Layout::Nchw,
+            channels: Channels::Rgb,
             feature_width: 12,
             precision: Precision::Fp32,
         };
         let (got, runtime) = (Provider::Tract, "by hand".to_owned());
-        let report = ProviderReport { asked: got, got, runtime, attempts: Vec::new() };
+        let report = ProviderReport { asked: got, got, runtime, library: None, attempts: Vec::new() };
         Box::new(Self { spec, report, takes })
     }
 }

@@ -18,15 +18,16 @@ use crate::error::{Error, Result};
 use pipeline::SINK;
 use reconnect::Reconnecting;
 
-/// A live source that gives no frame for so long has failed.
+/// A source that gives no frame for this long has failed.
 const SILENCE: Duration = Duration::from_secs(10);
-/// Between two looks at the bus.
+/// The time between two looks at the bus.
 const NAP: ClockTime = ClockTime::from_mseconds(100);
 
 /// Opens `uri` if it is a camera, a stream or a pipeline.
 ///
 /// # Errors
-/// [`Error::Source`] if GStreamer or one of its plug-ins is missing, or the source cannot be had.
+/// [`Error::Source`] if GStreamer or one of its plug-ins is missing, or the source cannot be
+/// opened.
 pub(super) fn open(uri: &str, options: &SourceOptions) -> Result<Option<Box<dyn FrameSource>>> {
     let Some(pipeline) = pipeline::pipeline(uri, options, on_jetson(uri)?)? else { return Ok(None) };
     if !pipeline.is_endless {
@@ -48,7 +49,7 @@ pub(super) fn open_film(path: &Path, uri: &str, options: &SourceOptions) -> Resu
     Ok(Box::new(GstreamerSource::start(&pipeline, uri, options)?))
 }
 
-/// Whether this machine has Jetson's elements.
+/// Returns whether this machine has Jetson's elements.
 fn on_jetson(uri: &str) -> Result<bool> {
     static STARTED: OnceLock<std::result::Result<bool, String>> = OnceLock::new();
     let started = STARTED.get_or_init(|| {
@@ -95,7 +96,7 @@ impl GstreamerSource {
         Ok(source)
     }
 
-    /// The error that the pipeline reported, if it did.
+    /// Returns the error that the pipeline reported, if it did.
     fn fault(&self) -> Option<Error> {
         let bus = self.pipeline.bus()?;
         let message = bus.pop_filtered(&[gstreamer::MessageType::Error])?;
@@ -153,10 +154,6 @@ impl FrameSource for GstreamerSource {
             }
         }
         Ok(None)
-    }
-
-    fn frames_hint(&self) -> Option<usize> {
-        None
     }
 
     fn uri(&self) -> &str {

@@ -1,28 +1,30 @@
-//! Pipelines as text, from URIs. On a Jetson frames leave the decoder or the camera in the video unit's own memory
-//! (NVMM), from which `nvvidconv` brings them; elsewhere `videoconvert` alone does.
+//! Pipelines as text, from URIs. On a Jetson frames leave the decoder or the camera in the video
+//! unit's own memory (NVMM), from which `nvvidconv` copies them; elsewhere `videoconvert` alone is
+//! enough.
 
 use crate::error::{Error, Result};
 use crate::vision::source::SourceOptions;
 
-/// Name of the element that frames are taken from.
+/// The name of the element that frames are taken from.
 pub(super) const SINK: &str = "frames";
-/// A CSI sensor's mode, from which the picture is scaled down.
+/// The mode of a CSI sensor, from which the picture is scaled down.
 const SENSOR_MODE: &str = "width=1280,height=720,framerate=30/1";
-/// Milliseconds of frames that an RTSP stream may be late.
+/// An RTSP stream may be late by this many milliseconds.
 const RTSP_LATENCY_MILLIS: u32 = 100;
 
-/// What a URI becomes.
+/// The pipeline that a URI stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pipeline {
-    /// As `gst-launch-1.0` takes it.
+    /// The pipeline in the notation of `gst-launch-1.0`.
     pub(super) text: String,
-    /// Whether frames come in real time: then the newest wins.
+    /// Whether frames arrive in real time; then the newest replaces one that waits.
     pub(super) is_live: bool,
-    /// Whether its end is a fault, after which it is tried again.
+    /// Whether its end is a fault, after which it is opened again.
     pub(super) is_endless: bool,
 }
 
-/// The pipeline for `uri`; none for a URI that is not GStreamer's business. `on_jetson`: whether `nvvidconv` is there.
+/// Returns the pipeline for `uri`; `None` for a URI that GStreamer does not open. `on_jetson` says
+/// whether `nvvidconv` is there.
 pub(super) fn pipeline(uri: &str, options: &SourceOptions, on_jetson: bool) -> Result<Option<Pipeline>> {
     let refuse = |reason: &str| Error::Source { uri: uri.to_owned(), reason: reason.to_owned() };
     let SourceOptions { raw_width: width, raw_height: height, .. } = options;
@@ -53,30 +55,32 @@ pub(super) fn pipeline(uri: &str, options: &SourceOptions, on_jetson: bool) -> R
     Ok(Some(whole(&format!("{head}{size}"), is_live, is_endless)))
 }
 
-/// The pipeline for a film.
+/// Returns the pipeline for a film.
 pub(super) fn film(path: &str, on_jetson: bool) -> Pipeline {
     whole(&format!("filesrc location={} ! {}", quoted(path), decoder(on_jetson)), false, false)
 }
 
 fn whole(head: &str, is_live: bool, is_endless: bool) -> Pipeline {
-    // A film is read as fast as it is wanted, a stream as it comes; a pipeline of the user's own by its clock.
+    // A film is read as fast as its frames are used, a stream as they arrive, and a pipeline of the
+    // user's own by its clock.
     let (drop, sync) = (is_live, is_live && !is_endless);
     let sink = format!("appsink name={SINK} max-buffers=2 drop={drop} sync={sync}");
     Pipeline { text: format!("{head}videoconvert ! video/x-raw,format=RGB ! {sink}"), is_live, is_endless }
 }
 
-/// Any codec. On a Jetson `decodebin` takes `nvv4l2decoder`, which ranks first there.
+/// Returns the part that decodes any codec. On a Jetson `decodebin` takes `nvv4l2decoder`, which
+/// ranks first there.
 fn decoder(on_jetson: bool) -> &'static str {
     if on_jetson { "decodebin ! nvvidconv ! video/x-raw,format=BGRx ! " } else { "decodebin ! " }
 }
 
-/// The device of a V4L2 camera.
+/// Returns the device of a V4L2 camera.
 pub(super) fn device(uri: &str) -> Option<&str> {
     let path = uri.strip_prefix("v4l2://").or_else(|| uri.strip_prefix("file://")).unwrap_or(uri);
     path.starts_with("/dev/").then_some(path)
 }
 
-/// `text` as one value of a pipeline's property.
+/// Returns `text` as one value of a pipeline's property.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\""))
 }

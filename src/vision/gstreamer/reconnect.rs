@@ -12,8 +12,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 type Opener = Box<dyn FnMut() -> Result<Box<dyn FrameSource>> + Send>;
 
-/// A stream that has no end: if it ends or fails after its first frame, that is said as an [`Error::Frame`] and the next
-/// call opens it anew. Before its first frame a failure is final, so that a wrong address is heard of at once.
+/// A stream that has no end: if it ends or fails after its first frame, that is an [`Error::Frame`]
+/// and the next call opens it anew. Before its first frame a failure is final, so that a wrong
+/// address is reported at once.
 pub(super) struct Reconnecting {
     uri: String,
     open: Opener,
@@ -66,10 +67,6 @@ impl FrameSource for Reconnecting {
         }
     }
 
-    fn frames_hint(&self) -> Option<usize> {
-        None
-    }
-
     fn uri(&self) -> &str {
         &self.uri
     }
@@ -83,7 +80,7 @@ impl FrameSource for Reconnecting {
 mod tests {
     use super::*;
 
-    /// Gives so many frames, then ends.
+    /// Gives one frame fewer than this, then ends.
     struct Few(u32);
 
     impl FrameSource for Few {
@@ -91,14 +88,8 @@ mod tests {
             self.0 = self.0.saturating_sub(1);
             (self.0 > 0).then(|| Frame::new(1, 1, vec![0; 3], "f")).transpose()
         }
-        fn frames_hint(&self) -> Option<usize> {
-            None
-        }
         fn uri(&self) -> &str {
             "few"
-        }
-        fn is_live(&self) -> bool {
-            true
         }
     }
 

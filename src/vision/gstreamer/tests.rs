@@ -1,8 +1,8 @@
 use super::*;
-use crate::vision::source;
+use crate::vision::open;
 
 fn frames(uri: &str, most: usize) -> Vec<Frame> {
-    let mut source = source::open(uri, &SourceOptions::default()).unwrap();
+    let mut source = open(uri, &SourceOptions::default()).unwrap();
     let mut frames = Vec::new();
     while frames.len() < most
         && let Some(frame) = source.next_frame().unwrap()
@@ -59,7 +59,7 @@ fn a_change_of_resolution_goes_on_with_the_new_size() {
 
 #[test]
 fn what_is_missing_is_named() {
-    let reason = |uri: &str| match source::open(uri, &SourceOptions::default()) {
+    let reason = |uri: &str| match open(uri, &SourceOptions::default()) {
         Err(error) => error.to_string(),
         Ok(mut source) => source.next_frame().unwrap_err().to_string(),
     };

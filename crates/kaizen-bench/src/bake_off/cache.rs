@@ -14,7 +14,7 @@ use super::{Arguments, bar, embed, say};
 use crate::dataset::{Dataset, Picture};
 use crate::methods::Features;
 use kaizen_edge::Split;
-use kaizen_edge::low_level::backbone::{self, ModelEntry};
+use kaizen_edge::low_level::backbone::{self, BackboneSpec};
 use kaizen_edge::low_level::file::write_atomic;
 
 /// Raised when the same key would no longer give the same features.
@@ -24,7 +24,7 @@ const FORMAT: u32 = 1;
 pub(super) fn features(
     arguments: &Arguments,
     dataset: &Dataset,
-    entry: &ModelEntry,
+    entry: &BackboneSpec,
 ) -> anyhow::Result<Features> {
     anyhow::ensure!(arguments.views >= 1, "setting `views` is 0: allowed is 1 or more");
     let folder = folder(arguments.cache.as_deref())?;
@@ -70,7 +70,7 @@ fn folder(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
     found.context("there is no folder for cached features: pass --cache DIR")
 }
 
-fn key(arguments: &Arguments, dataset: &Dataset, entry: &ModelEntry) -> anyhow::Result<String> {
+fn key(arguments: &Arguments, dataset: &Dataset, entry: &BackboneSpec) -> anyhow::Result<String> {
     Ok(serde_json::json!({
         "format": FORMAT,
         "train": dataset.digest(Split::Train)?,

@@ -1,0 +1,151 @@
+//! What a backbone is: its description and the trait that runs it.
+
+use std::path::PathBuf;
+
+use ndarray::{Array2, ArrayView4};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::provider::{Provider, ProviderReport};
+use crate::error::{Error, Result};
+
+/// Number format of a model's weights and activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floats.
+    Fp32,
+    /// 16-bit floats.
+    Fp16,
+    /// 8-bit integers (quantise / dequantise pairs).
+    Int8,
+}
+
+impl Precision {
+    /// Returns the name as written in the manifest.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fp32 => "fp32",
+            Self::Fp16 => "fp16",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
+/// Order of the axes of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// `[B, 3, S, S]`: batch, channel, row, column.
+    Nchw,
+}
+
+/// Order of the colour channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channels {
+    /// Red, green, blue.
+    Rgb,
+}
+
+/// A backbone as a `[[model]]` of the manifest describes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackboneSpec {
+    /// Name in the manifest.
+    pub name: String,
+    /// The ONNX file; in the manifest a name relative to the manifest's folder.
+    #[serde(rename = "file")]
+    pub path: PathBuf,
+    /// SHA-256 of the file, 64 lower-case hexadecimal digits.
+    pub sha256: String,
+    /// Licence of the weights.
+    pub licence: String,
+    /// Where the weights come from.
+    pub origin: String,
+    /// Side S of the square input, in pixels.
+    pub input_size: usize,
+    /// The value subtracted from a pixel value 0..255, per channel (RGB).
+    pub mean: [f32; 3],
+    /// The value that divides the difference, per channel (RGB).
+    pub std: [f32; 3],
+    /// Order of the axes.
+    pub layout: Layout,
+    /// Order of the channels.
+    pub channels: Channels,
+    /// Width D of the features.
+    pub feature_width: usize,
+    /// Number format of weights and activations.
+    pub precision: Precision,
+}
+
+impl BackboneSpec {
+    /// Reads the model file, whose bytes must be those that the manifest names.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, [`Error::Model`] if its hash is another.
+    pub fn read(&self) -> Result<Vec<u8>> {
+        let bytes = std::fs::read(&self.path).map_err(Error::io(&self.path))?;
+        let found = sha256_hex(&bytes);
+        if found == self.sha256 {
+            return Ok(bytes);
+        }
+        let reason = format!(
+            "its SHA-256 is {found}, the manifest beside it says {} for `{}`; fetch the file again, or, if it was \
+             changed on purpose, put the new hash in the manifest",
+            self.sha256, self.name
+        );
+        Err(Error::Model { path: self.path.clone(), reason })
+    }
+}
+
+/// A frozen network that turns images into features.
+pub trait Backbone: Send {
+    /// Returns the description of the model.
+    fn spec(&self) -> &BackboneSpec;
+
+    /// Returns what runs the model.
+    fn provider(&self) -> &ProviderReport;
+
+    /// Returns the features `[B, D]` of images `[B, 3, S, S]` (RGB, `(pixel - mean) / std`) for any
+    /// B, also 0; row-major. An image's features do not depend on the rest of the batch, up to
+    /// rounding.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another shape; [`Error::Frame`], naming the row, if a pixel or a
+    /// feature is not finite; [`Error::Provider`] if the runtime fails.
+    fn embed(&mut self, images: ArrayView4<'_, f32>) -> Result<Array2<f32>>;
+
+    /// Returns a backbone for another thread that shares the weights of this one and computes on
+    /// `threads` CPU threads (0: one per core); `None` where the runtime cannot share them, so that
+    /// a second one is to be loaded.
+    ///
+    /// # Errors
+    /// [`Error::Provider`] if its threads cannot be started.
+    fn share(&self, _threads: usize) -> Result<Option<Box<dyn Backbone>>> {
+        Ok(None)
+    }
+
+    /// Returns the class of the features, see [`feature_class`].
+    fn feature_class(&self) -> String {
+        feature_class(self.spec().precision, self.provider().got)
+    }
+}
+
+/// End of the class of features that TensorRT makes.
+pub(super) const TENSORRT_CLASS: &str = "-tensorrt";
+
+/// Returns the class of features that `provider` makes: `fp32`, `fp16`, `int8`, `fp32-tensorrt`, …
+/// Features of one class may be mixed. TensorRT rounds in its own way, so its features are of
+/// another class.
+#[must_use]
+pub fn feature_class(precision: Precision, provider: Provider) -> String {
+    let suffix = if provider == Provider::TensorRt { TENSORRT_CLASS } else { "" };
+    format!("{}{suffix}", precision.name())
+}
+
+/// Returns the SHA-256 of `bytes` as 64 lower-case hexadecimal digits.
+pub(super) fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
