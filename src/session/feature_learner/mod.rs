@@ -2,6 +2,7 @@
 //! head is published. It knows no frame and no backbone.
 
 mod consolidation;
+mod decision;
 mod engine_slot;
 mod removal;
 #[cfg(test)]
