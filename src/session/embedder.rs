@@ -102,7 +102,7 @@ impl Embedder {
     pub fn samples(&mut self, frames: Vec<Frame>, first: u64) -> Result<Vec<Sample>> {
         let prepared = frames.into_iter().zip(first..);
         let prepared: Vec<_> =
-            prepared.map(|(frame, number)| self.preparation.run(frame, number, VIEWS)).collect();
+            prepared.map(|(frame, number)| self.preparation.run(&frame, number, VIEWS)).collect();
         let embedded = self.embed_prepared(prepared)?;
         embedded.into_iter().map(|embedded| Ok(embedded?.sample)).collect()
     }
@@ -216,11 +216,11 @@ impl Preparation {
 
     /// The frame and, if it is for training, `views` augmented views of it. `number` is its place
     /// in the source, from 1: seed and number decide how the views are drawn.
-    fn run(&mut self, frame: Frame, number: u64, views: usize) -> Result<Prepared> {
+    fn run(&mut self, frame: &Frame, number: u64, views: usize) -> Result<Prepared> {
         let views = if frame.split == Split::Train { views } else { 0 };
         let mut own = vec![0.0; self.image_len()];
-        self.preprocess.run(&frame, &mut own)?;
-        let mut prepared = self.views_only(&frame, number, views)?;
+        self.preprocess.run(frame, &mut own)?;
+        let mut prepared = self.views_only(frame, number, views)?;
         own.append(&mut prepared.images);
         Ok(Prepared { images: own, count: 1 + views, ..prepared })
     }
@@ -259,7 +259,7 @@ impl FrameReader {
                 let prepared = match source.next_frame() {
                     Ok(Some(frame)) => {
                         number += 1;
-                        preparation.run(frame, number, views)
+                        preparation.run(&frame, number, views)
                     }
                     Ok(None) => break,
                     Err(error) => Err(error),

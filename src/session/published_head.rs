@@ -92,7 +92,7 @@ impl Inputs {
     /// `features`.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] for a width of 0.
+    /// [`crate::Error::Shape`] for a width of 0.
     pub fn of(settings: &LearnerSettings, features: usize) -> Result<Self> {
         settings.map(features).map(Self)
     }

@@ -94,7 +94,7 @@ impl LearnerSettings {
     /// The map from h to the inputs of every head.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] for a width of 0.
+    /// [`crate::Error::Shape`] for a width of 0.
     pub fn map(&self, features: usize) -> Result<FeatureMap> {
         FeatureMap::new(features, self.transform)
     }

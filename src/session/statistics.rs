@@ -108,7 +108,7 @@ impl Statistics {
     /// Empty statistics.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] for a width of 0.
+    /// [`crate::Error::Shape`] for a width of 0.
     pub(super) fn new(inputs: &Inputs, settings: EnsembleSettings, seed: u64) -> Result<Self> {
         let map = &inputs.0;
         Ok(Self {

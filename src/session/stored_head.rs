@@ -77,7 +77,7 @@ impl PublishedHead {
         for (name, values) in [("factor", factor), ("centre", centre), ("means", whitened)] {
             parameters.insert(format!("geometry.{name}"), Tensor::new(&[values.len()], values)?);
         }
-        let json = |value: serde_json::Result<String>| value.map_err(refused);
+        let json = |value: serde_json::Result<String>| value.map_err(|error| damaged(error.to_string()));
         let metadata = BTreeMap::from([
             ("kind".to_owned(), json(serde_json::to_string(&self.kind))?),
             ("transform".to_owned(), json(serde_json::to_string(&self.inputs.0.transform()))?),
@@ -123,54 +123,20 @@ fn from_bytes(bytes: &[u8]) -> Result<PublishedHead> {
     let map = FeatureMap::new(features, field(&metadata, "transform")?)?;
     let columns: Vec<ClassId> = field(&metadata, "columns")?;
     let architecture: Option<Architecture> = field(&metadata, "architecture")?;
-    let has_class_covariances = parameters.contains(CLASS_COVARIANCES[0]);
-    let mut take = |name: &str| -> Result<Vec<f32>> {
-        let found = parameters.remove(name).map(|tensor| tensor.data);
-        found.ok_or_else(|| damaged(format!("it has no tensor `{name}`")))
-    };
+    let mut take = |name: &str| take(&mut parameters, name);
     let state = MahalanobisState {
         factor: take("geometry.factor")?,
         centre: take("geometry.centre")?,
         whitened: take("geometry.means")?,
     };
     let head = match architecture {
-        None => {
-            let random = match field::<Option<(usize, u64)>>(&metadata, "random_features")? {
-                Some((width, seed)) => FeatureMap::random_relu(features, map.transform(), width, seed)?,
-                None => map.clone(),
-            };
-            let mut linear = |name: &str, map: &FeatureMap| -> Result<LinearHead> {
-                let (weight, bias) = (take(&format!("{name}.weight"))?, take(&format!("{name}.bias"))?);
-                let wanted = (columns.len() * map.width(), columns.len());
-                if (weight.len(), bias.len()) != wanted {
-                    return Err(Error::shape("published head", wanted, (weight.len(), bias.len())));
-                }
-                Ok(LinearHead { map: map.clone(), weight, bias, classes: columns.clone() })
-            };
-            match field::<Option<[f32; 2]>>(&metadata, "scales")? {
-                Some(scales) => {
-                    let (lda, ridge) = (linear("lda", &map)?, linear("ridge", &random)?);
-                    let class_covariances =
-                        has_class_covariances.then(|| class_covariances(&mut take, features, columns.len()));
-                    Head::Ensemble(EnsembleHead {
-                        lda,
-                        class_covariances: class_covariances.transpose()?,
-                        ridge,
-                        scales,
-                    })
-                }
-                None => Head::Linear(linear("head", &random)?),
-            }
+        None => closed_form(&metadata, &mut parameters, &map, &columns)?,
+        Some(architecture) if architecture.classes() == columns.len() => {
+            Head::Trained(TrainedHead { architecture, parameters: Arc::new(parameters), columns })
         }
         Some(architecture) => {
-            if architecture.classes() != columns.len() {
-                return Err(Error::shape(
-                    "columns of the published head",
-                    architecture.classes(),
-                    columns.len(),
-                ));
-            }
-            Head::Trained(TrainedHead { architecture, parameters: Arc::new(parameters), columns })
+            let what = "columns of the published head";
+            return Err(Error::shape(what, architecture.classes(), columns.len()));
         }
     };
     Ok(PublishedHead {
@@ -182,6 +148,43 @@ fn from_bytes(bytes: &[u8]) -> Result<PublishedHead> {
         temperature: field(&metadata, "temperature")?,
         novelty_scale: field(&metadata, "novelty_scale")?,
     })
+}
+
+/// The closed form with these columns: an ensemble if `scales` are there, else a linear head.
+fn closed_form(
+    metadata: &BTreeMap<String, String>,
+    parameters: &mut Parameters,
+    map: &FeatureMap,
+    columns: &[ClassId],
+) -> Result<Head> {
+    let (features, classes) = (map.features(), columns.len());
+    let has_class_covariances = parameters.contains(CLASS_COVARIANCES[0]);
+    let mut take = |name: &str| take(parameters, name);
+    let random = match field::<Option<(usize, u64)>>(metadata, "random_features")? {
+        Some((width, seed)) => FeatureMap::random_relu(features, map.transform(), width, seed)?,
+        None => map.clone(),
+    };
+    let mut linear = |name: &str, map: &FeatureMap| -> Result<LinearHead> {
+        let (weight, bias) = (take(&format!("{name}.weight"))?, take(&format!("{name}.bias"))?);
+        let wanted = (classes * map.width(), classes);
+        if (weight.len(), bias.len()) != wanted {
+            return Err(Error::shape("published head", wanted, (weight.len(), bias.len())));
+        }
+        Ok(LinearHead { map: map.clone(), weight, bias, classes: columns.to_vec() })
+    };
+    let Some(scales) = field::<Option<[f32; 2]>>(metadata, "scales")? else {
+        return Ok(Head::Linear(linear("head", &random)?));
+    };
+    let (lda, ridge) = (linear("lda", map)?, linear("ridge", &random)?);
+    let class_covariances =
+        has_class_covariances.then(|| class_covariances(&mut take, features, classes)).transpose()?;
+    Ok(Head::Ensemble(EnsembleHead { lda, class_covariances, ridge, scales }))
+}
+
+/// Takes the values of a tensor out.
+fn take(parameters: &mut Parameters, name: &str) -> Result<Vec<f32>> {
+    let found = parameters.remove(name).map(|tensor| tensor.data);
+    found.ok_or_else(|| damaged(format!("it has no tensor `{name}`")))
 }
 
 fn class_covariances(
@@ -198,11 +201,8 @@ fn class_covariances(
 }
 
 fn field<T: serde::de::DeserializeOwned>(metadata: &BTreeMap<String, String>, name: &str) -> Result<T> {
-    serde_json::from_str(metadata.get(name).map_or("null", String::as_str)).map_err(refused)
-}
-
-fn refused(error: serde_json::Error) -> Error {
-    damaged(error.to_string())
+    serde_json::from_str(metadata.get(name).map_or("null", String::as_str))
+        .map_err(|error| damaged(error.to_string()))
 }
 
 fn damaged(reason: String) -> Error {
