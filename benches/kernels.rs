@@ -92,7 +92,7 @@ fn main() {
     for (method, optimizer) in SslMethod::ALL.into_iter().zip(rules.into_iter().cycle()) {
         let whole = program(method, optimizer);
         for op in &whole.ops {
-            seen.entry(name(op)).or_insert_with(|| Program { ops: vec![op.clone()], ..whole.clone() });
+            seen.entry(name(op)).or_insert_with(|| Program { ops: vec![*op], ..whole.clone() });
         }
         seen.insert(format!("whole step, {}", method.name()), whole);
     }
