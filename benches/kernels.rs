@@ -1,7 +1,8 @@
-//! Every kernel that a training step calls, timed alone: the CPU engine, the plain definition and the
-//! GPU, as ratios in one run. `cargo bench --bench kernels`.
+//! Every kernel that a training step calls, timed alone: the CPU engine, the plain definition and
+//! the GPU, as ratios in one run. `cargo bench --bench kernels`.
 //!
-//! A software GPU (lavapipe) only shows that the kernel runs; its ratio says nothing about a real one.
+//! A software GPU (lavapipe) only shows that the kernel runs; its ratio says nothing about a real
+//! one.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints and stops at the first error")]
 
@@ -92,7 +93,7 @@ fn main() {
     for (method, optimizer) in SslMethod::ALL.into_iter().zip(rules.into_iter().cycle()) {
         let whole = program(method, optimizer);
         for op in &whole.ops {
-            seen.entry(name(op)).or_insert_with(|| Program { ops: vec![op.clone()], ..whole.clone() });
+            seen.entry(name(op)).or_insert_with(|| Program { ops: vec![*op], ..whole.clone() });
         }
         seen.insert(format!("whole step, {}", method.name()), whole);
     }
