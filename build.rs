@@ -1,5 +1,6 @@
-//! Says whether this machine has a GPU driver: tests that need one are ignored by name where there is
-//! none (`cfg(kaizen_gpu)`). Looks at file names and variables only; the library does not depend on it.
+//! Says whether this machine has a GPU driver: tests that need one are ignored by name where there
+//! is none (`cfg(kaizen_gpu)`). Looks at file names and variables only; the library does not depend
+//! on it.
 
 #![allow(clippy::print_stdout, reason = "cargo reads what a build script prints")]
 
@@ -13,12 +14,10 @@ const DRIVERS: [&str; 2] = ["VK_ICD_FILENAMES", "VK_DRIVER_FILES"];
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(kaizen_gpu)");
     println!("cargo::rerun-if-changed=build.rs");
-    for variable in ["KAIZEN_REQUIRE"].iter().chain(&DRIVERS) {
+    for variable in DRIVERS {
         println!("cargo::rerun-if-env-changed={variable}");
     }
-    // What is required is never ignored: a missing adapter then fails the tests.
-    let required = std::env::var("KAIZEN_REQUIRE").unwrap_or_default();
-    if required.split(',').any(|part| part == "gpu") || has_driver() {
+    if has_driver() {
         println!("cargo::rustc-cfg=kaizen_gpu");
     }
 }

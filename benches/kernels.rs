@@ -1,7 +1,8 @@
-//! Every kernel that a training step calls, timed alone: the CPU engine, the plain definition and the
-//! GPU, as ratios in one run. `cargo bench --bench kernels`.
+//! Every kernel that a training step calls, timed alone: the CPU engine, the plain definition and
+//! the GPU, as ratios in one run. `cargo bench --bench kernels`.
 //!
-//! A software GPU (lavapipe) only shows that the kernel runs; its ratio says nothing about a real one.
+//! A software GPU (lavapipe) only shows that the kernel runs; its ratio says nothing about a real
+//! one.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints and stops at the first error")]
 

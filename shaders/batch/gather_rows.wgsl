@@ -8,8 +8,8 @@
 //   3 index  [index_len], u32
 //   4 x      [M, F]
 //
-// Dispatch: one thread of 64 per element of x.
-// Numerics: copies bits; positions and rows past the end read the last one, the host checks them before.
+// Dispatch: one thread of 64 per element of x. Numerics: copies bits; positions and rows past the
+// end read the last one, the host checks them before.
 
 //#include common/hyper.wgsl
 //#include common/index.wgsl

@@ -1,4 +1,5 @@
-// What changes from step to step. The host keeps one copy per step of a submit and binds it by offset.
+// What changes from step to step. The host keeps one copy per step of a submit and binds it by
+// offset.
 struct Hyper {
     step: u32,            // step inside this submit, from 0
     index_start: u32,     // first element of this step's rows in the index buffer

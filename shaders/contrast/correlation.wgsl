@@ -1,5 +1,5 @@
-// Holds the diagonal of a square matrix to a target and the rest to zero, in place (Barlow Twins; VICReg's
-// covariance term).
+// Holds the diagonal of a square matrix to a target and the rest to zero, in place (Barlow Twins;
+// VICReg's covariance term).
 //
 //   loss[i] = diagonal_scale (c[i, i] - diagonal_target)^2 + off_scale sum_{j != i} c[i, j]^2
 //   c[i, i] <- weight 2 diagonal_scale (c[i, i] - diagonal_target)

@@ -1,5 +1,5 @@
-// NT-Xent over the similarities of two stacked views, in place; optionally with the positive left out of the
-// denominator (decoupled contrastive loss, arXiv 2110.06848).
+// NT-Xent over the similarities of two stacked views, in place; optionally with the positive left
+// out of the denominator (decoupled contrastive loss, arXiv 2110.06848).
 //
 //   k = (i + half) mod 2 half,  D = {j != i} or, decoupled, {j != i, j != k}
 //   loss[i] = scale (lse_{j in D} s[i, j] - s[i, k])
@@ -9,9 +9,8 @@
 //   1 loss  [2 half]
 //   2 s     [2 half, 2 half]  similarities divided by the temperature; their gradient on return
 //
-// Dispatch: one workgroup of 64 per row.
-// Numerics: the largest similarity of D is subtracted before exp; sums in a fixed tree. Each lane reads only the
-// elements that it writes itself.
+// Dispatch: one workgroup of 64 per row. Numerics: the largest similarity of D is subtracted before
+// exp; sums in a fixed tree. Each lane reads only the elements that it writes itself.
 
 //#include common/index.wgsl
 //#include common/reduce.wgsl

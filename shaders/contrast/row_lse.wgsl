@@ -6,7 +6,8 @@
 //   1 s    [rows, columns]
 //   2 lse  [rows]
 //
-// Dispatch: one workgroup of 64 per row. Numerics: the row's largest value is subtracted; sums in a fixed tree.
+// Dispatch: one workgroup of 64 per row. Numerics: the row's largest value is subtracted; sums in a
+// fixed tree.
 
 //#include common/index.wgsl
 //#include common/reduce.wgsl

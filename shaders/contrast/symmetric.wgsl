@@ -9,7 +9,8 @@
 //   3 loss        [rows]
 //   4 s           [rows, rows]  similarities divided by the temperature; their gradient on return
 //
-// Dispatch: one workgroup of 64 per row. Numerics: arguments of exp are not positive, rounding aside.
+// Dispatch: one workgroup of 64 per row. Numerics: arguments of exp are not positive, rounding
+// aside.
 
 //#include common/index.wgsl
 

@@ -1,6 +1,8 @@
-// Centres each group of rows and holds the standard deviation of each column above a target (VICReg).
+// Centres each group of rows and holds the standard deviation of each column above a target
+// (VICReg).
 //
-//   centred = z - mean of its group,  std = sqrt(sum_i centred^2 / (n - 1) + eps),  n = rows / groups
+//   centred = z - mean of its group,  std = sqrt(sum_i centred^2 / (n - 1) + eps)
+//   n = rows / groups
 //   loss[g, j] = loss_scale max(0, target_std - std)
 //   d_z[i, j] += -weight loss_scale centred[i, j] / ((n - 1) std)   where std < target_std
 //

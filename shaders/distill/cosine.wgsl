@@ -1,6 +1,7 @@
 // A line in the cosine between predictions and fixed targets, and its gradient for the predictions.
 //
-//   cos_i = p_i . z_k / (a_i b_k),  a = max(|p_i|, eps),  b = max(|z_k|, eps),  k = (i + row_shift) mod rows
+//   cos_i = p_i . z_k / (a_i b_k),  a = max(|p_i|, eps),  b = max(|z_k|, eps)
+//   k = (i + row_shift) mod rows
 //   loss[i] = loss_scale (offset + slope cos_i)
 //   d_p[i]  = weight loss_scale slope (z_k / b - [|p_i| > eps] cos_i p_i / a) / a
 //
@@ -10,7 +11,8 @@
 //   3 loss  [rows]
 //   4 d_p   [rows, columns]  overwritten
 //
-// Dispatch: one workgroup of 64 per row. Numerics: norms are clamped from below by eps; sums in a fixed tree.
+// Dispatch: one workgroup of 64 per row. Numerics: norms are clamped from below by eps; sums in a
+// fixed tree.
 
 //#include common/index.wgsl
 //#include common/reduce.wgsl

@@ -9,8 +9,8 @@
 //   3 loss  [rows]
 //   4 d_r   [rows, columns]  overwritten
 //
-// Dispatch: one workgroup of 64 per row. Numerics: sums in a fixed tree.
-// The two scales differ where r and o are one buffer: each pair is then counted from both of its rows.
+// Dispatch: one workgroup of 64 per row. Numerics: sums in a fixed tree. The two scales differ
+// where r and o are one buffer: each pair is then counted from both of its rows.
 
 //#include common/index.wgsl
 //#include common/reduce.wgsl

@@ -1,4 +1,5 @@
-// Cross-entropy against a teacher's distribution over the classes that the teacher knows, and its gradient.
+// Cross-entropy against a teacher's distribution over the classes that the teacher knows, and its
+// gradient.
 //
 //   t = softmax(teacher_logits[i, ..known]),  p = softmax(logits[i, ..known])
 //   loss[i]        = loss_scale * -sum_c t_c log p_c
@@ -10,8 +11,8 @@
 //   3 loss            [rows]
 //   4 d_logits        [rows, classes]  added to
 //
-// Dispatch: one workgroup of 64 per row.
-// Numerics: both softmaxes subtract their largest logit; log through log-sum-exp; sums in a fixed tree.
+// Dispatch: one workgroup of 64 per row. Numerics: both softmaxes subtract their largest logit; log
+// through log-sum-exp; sums in a fixed tree.
 
 //#include common/index.wgsl
 //#include common/reduce.wgsl

@@ -1,7 +1,8 @@
 // Tiled product of two matrices with everything that follows it fused in.
 //
 //   y[i, j] = mask(relu(alpha * sum_l A(i, l) B(l, j) + bias[j] + residual[i, j])) (+ y[i, j])
-//   A(i, l) = a[a_start + i * a_row + l * a_column],  B(l, j) = b[b_start + l * b_row + j * b_column]
+//   A(i, l) = a[a_start + i * a_row + l * a_column]
+//   B(l, j) = b[b_start + l * b_row + j * b_column]
 //
 //   0 params
 //   1 a         strided as above
@@ -11,9 +12,9 @@
 //   5 mask      [m, n]   read if flags & 8: result 0 where the activation is not positive
 //   6 y         [m, n]   from y_start; added to if flags & 16
 //
-// Dispatch: one workgroup of 256 per 64 x 64 tile of y, tiles numbered row by row.
-// Numerics: sums over l in ascending order, in f32; 4 x 4 results a thread, written out as vec4 because
-// bounded loops over registers are not unrolled.
+// Dispatch: one workgroup of 256 per 64 x 64 tile of y, tiles numbered row by row. Numerics: sums
+// over l in ascending order, in f32; 4 x 4 results a thread, written out as vec4 because bounded
+// loops over registers are not unrolled.
 
 //#include common/index.wgsl
 
@@ -40,7 +41,8 @@ struct Params {
 @group(0) @binding(5) var<storage, read> mask: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 
-// Whether neighbours in memory lie along l: decides which lanes load which elements, not the result.
+// Whether neighbours in memory lie along l: decides which lanes load which elements, not the
+// result.
 override A_ALONG_K: bool = true;
 override B_ALONG_K: bool = true;
 

@@ -1,7 +1,8 @@
 // Gradients of batch norm in training and of the ReLU behind it.
 //
 //   g = d_y, 0 where masked and mask is not positive;  n = (x - mean) * inv_std
-//   d_x = weight * inv_std * (g - mean_i(g) - n * mean_i(g * n)),  the means over the rows of a group
+//   d_x = weight * inv_std * (g - mean_i(g) - n * mean_i(g * n))
+//   the means over the rows of a group
 //   d_weight[j] = sum_i g * n,  d_bias[j] = sum_i g,  over all groups
 //
 //   0 params

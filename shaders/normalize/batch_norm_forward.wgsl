@@ -1,7 +1,9 @@
 // Batch norm in training, with an optional ReLU and the running statistics.
 //
-//   y[i, j] = relu(weight[j] * (x[i, j] - mean[j]) * inv_std[j] + bias[j]),  inv_std = 1 / sqrt(var + eps)
-//   running = running + momentum * (batch - running), the mean and the unbiased variance, group after group
+//   y[i, j] = relu(weight[j] * (x[i, j] - mean[j]) * inv_std[j] + bias[j])
+//   inv_std = 1 / sqrt(var + eps)
+//   running = running + momentum * (batch - running)
+//   the mean and the unbiased variance, group after group
 //
 //   0 params
 //   1 x             [M, F]   M / groups rows, at least 2, share statistics

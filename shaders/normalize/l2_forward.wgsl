@@ -7,7 +7,8 @@
 //   2 y     [M, F]
 //   3 norm  [M]
 //
-// Dispatch: one workgroup of 64 per row. Numerics: the sum in a fixed tree; a norm that is not a number stays one.
+// Dispatch: one workgroup of 64 per row. Numerics: the sum in a fixed tree; a norm that is not a
+// number stays one.
 
 //#include common/index.wgsl
 //#include common/reduce.wgsl

@@ -1,6 +1,7 @@
 // Layer norm with an optional ReLU.
 //
-//   y[i, j] = relu(weight[j] * (x[i, j] - mean[i]) * inv_std[i] + bias[j]),  inv_std = 1 / sqrt(var + eps)
+//   y[i, j] = relu(weight[j] * (x[i, j] - mean[i]) * inv_std[i] + bias[j])
+//   inv_std = 1 / sqrt(var + eps)
 //
 //   0 params
 //   1 x       [M, F]
@@ -9,7 +10,8 @@
 //   4 y       [M, F]   relu if relu is not 0
 //   5 stats   [M, 2]   mean, inv_std
 //
-// Dispatch: one workgroup of 64 per row. Numerics: two passes in a fixed tree; the ReLU keeps what is not a number.
+// Dispatch: one workgroup of 64 per row. Numerics: two passes in a fixed tree; the ReLU keeps what
+// is not a number.
 
 //#include common/index.wgsl
 //#include common/reduce.wgsl

@@ -1,7 +1,8 @@
 // AdamW with decoupled decay.
 //
 //   m = beta1 * m + (1 - beta1) * g,  s = beta2 * s + (1 - beta2) * g^2
-//   w = w * (1 - rate * weight_decay) - rate / c1 * m / (sqrt(s) / sqrt(c2) + eps),  c = hyper.adam_correction
+//   w = w * (1 - rate * weight_decay) - rate / c1 * m / (sqrt(s) / sqrt(c2) + eps)
+//   c = hyper.adam_correction
 //   rate = classifier == 1 ? hyper.classifier_rate : hyper.learning_rate
 //
 //   0 params

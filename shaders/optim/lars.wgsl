@@ -1,7 +1,8 @@
 // Momentum SGD whose gradient is scaled to the length of its weight.
 //
 //   local = trust * |w| / (|g| + weight_decay * |w| + eps);  factor = min(local / rate, 1)
-//   v = momentum * v + factor * (g + weight_decay * w),  w = w - rate * v;  factor 1 and no decay if |w| or |g| is 0
+//   v = momentum * v + factor * (g + weight_decay * w)
+//   w = w - rate * v;  factor 1 and no decay if |w| or |g| is 0
 //   rate = classifier == 1 ? hyper.classifier_rate : hyper.learning_rate
 //
 //   0 params

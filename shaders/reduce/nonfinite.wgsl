@@ -7,8 +7,8 @@
 //   2 x      [len], as bits
 //   3 terms  the step's row starts at hyper.term_start; added to
 //
-// Dispatch: one workgroup of 64. Numerics: tests integers, because compilers may take it that no float is
-// infinite or not a number; the count is exact below 2^24.
+// Dispatch: one workgroup of 64. Numerics: tests integers, because compilers may take it that no
+// float is infinite or not a number; the count is exact below 2^24.
 
 //#include common/hyper.wgsl
 //#include common/reduce.wgsl

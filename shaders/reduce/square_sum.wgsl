@@ -6,7 +6,8 @@
 //   1 x         [len]
 //   2 partials  [workgroups]
 //
-// Dispatch: as many workgroups of 64 as params say. Numerics: ascending order in a lane, then a fixed tree.
+// Dispatch: as many workgroups of 64 as params say. Numerics: ascending order in a lane, then a
+// fixed tree.
 
 //#include common/reduce.wgsl
 

@@ -7,7 +7,8 @@
 //   2 rows   [len]
 //   3 terms  the step's row starts at hyper.term_start; the host zeroes it before the step
 //
-// Dispatch: one workgroup of 64. Numerics: each lane every 64th value in ascending order, then a fixed tree.
+// Dispatch: one workgroup of 64. Numerics: each lane every 64th value in ascending order, then a
+// fixed tree.
 
 //#include common/hyper.wgsl
 //#include common/reduce.wgsl

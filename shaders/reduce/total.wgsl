@@ -6,7 +6,8 @@
 //   1 x    [len]
 //   2 out  from slot
 //
-// Dispatch: one workgroup of 64. Numerics: each lane every 64th value in ascending order, then a fixed tree.
+// Dispatch: one workgroup of 64. Numerics: each lane every 64th value in ascending order, then a
+// fixed tree.
 
 //#include common/reduce.wgsl
 

@@ -14,7 +14,8 @@ const STORAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 
 impl Buffer {
-    /// A zeroed buffer. A length of 0 still takes one element, since empty bindings are not allowed.
+    /// A zeroed buffer. A length of 0 still takes one element, since empty bindings are not
+    /// allowed.
     #[must_use]
     pub fn zeroed(device: &Device, label: &str, len: usize) -> Self {
         Counters::add(&device.counters.allocations);

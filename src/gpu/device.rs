@@ -8,7 +8,8 @@ use crate::gpu::kernel::Kernel;
 use crate::gpu::shader::{Access, Binding, Composed, Interface};
 use crate::{Error, Result};
 
-/// How often the costly things happened; tests hold that a training step does none of them but submit.
+/// How often the costly things happened; tests hold that a training step does none of them but
+/// submit.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Command buffers submitted.
@@ -117,8 +118,9 @@ pub fn adapters() -> Vec<AdapterDescription> {
 }
 
 impl Device {
-    /// Opens the best adapter: discrete before integrated before virtual. A software adapter (lavapipe) proves
-    /// correctness and is many times slower than the CPU engine, so it serves only if `allow_software`.
+    /// Opens the best adapter: discrete before integrated before virtual. A software adapter
+    /// (lavapipe) proves correctness and is many times slower than the CPU engine, so it serves
+    /// only if `allow_software`.
     ///
     /// # Errors
     /// [`Error::Device`] naming every adapter seen if none serves or the driver refuses.
@@ -188,7 +190,8 @@ impl Device {
         Error::Device { adapter: self.adapter.to_string(), reason: reason.into() }
     }
 
-    /// Reports an error that the driver raised outside a call (validation, out of memory, device loss).
+    /// Reports an error that the driver raised outside a call (validation, out of memory, device
+    /// loss).
     ///
     /// # Errors
     /// [`Error::Device`] with the driver's text.

@@ -145,8 +145,8 @@ fn packed(kernel: &str, interface: &Interface, values: &[(&str, Param)]) -> Resu
     Ok(bytes)
 }
 
-/// Workgroup counts for `items` items, `per_group` to a workgroup, folded into two dimensions beyond
-/// 65 535 (`common/index.wgsl` is the way back).
+/// Workgroup counts for `items` items, `per_group` to a workgroup, folded into two dimensions
+/// beyond 65 535 (`common/index.wgsl` is the way back).
 #[must_use]
 pub fn fold(items: usize, per_group: usize) -> [u32; 3] {
     let groups = u32::try_from(items.div_ceil(per_group)).unwrap_or(u32::MAX);

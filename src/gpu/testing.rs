@@ -64,7 +64,8 @@ pub(crate) enum Level {
     Accumulated(usize),
 }
 
-/// The worst difference beyond `level`, as a readable line; `None` if all agree. Non-finite values never agree.
+/// The worst difference beyond `level`, as a readable line; `None` if all agree. Non-finite values
+/// never agree.
 pub(crate) fn mismatch(what: &str, got: &[f32], want: &[f64], level: Level) -> Option<String> {
     if got.len() != want.len() {
         return Some(format!("{what}: {} values, expected {}", got.len(), want.len()));
@@ -108,6 +109,13 @@ pub(crate) fn values(seed: u64, len: usize) -> Vec<f32> {
 /// The same numbers in double precision.
 pub(crate) fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&v| f64::from(v)).collect()
+}
+
+#[test]
+fn a_gpu_that_is_required_was_there_when_the_tests_were_built() {
+    let required = std::env::var("KAIZEN_REQUIRE").unwrap_or_default();
+    let is_required = required.split(',').any(|part| part == "gpu");
+    assert!(cfg!(kaizen_gpu) || !is_required, "KAIZEN_REQUIRE names gpu: `touch build.rs`, build anew");
 }
 
 #[test]

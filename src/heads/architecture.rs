@@ -37,12 +37,24 @@ pub enum Layer {
     Relu,
 }
 
+impl Layer {
+    /// Widths in and out; a ReLU takes any.
+    fn widths(self) -> Option<[usize; 2]> {
+        match self {
+            Self::Linear { inputs, outputs } => Some([inputs, outputs]),
+            Self::BatchNorm(width) | Self::LayerNorm(width) => Some([width; 2]),
+            Self::Relu => None,
+        }
+    }
+}
+
 /// A head as a list of layers, numbered from 0 as in `name.0.weight`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mlp(pub Vec<Layer>);
 
 impl Mlp {
-    /// Linear layers of the given widths (at least two), ReLU between them, each hidden layer normalised by `norm`.
+    /// Linear layers of the given widths (at least two), ReLU between them, each hidden layer
+    /// normalised by `norm`.
     #[must_use]
     pub fn new(widths: &[usize], norm: Norm) -> Self {
         let mut layers = Vec::new();
@@ -63,42 +75,30 @@ impl Mlp {
     /// Width that the head takes.
     #[must_use]
     pub fn inputs(&self) -> usize {
-        self.0
-            .iter()
-            .find_map(|l| if let Layer::Linear { inputs, .. } = l { Some(*inputs) } else { None })
-            .unwrap_or(0)
+        self.0.iter().find_map(|layer| layer.widths()).map_or(0, |[inputs, _]| inputs)
     }
 
     /// Width that the head gives.
     #[must_use]
     pub fn outputs(&self) -> usize {
-        let last = self.0.iter().rev();
-        last.filter_map(|l| if let Layer::Linear { outputs, .. } = l { Some(*outputs) } else { None })
-            .next()
-            .unwrap_or(0)
+        self.0.iter().rev().find_map(|layer| layer.widths()).map_or(0, |[_, outputs]| outputs)
     }
 
     /// Checks that neighbouring layers fit.
     ///
     /// # Errors
-    /// [`Error::Shape`] naming the layer, [`Error::Config`] for a list that does not start and end with a linear layer.
+    /// [`Error::Shape`] naming the layer, or the list if it does not start and end with a linear
+    /// layer.
     pub fn check(&self, name: &str) -> Result<()> {
         let is_linear = |layer: Option<&Layer>| matches!(layer, Some(Layer::Linear { .. }));
         let doubled = self.0.windows(2).any(|pair| pair == [Layer::Relu, Layer::Relu]);
         if !is_linear(self.0.first()) || !is_linear(self.0.last()) || doubled {
-            return Err(Error::config(
-                "layers",
-                name,
-                "a list that starts and ends with a linear layer, no ReLU twice",
-            ));
+            let expected = "a linear layer first and last, no ReLU twice";
+            return Err(Error::shape(format!("layers of {name}"), expected, &self.0));
         }
         let mut width = None;
-        for (i, layer) in self.0.iter().enumerate() {
-            let (takes, gives) = match *layer {
-                Layer::Linear { inputs, outputs } => (inputs, outputs),
-                Layer::BatchNorm(w) | Layer::LayerNorm(w) => (w, w),
-                Layer::Relu => continue,
-            };
+        let widths = self.0.iter().enumerate().filter_map(|(i, layer)| Some((i, layer.widths()?)));
+        for (i, [takes, gives]) in widths {
             if takes == 0 || gives == 0 || width.is_some_and(|w| w != takes) {
                 return Err(Error::shape(format!("{name}.{i}"), width.unwrap_or(1), takes));
             }
@@ -140,8 +140,8 @@ fn init_norm(name: &str, width: usize, into: &mut Parameters) {
     into.insert(format!("{name}.bias"), Tensor::zeros(&[width]));
 }
 
-/// The residual bottleneck `u = h + up(relu(down(norm(h))))`; `up` starts at zero, so that learning starts exactly
-/// at the frozen features.
+/// The residual bottleneck `u = h + up(relu(down(norm(h))))`; `up` starts at zero, so that learning
+/// starts exactly at the frozen features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adapter {
     /// Width of the hidden layer.
@@ -171,10 +171,10 @@ impl Architecture {
     /// Checks that all parts fit together.
     ///
     /// # Errors
-    /// [`Error::Shape`] or [`Error::Config`] naming the part.
+    /// [`Error::Shape`] naming the part.
     pub fn check(&self) -> Result<()> {
         if self.features == 0 || self.adapter.bottleneck == 0 {
-            return Err(Error::config("adapter", format!("{:?}", self.adapter), "widths of at least 1"));
+            return Err(Error::shape("adapter", "widths of at least 1", (self.features, self.adapter)));
         }
         let projection = self.projector.outputs();
         let parts = [
@@ -199,8 +199,8 @@ impl Architecture {
         self.classifier.outputs()
     }
 
-    /// Shape of a tensor by name (copies and optimiser moments have the shape of the tensor they follow);
-    /// `None` for a name that is no tensor of these parts.
+    /// Shape of a tensor by name (copies and optimiser moments have the shape of the tensor they
+    /// follow); `None` for a name that is no tensor of these parts.
     #[must_use]
     pub fn shape_of(&self, name: &str) -> Option<Vec<usize>> {
         let (stem, part) = name.rsplit_once('.')?;
@@ -226,8 +226,7 @@ impl Architecture {
         };
         match *mlp.0.get(number.parse::<usize>().ok()?)? {
             Layer::Linear { inputs, outputs } => linear(inputs, outputs),
-            Layer::BatchNorm(width) | Layer::LayerNorm(width) => Some(vec![width]),
-            Layer::Relu => None,
+            layer => Some(vec![layer.widths()?[0]]),
         }
     }
 
@@ -235,48 +234,40 @@ impl Architecture {
     #[must_use]
     pub fn init(&self, seed: u64) -> Parameters {
         let mut parameters = Parameters::default();
-        let d = self.features;
+        let (d, bottleneck) = (self.features, self.adapter.bottleneck);
         if self.adapter.layer_norm {
             init_norm("adapter.norm", d, &mut parameters);
         }
-        init_linear(
-            "adapter.down",
-            d,
-            self.adapter.bottleneck,
-            &mut Rng::named(seed, "adapter"),
-            &mut parameters,
-        );
-        parameters.insert("adapter.up.weight", Tensor::zeros(&[d, self.adapter.bottleneck]));
+        init_linear("adapter.down", d, bottleneck, &mut Rng::named(seed, "adapter"), &mut parameters);
+        parameters.insert("adapter.up.weight", Tensor::zeros(&[d, bottleneck]));
         parameters.insert("adapter.up.bias", Tensor::zeros(&[d]));
-        self.projector.init("projector", &mut Rng::named(seed, "projector"), &mut parameters);
-        if let Some(predictor) = &self.predictor {
-            predictor.init("predictor", &mut Rng::named(seed, "predictor"), &mut parameters);
+        let parts = [
+            ("projector", Some(&self.projector)),
+            ("predictor", self.predictor.as_ref()),
+            ("distill_predictor", Some(&self.distill_predictor)),
+            ("classifier", Some(&self.classifier)),
+        ];
+        for (name, mlp) in parts.into_iter().filter_map(|(name, mlp)| Some((name, mlp?))) {
+            mlp.init(name, &mut Rng::named(seed, name), &mut parameters);
         }
-        self.distill_predictor.init(
-            "distill_predictor",
-            &mut Rng::named(seed, "distill_predictor"),
-            &mut parameters,
-        );
-        self.classifier.init("classifier", &mut Rng::named(seed, "classifier"), &mut parameters);
         parameters
     }
 
-    /// Widens the classifier to `classes` outputs. Old rows keep their bits; new rows start as a fresh layer would.
+    /// Widens the classifier to `classes` outputs. Old rows keep their bits; new rows start as a
+    /// fresh layer would.
     ///
     /// # Errors
-    /// [`Error::Config`] if that would take classes away or a tensor is missing.
+    /// [`Error::Refused`] if that would take classes away, [`Error::NotFound`] if a tensor is
+    /// missing.
     pub fn grow(&mut self, parameters: &mut Parameters, classes: usize, seed: u64) -> Result<()> {
         let old = self.classes();
         if classes < old {
-            return Err(Error::config(
-                "classes",
-                classes,
-                format!("at least {old}; forget a class to remove it"),
-            ));
+            let what = format!("a classifier of {classes} classes");
+            return Err(Error::refused(what, format!("it has {old}"), "forget a class to remove it"));
         }
-        let index = self.classifier.0.len() - 1;
+        let index = self.classifier.0.len().saturating_sub(1);
         let Some(Layer::Linear { inputs, outputs }) = self.classifier.0.last_mut() else {
-            return Err(Error::config("classifier", "no linear layer", "a linear layer at the end"));
+            return Err(Error::shape("layers of classifier", "a linear layer last", &self.classifier.0));
         };
         *outputs = classes;
         let (inputs, name) = (*inputs, format!("classifier.{index}"));

@@ -29,8 +29,8 @@ pub trait Engine: Send {
     ///
     /// # Errors
     /// [`Error::NonFinite`] for the first step whose losses or parameters are not finite; the state
-    /// is then spoiled and must be loaded anew. [`Error::Shape`] for a batch of the wrong size or an
-    /// index beyond the table, [`Error::NotReady`] if nothing is loaded.
+    /// is then spoiled and must be loaded anew. [`Error::Shape`] for a batch of the wrong size or
+    /// an index beyond the table, [`Error::NotReady`] if nothing is loaded.
     fn step(&mut self, inputs: &[StepInput]) -> Result<Vec<Terms>>;
 
     /// The whole state: heads, teacher, momentum copies, optimiser moments, queues.

@@ -77,7 +77,7 @@ fn layer_norm(parameters: &Parameters, name: &str, width: usize, x: &mut [f32]) 
 fn batch_norm(parameters: &Parameters, name: &str, width: usize, x: &mut [f32]) -> Result<()> {
     let part = |part: &str| parameters.get(&format!("{name}.{part}")).map(|t| &t.data[..]);
     let parts = [part("weight")?, part("bias")?, part("running_mean")?, part("running_var")?];
-    let input = x.to_vec();
-    normalize::batch_norm_inference(width, &normalize::BatchNorm::new(false), &input, parts, x);
+    let (input, settings) = (x.to_vec(), normalize::BatchNorm::new(false));
+    normalize::batch_norm_inference(width, &settings, &input, parts, x);
     Ok(())
 }

@@ -90,8 +90,8 @@ pub(super) fn loaded<Runner>(slot: &mut Option<Loaded<Runner>>) -> Result<&mut L
     slot.as_mut().ok_or_else(|| Error::not_ready("engine", "no problem is loaded", "call `load` first"))
 }
 
-/// Completes `state` for `program`: momentum copies start at the online tensors, optimiser moments at
-/// zero, queues at random unit rows `[_, projection]`. What is there already stays.
+/// Completes `state` for `program`: momentum copies start at the online tensors, optimiser moments
+/// at zero, queues at random unit rows `[_, projection]`. What is there already stays.
 ///
 /// # Errors
 /// [`Error::NotFound`] naming a head tensor that is missing, [`Error::Shape`] one of another size.

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::heads::{Architecture, Mlp, Norm};
 use crate::{Error, Result};
 
-/// The self-supervised method; it decides the projector, the term and the matching feature distillation.
+/// The self-supervised method; it decides the projector, the term and the matching feature
+/// distillation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SslMethod {
@@ -54,7 +55,8 @@ impl SslMethod {
         matches!(self, Self::Byol | Self::Simsiam)
     }
 
-    /// The projector of the paper's code for this method, with hidden width `hidden` and output `projection`.
+    /// The projector of the paper's code for this method, with hidden width `hidden` and output
+    /// `projection`.
     #[must_use]
     pub fn projector(self, features: usize, hidden: usize, projection: usize) -> Mlp {
         match self {
@@ -89,8 +91,8 @@ pub enum CopyNorm {
     Batch,
 }
 
-/// The objective `L = ssl + w_f feature_distill + w_c classifier + w_d classifier_distill` (arXiv 2303.17235,
-/// section 3), every term on current and replay rows and both views.
+/// The objective `L = ssl + w_f feature_distill + w_c classifier + w_d classifier_distill` (arXiv
+/// 2303.17235, section 3), every term on current and replay rows and both views.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Objective {
     /// The self-supervised method.

@@ -99,7 +99,8 @@ pub enum Slot {
 pub enum Op {
     /// Copies the rows of `table` that the step's index names to x `[rows, columns]`.
     GatherRows { table: Buf, table_rows: usize, x: Buf, shape: [usize; 2] },
-    /// Copies the labels of the rows that the step's index names to where [`Op::CrossEntropy`] looks.
+    /// Copies the labels of the rows that the step's index names to where [`Op::CrossEntropy`]
+    /// looks.
     GatherLabels { rows: usize },
     /// A product of matrices, `shape` `[m, n, k]`.
     Gemm { layout: Layout, shape: [usize; 3], a: Span, b: Span, y: Span, alpha: f64, finish: Finish },

@@ -1,5 +1,6 @@
-//! A task's training from first to last step: which rows make up a batch, at which rates. Everything drawn is a
-//! function of seed and step, so a run that stops after any step goes on bit for bit from the engine's snapshot.
+//! A task's training from first to last step: which rows make up a batch, at which rates.
+//! Everything drawn is a function of seed and step, so a run that stops after any step goes on bit
+//! for bit from the engine's snapshot.
 
 use serde::{Deserialize, Serialize};
 
@@ -88,10 +89,11 @@ struct Draw {
 }
 
 impl Trainer {
-    /// Loads a task into `engine`, samples and all: `state` holds the heads and, from the second task on, the teacher.
+    /// Loads a task into `engine`, samples and all: `state` holds the heads and, from the second
+    /// task on, the teacher.
     ///
     /// # Errors
-    /// [`Error::Config`] for no samples or a recipe out of range, and whatever the engine refuses.
+    /// [`Error::NotReady`] for no samples, and whatever the engine refuses.
     pub fn load(
         engine: &mut dyn Engine,
         architecture: &Architecture,
@@ -101,7 +103,7 @@ impl Trainer {
         seed: u64,
     ) -> Result<Self> {
         if current.is_empty() {
-            return Err(Error::config("task", "no samples", "at least one sample to learn from"));
+            return Err(Error::not_ready("training", "the task has no samples", "add some first"));
         }
         let replay_rows = if replay.is_empty() { 0 } else { recipe.replay_rows };
         let mut labels = Vec::new();
@@ -137,7 +139,7 @@ impl Trainer {
         Ok(Self { recipe: recipe.clone(), rows, seed, current, replay })
     }
 
-    /// Runs steps `from..to` (counted within the task) and gives their losses.
+    /// Runs steps `from..to` (counted within the task) and returns their losses.
     ///
     /// # Errors
     /// [`Error::NonFinite`] and whatever else the engine reports.
@@ -189,8 +191,8 @@ impl Draw {
     }
 }
 
-/// The teacher of the next task: frozen copies of adapter, projector and classifier, taken once when a task is
-/// done. Optimiser moments are dropped, since they start anew.
+/// The teacher of the next task: frozen copies of adapter, projector and classifier, taken once
+/// when a task is done. Optimiser moments are dropped, since they start anew.
 pub fn take_teacher(state: &mut Parameters) {
     state.drop_prefixed(&["teacher.", "optimizer."]);
     let teacher = state.copied(&["adapter.", "projector.", "classifier."], "teacher.");

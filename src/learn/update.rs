@@ -15,7 +15,8 @@ pub enum Optimizer {
         /// L2 decay added to the gradient.
         weight_decay: f64,
     },
-    /// Layer-wise adaptive rates over SGD, clipped, 1-D tensors excluded, as the paper's code uses it.
+    /// Layer-wise adaptive rates over SGD, clipped, 1-D tensors excluded, as the paper's code uses
+    /// it.
     Lars {
         /// Momentum factor.
         momentum: f64,

@@ -3,7 +3,8 @@
 use super::real::Real;
 use super::reduce::sum_by;
 
-/// The largest value, -inf of none. NaN is passed over here and comes back through the sum of exponentials.
+/// The largest value, -inf of none. NaN is passed over here and comes back through the sum of
+/// exponentials.
 pub(super) fn largest<T: Real>(values: &[T]) -> T {
     let mut lanes = [T::neg_infinity(); 16];
     let blocks = values.chunks_exact(16);

@@ -2,8 +2,8 @@
 //! fused behind.
 //!
 //! Batch and layer norm share one backward equation. With `x̂ = (x - mean) / √(var + ε)`,
-//! `y = weight x̂ + bias` and `g` the gradient of y (0 where the ReLU's output is not positive), over
-//! the n values that share a mean: `d_x̂ = weight g`,
+//! `y = weight x̂ + bias` and `g` the gradient of y (0 where the ReLU's output is not positive),
+//! over the n values that share a mean: `d_x̂ = weight g`,
 //! `d_x = inv_std (d_x̂ - mean(d_x̂) - x̂ mean(d_x̂ x̂))`, `d_weight = Σ g x̂`, `d_bias = Σ g`.
 
 use super::real::{Real, count};
@@ -29,7 +29,8 @@ impl BatchShape {
     /// `rows` by `columns` values in `groups` blocks of equally many rows.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the groups are not equal, or smaller than the two rows that a variance needs.
+    /// [`Error::Shape`] if the groups are not equal, or smaller than the two rows that a variance
+    /// needs.
     pub fn new(rows: usize, columns: usize, groups: usize) -> Result<Self> {
         if groups == 0 || !rows.is_multiple_of(groups) || rows / groups < 2 || columns == 0 {
             return Err(Error::shape(
@@ -162,9 +163,9 @@ pub fn batch_norm_inference<T: Real>(
     }
 }
 
-/// Backward of [`batch_norm_forward`]; `mask` is its output y where it had a ReLU. `d_x` `[M, F]` and
-/// `d_affine`, the gradients of weight and bias over all groups, are overwritten. `scratch` `[2, F]`
-/// holds the sums of one group.
+/// Backward of [`batch_norm_forward`]; `mask` is its output y where it had a ReLU. `d_x` `[M, F]`
+/// and `d_affine`, the gradients of weight and bias over all groups, are overwritten. `scratch`
+/// `[2, F]` holds the sums of one group.
 pub fn batch_norm_backward<T: Real>(
     shape: BatchShape,
     d_y: &[T],

@@ -41,7 +41,8 @@ pub struct Lars {
 }
 
 impl AdamW {
-    /// Bias corrections `1 - β₁ᵗ` and `1 - β₂ᵗ` of the step that follows `taken` steps, `t = taken + 1`.
+    /// Bias corrections `1 - β₁ᵗ` and `1 - β₂ᵗ` of the step that follows `taken` steps,
+    /// `t = taken + 1`.
     #[must_use]
     pub fn corrections(&self, taken: u64) -> [f64; 2] {
         let t = i32::try_from(taken.saturating_add(1)).unwrap_or(i32::MAX);

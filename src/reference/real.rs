@@ -15,8 +15,8 @@ pub trait Real:
     fn of(value: f64) -> Self;
     /// Widens to a double.
     fn wide(self) -> f64;
-    /// `e^x`. In f64 the library's; in f32 a polynomial within 2 units in the last place for x of at most 0, in a form
-    /// that the compiler turns into SIMD.
+    /// `e^x`. In f64 the library's; in f32 a polynomial within 2 units in the last place for x of
+    /// at most 0, in a form that the compiler turns into SIMD.
     fn exponential(self) -> Self;
 }
 
@@ -45,8 +45,9 @@ impl Real for f64 {
     }
 }
 
-/// `e^x = 2^n e^r` with `n = round(x / ln 2)`, `|r| <= ln 2 / 2`, and the Taylor polynomial of degree 7 for `e^r`, whose
-/// remainder is below 2^-28. Results below the smallest normal number become 0; NaN stays NaN.
+/// `e^x = 2^n e^r` with `n = round(x / ln 2)`, `|r| <= ln 2 / 2`, and the Taylor polynomial of
+/// degree 7 for `e^r`, whose remainder is below 2^-28. Results below the smallest normal number
+/// become 0; NaN stays NaN.
 #[inline]
 fn exponential(x: f32) -> f32 {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;

@@ -2,10 +2,12 @@
 
 use super::real::{Real, count};
 
-/// Partial sums of [`sum_by`] and [`sum_pairs_by`]: enough to fill the vector units of today's cores.
+/// Partial sums of [`sum_by`] and [`sum_pairs_by`]: enough to fill the vector units of today's
+/// cores.
 const LANES: usize = 8;
 
-/// `Σ_i term(a_i)` in eight interleaved partial sums, so that the loop vectorises with a fixed order.
+/// `Σ_i term(a_i)` in eight interleaved partial sums, so that the loop vectorises with a fixed
+/// order.
 #[inline]
 pub fn sum_by<T: Real>(a: &[T], term: impl Fn(T) -> T) -> T {
     let mut lanes = [T::zero(); LANES];
@@ -53,8 +55,8 @@ pub fn term_sum<T: Real>(scale: f64, rows: &[T]) -> T {
     T::of(scale) * sum_by(rows, |value| value)
 }
 
-/// Population standard deviation of each column of z `[M, F]` into `deviation` `[F]`; `mean` `[F]` is
-/// scratch and holds the means afterwards. 0 for no rows. Its mean over the columns of unit rows
+/// Population standard deviation of each column of z `[M, F]` into `deviation` `[F]`; `mean` `[F]`
+/// is scratch and holds the means afterwards. 0 for no rows. Its mean over the columns of unit rows
 /// falls to 0 when a projection collapses.
 pub fn column_deviation<T: Real>(z: &[T], mean: &mut [T], deviation: &mut [T]) {
     let columns = deviation.len().max(1);

@@ -33,8 +33,9 @@ fn files(folder: &Path) -> Vec<File> {
     paths.iter().map(|path| File::read(path)).collect()
 }
 
-/// Every disagreement of one case on one runner. Roundings of f32 grow with what is summed, so where
-/// gradients are beyond those of this repository's vectors (2), the absolute tolerance grows along.
+/// Every disagreement of one case on one runner. Roundings of f32 grow with what is summed, so
+/// where gradients are beyond those of this repository's vectors (2), the absolute tolerance grows
+/// along.
 fn faults(case: &Case, runner: &Runner, (relative, absolute): Tolerance) -> Vec<String> {
     let absolute = absolute * (case.largest_gradient() / 2.0).max(1.0);
     let mut faults = Vec::new();
@@ -89,6 +90,12 @@ fn golden_vectors_hold_on_the_cpu_engine() {
 #[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
 fn golden_vectors_hold_on_the_gpu_kernels() {
     check(&Runner::Gpu(crate::support::gpu()), SINGLE);
+}
+
+#[test]
+fn golden_vectors_meet_a_gpu_where_one_is_required() {
+    let is_required = crate::support::required("gpu");
+    assert!(cfg!(kaizen_gpu) || !is_required, "KAIZEN_REQUIRE names gpu: `touch build.rs`, build anew");
 }
 
 #[test]

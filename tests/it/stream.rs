@@ -1,5 +1,5 @@
-//! The main job on the recordings: new classes are learned, old ones kept, while a naive fine-tune of the same frames
-//! forgets.
+//! The main job on the recordings: new classes are learned, old ones kept, while a naive fine-tune
+//! of the same frames forgets.
 
 use kaizen_bench::stream::{StreamOutcome, StreamSettings, run_stream};
 use kaizen_edge::low_level::backbone::{self, BackboneOptions};
@@ -15,7 +15,8 @@ use kaizen_edge::{EngineChoice, Error, Provider, Split};
 
 use crate::support;
 
-/// ONNX Runtime where it is there (and required), else tract: the same weights, the same features within 1e-4.
+/// ONNX Runtime where it is there (and required), else tract: the same weights, the same features
+/// within 1e-4.
 fn provider() -> Provider {
     let found = backbone::find_onnx_runtime(None);
     assert!(found.is_ok() || !support::required("ort"), "KAIZEN_REQUIRE names ort: {found:?}");
@@ -72,7 +73,8 @@ fn objects_filmed_one_after_the_other_are_kept() {
     assert!(kaizen.forgetting <= 0.10, "{kaizen:?}");
 }
 
-/// The recording's samples in their order, those to learn from and the features of those to test on.
+/// The recording's samples in their order, those to learn from and the features of those to test
+/// on.
 fn embedded(recording: &str) -> (Vec<Sample>, Vec<Vec<f32>>, FeatureIdentity) {
     let mut embedder = embedder(1);
     let (mut train, mut test) = (Vec::new(), Vec::new());

@@ -20,9 +20,9 @@ pub(crate) fn required(part: &str) -> bool {
     std::env::var("KAIZEN_REQUIRE").unwrap_or_default().split(',').any(|name| name == part)
 }
 
-/// The process's GPU device, software adapters welcome. Tests that call it are ignored by name where
-/// no driver was found when they were built (see `build.rs`), so a device that does not open is a
-/// failure.
+/// The process's GPU device, software adapters welcome. Tests that call it are ignored by name
+/// where no driver was found when they were built (see `build.rs`), so a device that does not open
+/// is a failure.
 pub(crate) fn gpu() -> Arc<Device> {
     static DEVICE: OnceLock<Arc<Device>> = OnceLock::new();
     Arc::clone(DEVICE.get_or_init(|| Arc::new(Device::open(true).unwrap())))

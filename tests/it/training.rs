@@ -16,8 +16,9 @@ use crate::support;
 
 const FEATURES: usize = 24;
 const CLASSES: usize = 5;
-/// AdamW divides by the gradient's own size, so where a gradient is zero but for rounding (a bias in front of a batch
-/// norm) engines may step apart by the whole rate; the rate is small and enters the bound.
+/// AdamW divides by the gradient's own size, so where a gradient is zero but for rounding (a bias
+/// in front of a batch norm) engines may step apart by the whole rate; the rate is small and enters
+/// the bound.
 const ADAM_RATE: f64 = 2e-4;
 
 fn architecture(method: SslMethod, norm: Norm) -> Architecture {

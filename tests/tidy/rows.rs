@@ -1,4 +1,5 @@
-//! Every kernel is a row of three files with one stem: shader, host, definition; and a test names it.
+//! Every kernel is a row of three files with one stem: shader, host, definition; and a test names
+//! it.
 
 use std::collections::BTreeMap;
 
@@ -60,7 +61,8 @@ fn faults_by(elsewhere: &[(&str, &str, &str)], tree: &Tree) -> Vec<String> {
     faults
 }
 
-/// Kernels by name, and the hosts that declare each: `kernel!("family/name")` embeds the file of that name.
+/// Kernels by name, and the hosts that declare each: `kernel!("family/name")` embeds the file of
+/// that name.
 fn listed(tree: &Tree) -> BTreeMap<String, Vec<String>> {
     const DECLARES: &str = "kernel!(\"";
     let mut listed: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -8,8 +8,8 @@ use crate::gpu::recorder::{Recorder, fold};
 
 const CROSS_ENTROPY: Kernel = kernel!("classify/cross_entropy");
 
-/// Records cross-entropy with `inverse_labelled` taken from the step's `hyper`: `logits`, `d_logits`
-/// `[rows, classes]`, `labels[rows]` of i32, `loss[rows]`.
+/// Records cross-entropy with `inverse_labelled` taken from the step's `hyper`: `logits`,
+/// `d_logits` `[rows, classes]`, `labels[rows]` of i32, `loss[rows]`.
 pub(crate) fn cross_entropy(
     recorder: &mut Recorder<'_>,
     [rows, classes]: [usize; 2],

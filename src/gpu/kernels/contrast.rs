@@ -17,8 +17,8 @@ const NT_XENT: Kernel = kernel!("contrast/nt_xent");
 const ROW_LSE: Kernel = kernel!("contrast/row_lse");
 const SYMMETRIC: Kernel = kernel!("contrast/symmetric");
 
-/// Records NT-Xent: `loss[2 half]`, in place `s[2 half, 2 half]`. A single pair without its positive
-/// leaves no denominator and is an [`Error::Shape`].
+/// Records NT-Xent: `loss[2 half]`, in place `s[2 half, 2 half]`. A single pair without its
+/// positive leaves no denominator and is an [`Error::Shape`].
 pub(crate) fn nt_xent(
     recorder: &mut Recorder<'_>,
     half: usize,
@@ -84,8 +84,8 @@ pub(crate) fn column_lse(
     recorder.dispatch(&COLUMN_LSE, &params, &[(s, rows * columns), (lse, columns)], fold(columns, 64))
 }
 
-/// Records the cross-entropy by rows and columns: `row_lse`, `column_lse`, `loss` `[rows]`, in place
-/// `s[rows, rows]`.
+/// Records the cross-entropy by rows and columns: `row_lse`, `column_lse`, `loss` `[rows]`, in
+/// place `s[rows, rows]`.
 pub(crate) fn symmetric(
     recorder: &mut Recorder<'_>,
     rows: usize,

@@ -91,7 +91,8 @@ mod tests {
 
     const SHAPES: [[usize; 2]; 8] = [[1, 1], [3, 63], [2, 64], [5, 65], [2, 131], [67, 10], [0, 4], [131, 7]];
 
-    /// Runs a kernel of two inputs over garbage or, to be added to, over `d`; returns loss and gradient.
+    /// Runs a kernel of two inputs over garbage or, to be added to, over `d`; returns loss and
+    /// gradient.
     fn on_device(
         device: &Device,
         rows: usize,

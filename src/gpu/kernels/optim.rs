@@ -112,7 +112,8 @@ mod tests {
         }
     }
 
-    /// Runs three steps on gradients and state of `len` values; returns each state tensor as `(got, want)`.
+    /// Runs three steps on gradients and state of `len` values; returns each state tensor as
+    /// `(got, want)`.
     fn steps<const N: usize>(
         device: &Device,
         len: usize,

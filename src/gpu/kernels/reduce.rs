@@ -62,7 +62,8 @@ pub(crate) fn square_sum(
     partials: &Buffer,
     out: (&Buffer, usize),
 ) -> Result<()> {
-    // A lane takes sixteen elements before another workgroup is worth its share of the second dispatch.
+    // A lane takes sixteen elements before another workgroup is worth its share of the second
+    // dispatch.
     let workgroups = len.div_ceil(64 * 16).clamp(1, SQUARE_SUM_PARTIALS);
     let params = [("len", Size(len)), ("workgroups", Size(workgroups))];
     let buffers = [(x, len), (partials, SQUARE_SUM_PARTIALS)];

@@ -301,8 +301,8 @@ impl<T: Real + ComplexField> Interpreter<T> {
     }
 }
 
-/// [`contrast::info_nce`] with a thread for each half of the rows where the keys of one half are the
-/// other's, so that each half is contiguous.
+/// [`contrast::info_nce`] with a thread for each half of the rows where the keys of one half are
+/// the other's, so that each half is contiguous.
 fn info_nce<T: Real>(settings: &contrast::InfoNce, [q, k]: [&[T]; 2], [s, d_q, loss]: [&mut [T]; 3]) {
     let contrast::InfoNce { rows, columns, negatives, row_shift, .. } = *settings;
     if row_shift == 0 || row_shift * 2 != rows {

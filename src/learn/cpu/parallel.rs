@@ -1,5 +1,5 @@
-//! Row-wise work spread over the threads; each row is computed as it would be alone, so results do not depend on
-//! their number.
+//! Row-wise work spread over the threads; each row is computed as it would be alone, so results do
+//! not depend on their number.
 
 use rayon::prelude::*;
 
@@ -38,7 +38,8 @@ pub(super) fn elements3<T: Send>([a, b, c]: [&mut [T]; 3], work: impl Fn(usize, 
     pieces.for_each(|(i, ((a, b), c))| work(i * piece, [a, b, c]));
 }
 
-/// `sum x²`, in pieces whose size does not depend on the number of threads, so neither does the result.
+/// `sum x²`, in pieces whose size does not depend on the number of threads, so neither does the
+/// result.
 pub(super) fn square_sum<T: crate::reference::Real>(x: &[T]) -> T {
     let pieces: Vec<T> = x.par_chunks(WORTHWHILE).map(crate::reference::reduce::square_sum).collect();
     crate::reference::reduce::total(&pieces)

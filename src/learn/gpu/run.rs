@@ -33,8 +33,8 @@ impl Run {
     /// table's rows, -1 where there is none.
     ///
     /// # Errors
-    /// [`Error::Device`] if a shader is refused, [`Error::Shape`] if a buffer is beyond the device's
-    /// limits.
+    /// [`Error::Device`] if a shader is refused, [`Error::Shape`] if a buffer is beyond the
+    /// device's limits.
     pub fn new(device: &Device, program: Program, labels: &[i32], slots: usize) -> Result<Self> {
         let limit = usize::try_from(device.largest_buffer_bytes()).unwrap_or(usize::MAX) / 4;
         if let Some(spec) = program.buffers.iter().find(|spec| spec.len > limit) {
@@ -104,7 +104,8 @@ impl Run {
         self.read_back.read(device, &self.terms)
     }
 
-    /// The uniform of the step in `slot` of its submit, the step `number` of those read back together.
+    /// The uniform of the step in `slot` of its submit, the step `number` of those read back
+    /// together.
     fn hyper(&self, slot: usize, number: usize, input: &StepInput) -> Result<Hyper> {
         let mut adam: Option<AdamW> = None;
         let mut per_label = 0.0;

@@ -30,8 +30,8 @@ use writer::Writer;
 /// Writes the step for `spec`.
 ///
 /// # Errors
-/// [`Error::Config`](crate::Error::Config) or [`Error::Shape`](crate::Error::Shape) for settings that
-/// do not fit, naming what is allowed.
+/// [`Error::Config`](crate::Error::Config) or [`Error::Shape`](crate::Error::Shape) for settings
+/// that do not fit, naming what is allowed.
 pub fn step_program(spec: &StepSpec<'_>) -> Result<Program> {
     spec.check()?;
     let mut writer = Writer::new(spec);

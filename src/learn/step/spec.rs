@@ -36,9 +36,8 @@ impl StepSpec<'_> {
         if let Some(known) = self.teacher_classes {
             let classes = self.architecture.classes();
             if known == 0 || known > classes || (known != classes && !self.objective.mask_to_known) {
-                let allowed =
-                    format!("a teacher of 1 to {classes} classes, exactly {classes} without the mask");
-                return Err(Error::config("teacher_classes", known, allowed));
+                let allowed = format!("1 to {classes}, exactly {classes} without the mask");
+                return Err(Error::shape("classes of the teacher", allowed, known));
             }
         }
         Ok(())

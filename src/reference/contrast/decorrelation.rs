@@ -1,5 +1,5 @@
-//! Terms that keep dimensions apart: VICReg's variance, and the decorrelation that VICReg and Barlow
-//! Twins share.
+//! Terms that keep dimensions apart: VICReg's variance, and the decorrelation that VICReg and
+//! Barlow Twins share.
 
 use crate::reference::real::{Real, count};
 use crate::reference::reduce::column_sum;
@@ -28,10 +28,11 @@ pub struct Variance {
 
 /// Variance term of VICReg (arXiv 2105.04906, eq. 1 and 2) and the centring that its covariance
 /// needs. Per group of `n = rows / groups` rows: `centred = z - mean`,
-/// `std = sqrt(sum_i centred^2 / (n - 1) + eps)`, `loss[g, j] = loss_scale max(0, target_std - std)`,
-/// `d_z -= weight loss_scale centred / ((n - 1) std)` where `std < target_std` (added to `d_z`).
-/// z, `centred`, `d_z` `[rows, columns]`, `loss` `[groups, columns]`. One row a group has no
-/// variance: NaN.
+/// `std = sqrt(sum_i centred^2 / (n - 1) + eps)`,
+/// `loss[g, j] = loss_scale max(0, target_std - std)`,
+/// `d_z -= weight loss_scale centred / ((n - 1) std)` where `std < target_std` (added to `d_z`). z,
+/// `centred`, `d_z` `[rows, columns]`, `loss` `[groups, columns]`. One row a group has no variance:
+/// NaN.
 pub fn variance<T: Real>(settings: &Variance, z: &[T], centred: &mut [T], loss: &mut [T], d_z: &mut [T]) {
     let Variance { rows, columns, groups, loss_scale, weight, target_std, eps } = *settings;
     let [loss_scale, weight, target_std, eps] = [loss_scale, weight, target_std, eps].map(T::of);
@@ -94,8 +95,8 @@ pub struct Correlation {
     pub weight: f64,
 }
 
-/// Decorrelation of `c[width, width]` (Barlow Twins, arXiv 2103.03230, eq. 1; the covariance term of
-/// VICReg, eq. 4):
+/// Decorrelation of `c[width, width]` (Barlow Twins, arXiv 2103.03230, eq. 1; the covariance term
+/// of VICReg, eq. 4):
 /// `loss[i] = diagonal_scale (c[i, i] - diagonal_target)^2 + off_scale sum_{j != i} c[i, j]^2`; c
 /// becomes `weight` times the gradient.
 pub fn correlation<T: Real>(width: usize, settings: &Correlation, loss: &mut [T], c: &mut [T]) {

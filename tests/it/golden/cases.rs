@@ -240,7 +240,8 @@ fn soft_label(file: &File) -> Case {
     case
 }
 
-/// The layer list behind `prefix`: numbered parameters, rank 2 linear, rank 1 batch norm, gaps ReLU.
+/// The layer list behind `prefix`: numbered parameters, rank 2 linear, rank 1 batch norm, gaps
+/// ReLU.
 fn layers(file: &File, prefix: &str) -> Mlp {
     let numbers =
         file.names(prefix).into_iter().filter_map(|name| name.split('.').next()?.parse::<usize>().ok());

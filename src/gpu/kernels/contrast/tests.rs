@@ -157,7 +157,8 @@ fn row_lse_column_lse_and_symmetric_match_the_reference() {
         contrast::symmetric(rows, [0.25, 2.0], by_row, by_column, loss, d_s);
         let got = symmetric_on(device, rows, &s);
         if rows == 1 {
-            // One pair against itself: loss and gradient are 0 but for the rounding of the logarithm.
+            // One pair against itself: loss and gradient are 0 but for the rounding of the
+            // logarithm.
             assert!(got[2][0].abs() < 1e-6 && got[3][0].abs() < 1e-5, "{got:?}");
         } else {
             assert_all(&format!("{rows}"), &got, &want, rows);

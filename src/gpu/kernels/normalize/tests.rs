@@ -3,7 +3,8 @@ use crate::gpu::Device;
 use crate::gpu::testing::{self, Level};
 use crate::reference::normalize as reference;
 
-/// Large, because two values that share a variance have no gradient left when it is small, only roundings.
+/// Large, because two values that share a variance have no gradient left when it is small, only
+/// roundings.
 const EPS: f64 = 0.0625;
 const MOMENTUM: f64 = 0.125;
 
@@ -27,7 +28,8 @@ fn spread(seed: u64, rows: usize, columns: usize) -> Vec<f32> {
     x
 }
 
-/// One batch-norm step on the device: `[y, stats, running_mean, running_var, d_x, d_weight, d_bias, inference]`.
+/// One batch-norm step on the device:
+/// `[y, stats, running_mean, running_var, d_x, d_weight, d_bias, inference]`.
 fn batch_on_device(device: &Device, sizes: [usize; 3], relu: bool, x: &[f32]) -> [Vec<f32>; 8] {
     let [rows, columns, groups] = sizes;
     let shape = BatchShape::new(rows, columns, groups).unwrap();
@@ -52,7 +54,8 @@ fn batch_on_device(device: &Device, sizes: [usize; 3], relu: bool, x: &[f32]) ->
     [y, stats, mean, var, d_x, d_weight, d_bias, inference].map(|b| testing::read_guarded(device, &b))
 }
 
-/// The same by the reference. The ReLU's mask is `device_y`, so that a value on the kink cannot differ.
+/// The same by the reference. The ReLU's mask is `device_y`, so that a value on the kink cannot
+/// differ.
 fn batch_by_reference(sizes: [usize; 3], relu: bool, x: &[f32], device_y: &[f32]) -> [Vec<f64>; 8] {
     let [rows, columns, groups] = sizes;
     let shape = BatchShape::new(rows, columns, groups).unwrap();
@@ -160,7 +163,8 @@ fn l2_forward_and_l2_backward_match_the_reference() {
             x[columns..2 * columns].fill(0.0);
             x[..columns].iter_mut().for_each(|v| *v *= 1e-5);
         }
-        // An eps that the short rows are below, and small enough that their gradients do not hide the others.
+        // An eps that the short rows are below, and small enough that their gradients do not hide
+        // the others.
         let eps = f64::from(1e-3_f32);
         let d_y = testing::values(2, rows * columns);
         let (gx, gd) = (up(device, &x), up(device, &d_y));
