@@ -1,4 +1,4 @@
-//! What decides the shape of a step.
+//! The specification of a step, and its check.
 
 use crate::heads::Architecture;
 use crate::learn::objective::{Objective, SslMethod};

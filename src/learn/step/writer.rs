@@ -1,4 +1,4 @@
-//! What every part of a step needs to write itself down.
+//! The program in the making, and the ops that several parts of a step add to it.
 
 use super::layers::Pass;
 use super::spec::StepSpec;

@@ -34,7 +34,7 @@ pub(super) enum Runner {
     Gpu(Arc<Device>),
 }
 
-/// What was compared, what came, what was expected.
+/// What was compared, the values that came out, and those that were expected.
 pub(super) type Comparison = (String, Vec<f64>, Vec<f64>);
 
 impl Case {
