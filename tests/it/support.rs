@@ -21,11 +21,16 @@ pub(crate) fn required(part: &str) -> bool {
 }
 
 /// The process's GPU device, software adapters welcome; says so and gives `None` where there is none and none is
-/// required.
+/// required. An adapter without `KAIZEN_ADAPTER` in its description is not the one that the tests are meant for.
 pub(crate) fn gpu() -> Option<Arc<Device>> {
     static DEVICE: OnceLock<Option<Arc<Device>>> = OnceLock::new();
     let device = DEVICE.get_or_init(|| match Device::open(true) {
-        Ok(device) => Some(Arc::new(device)),
+        Ok(device) => {
+            let (asked, got) = (std::env::var("KAIZEN_ADAPTER").unwrap_or_default(), device.adapter());
+            assert!(got.to_string().contains(&asked), "KAIZEN_ADAPTER asks for `{asked}`, this is {got}");
+            println!("adapter: {got}");
+            Some(Arc::new(device))
+        }
         Err(error) => {
             assert!(!required("gpu"), "KAIZEN_REQUIRE names gpu: {error}");
             println!("skipped on GPU: {error}");
