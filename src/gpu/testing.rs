@@ -12,10 +12,16 @@ const GARBAGE: f32 = 3.5e33;
 
 /// The process's device, software adapters welcome. Tests that call it are ignored by name where no
 /// driver was found when they were built (see `build.rs`), so a device that does not open is a
-/// failure.
+/// failure. An adapter without `KAIZEN_ADAPTER` in its description is not the one that the tests are
+/// meant for.
 pub(crate) fn device() -> &'static Device {
     static DEVICE: OnceLock<Device> = OnceLock::new();
-    DEVICE.get_or_init(|| Device::open(true).unwrap())
+    DEVICE.get_or_init(|| {
+        let device = Device::open(true).unwrap();
+        let (asked, got) = (std::env::var("KAIZEN_ADAPTER").unwrap_or_default(), device.adapter());
+        assert!(got.to_string().contains(&asked), "KAIZEN_ADAPTER asks for `{asked}`, this is {got}");
+        device
+    })
 }
 
 /// An output of `len` elements, full of garbage and followed by guard words.
@@ -119,9 +125,61 @@ fn a_gpu_that_is_required_was_there_when_the_tests_were_built() {
 }
 
 #[test]
+#[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
+fn the_adapter_is_the_one_that_was_asked_for() {
+    let device = device();
+    let info = device.raw.adapter_info();
+    let (least, most) = (info.subgroup_min_size, info.subgroup_max_size);
+    println!("adapter: {}, subgroups of {least}..{most}", device.adapter());
+}
+
+#[test]
 fn the_harness_sees_wrong_signs_and_non_finite_values() {
     assert!(mismatch("same", &[1.0, -2.0], &[1.0, -2.0], Level::Exact).is_none());
     assert!(mismatch("sign", &[1.0, 2.0], &[1.0, -2.0], Level::Accumulated(64)).is_some());
     assert!(mismatch("nan", &[f32::NAN], &[1.0], Level::Accumulated(64)).is_some());
     assert!(mismatch("swapped", &[0.1, 0.2], &[0.2, 0.1], Level::Accumulated(64)).is_some());
+}
+
+/// Wrong on purpose: lanes read what others write to shared memory, with no barrier between. A
+/// driver may well give the right result; `scripts/gpu-checks` holds that the layers see it.
+#[test]
+#[ignore = "wrong on purpose; scripts/gpu-checks runs it under the layers"]
+fn fault_of_a_missing_barrier() {
+    const SOURCE: &str = "
+        @group(0) @binding(0) var<storage, read_write> values: array<f32>;
+        var<workgroup> lanes: array<f32, 64>;
+        @compute @workgroup_size(64)
+        fn reverse(@builtin(local_invocation_index) lane: u32) {
+            lanes[lane] = values[lane];
+            values[lane] = lanes[63u - lane];
+        }";
+    let device = device();
+    let module = device.raw.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: Some("fault"),
+        source: wgpu::ShaderSource::Wgsl(SOURCE.into()),
+    });
+    let pipeline = device.raw.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some("fault"),
+        layout: None,
+        module: &module,
+        entry_point: None,
+        compilation_options: wgpu::PipelineCompilationOptions::default(),
+        cache: None,
+    });
+    let values = Buffer::zeroed(device, "fault", 64);
+    let bind_group = device.raw.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some("fault"),
+        layout: &pipeline.get_bind_group_layout(0),
+        entries: &[wgpu::BindGroupEntry { binding: 0, resource: values.raw.as_entire_binding() }],
+    });
+    let mut encoder = device.raw.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        pass.set_pipeline(&pipeline);
+        pass.set_bind_group(0, &bind_group, &[]);
+        pass.dispatch_workgroups(1, 1, 1);
+    }
+    device.queue.submit([encoder.finish()]);
+    device.wait().unwrap();
 }

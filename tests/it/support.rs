@@ -22,8 +22,16 @@ pub(crate) fn required(part: &str) -> bool {
 
 /// The process's GPU device, software adapters welcome. Tests that call it are ignored by name
 /// where no driver was found when they were built (see `build.rs`), so a device that does not open
-/// is a failure.
+/// is a failure. An adapter without `KAIZEN_ADAPTER` in its description is not the one that the
+/// tests are meant for.
 pub(crate) fn gpu() -> Arc<Device> {
     static DEVICE: OnceLock<Arc<Device>> = OnceLock::new();
-    Arc::clone(DEVICE.get_or_init(|| Arc::new(Device::open(true).unwrap())))
+    let device = DEVICE.get_or_init(|| {
+        let device = Device::open(true).unwrap();
+        let (asked, got) = (std::env::var("KAIZEN_ADAPTER").unwrap_or_default(), device.adapter());
+        assert!(got.to_string().contains(&asked), "KAIZEN_ADAPTER asks for `{asked}`, this is {got}");
+        println!("adapter: {got}");
+        Arc::new(device)
+    });
+    Arc::clone(device)
 }

@@ -1,7 +1,9 @@
 //! One list of checks for both engines: lock-step, bits, resumption, refusals, costs.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use kaizen_edge::low_level::gpu::Device;
 use kaizen_edge::low_level::heads::{Adapter, Architecture, Mlp, Norm, Parameters};
 use kaizen_edge::low_level::learn::cpu::CpuEngine;
 use kaizen_edge::low_level::learn::engine::{Engine, Problem, StepInput, Terms};
@@ -218,7 +220,8 @@ fn inputs(rows: usize, count: u64) -> Vec<StepInput> {
 #[test]
 #[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
 fn steps_on_the_gpu_neither_allocate_nor_compile_nor_read_back() {
-    let mut engine = GpuEngine::new(support::gpu());
+    // A device of its own: other tests of this process count on the shared one.
+    let mut engine = GpuEngine::new(Arc::new(Device::open(true).unwrap()));
     let (problem, state) = problem(SslMethod::Moco, 6, 1);
     engine.load(problem, &state).unwrap();
     let before = engine.gpu().counters.read();
