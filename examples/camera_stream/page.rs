@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use kaizen_bench::report::{Report, Section, Series, Unit};
+use kaizen_bench::report::{Curves, Report, Section, Series, Unit};
 use kaizen_bench::stream::StreamOutcome;
 
-use crate::summary::{Facts, after, columns, matrix, rows, task_names};
+use crate::summary::{Facts, grid, table};
 
 /// Writes `FOLDER/report.html` and gives its path.
 pub(crate) fn write_report(
@@ -15,44 +15,42 @@ pub(crate) fn write_report(
     outcome: &StreamOutcome,
     losses: &[Vec<(f64, f64)>],
 ) -> Result<PathBuf> {
-    let (after, names) = (after(outcome), task_names(outcome));
-    let mut sections = vec![Section::Table {
-        title: "Methods on the same frames".to_owned(),
-        columns: columns(),
-        rows: rows(outcome),
-        caption: "joint: a linear head on all frames at once. naive: fine-tuned on each task alone."
-            .to_owned(),
-    }];
+    let caption = "joint: a linear head on all frames at once. naive: fine-tuned on each task alone.";
+    let mut methods = table(outcome);
+    methods.caption = caption.to_owned();
+    let mut sections = vec![("Methods on the same frames".to_owned(), Section::Table(methods))];
     for method in ["kaizen", "naive", "slda"] {
-        sections.push(Section::Matrix {
-            title: format!("{method}: accuracy on each task's test frames"),
-            row_labels: after.clone(),
-            column_labels: names.clone(),
-            values: matrix(outcome, method),
-        });
+        let title = format!("{method}: accuracy on each task's test frames");
+        sections.push((title, Section::Grid(grid(outcome, method))));
     }
     let mean = |method: &str| Series { name: method.to_owned(), points: seen_mean(outcome, method) };
-    sections.push(Section::Curves {
-        title: "Mean accuracy on the tasks seen so far".to_owned(),
+    let accuracies = Curves {
         x_label: "task".to_owned(),
         y_label: "accuracy".to_owned(),
         unit: Unit::Percent,
         series: ["kaizen", "slda", "naive"].map(mean).into(),
         y_range: Some((0.0, 1.0)),
-    });
+    };
+    sections.push(("Mean accuracy on the tasks seen so far".to_owned(), Section::Curves(accuracies)));
     let curve = |(task, points): (usize, &Vec<(f64, f64)>)| Series {
         name: format!("task {task}"),
         points: points.clone(),
     };
-    sections.push(Section::Curves {
-        title: "Training loss".to_owned(),
+    let losses = Curves {
         x_label: "step".to_owned(),
         y_label: "loss".to_owned(),
         unit: Unit::Number,
         series: losses.iter().enumerate().map(curve).collect(),
         y_range: None,
-    });
-    let fact = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    };
+    sections.push(("Training loss".to_owned(), Section::Curves(losses)));
+    let facts = [
+        ("source", facts.source.clone()),
+        ("model", facts.model.clone()),
+        ("provider", format!("{} ({})", facts.provider, facts.runtime)),
+        ("engine", format!("{} on {}", facts.engine, facts.adapter)),
+        ("frames per second", format!("{:.1}", outcome.frames_per_sec)),
+    ];
     let report = Report {
         title: "What the camera learned".to_owned(),
         subtitle: format!(
@@ -61,13 +59,7 @@ pub(crate) fn write_report(
             outcome.tasks.len(),
             outcome.test_frames
         ),
-        facts: vec![
-            fact("source", &facts.source),
-            fact("model", &facts.model),
-            fact("provider", &format!("{} ({})", facts.provider, facts.runtime)),
-            fact("engine", &format!("{} on {}", facts.engine, facts.adapter)),
-            fact("frames per second", &format!("{:.1}", outcome.frames_per_sec)),
-        ],
+        facts: facts.map(|(name, value)| (name.to_owned(), value)).into(),
         sections,
     };
     let page = folder.join("report.html");
@@ -75,7 +67,7 @@ pub(crate) fn write_report(
     Ok(page)
 }
 
-#[allow(clippy::cast_precision_loss, reason = "counts of tasks")]
+#[expect(clippy::cast_precision_loss, reason = "counts of tasks")]
 fn seen_mean(outcome: &StreamOutcome, method: &str) -> Vec<(f64, f64)> {
     let rows = outcome.methods.get(method).map(|m| m.accuracy_matrix.as_slice()).unwrap_or_default();
     let mean = |(t, row): (usize, &Vec<f64>)| (t as f64, row[..=t].iter().sum::<f64>() / (t + 1) as f64);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use kaizen_bench::report::{Column, percent, text_matrix, text_table};
+use kaizen_bench::report::{Cell, Column, Grid, Table, Unit, text_grid, text_table};
 use kaizen_bench::stream::StreamOutcome;
 use kaizen_edge::low_level::file::write_atomic;
 use serde::Serialize;
@@ -44,20 +44,20 @@ fn probe(folder: &Path) -> Result<()> {
         .with_context(|| format!("output folder cannot be written: {}", folder.display()))
 }
 
-pub(crate) fn task_names(outcome: &StreamOutcome) -> Vec<String> {
-    outcome
-        .tasks
-        .iter()
-        .map(|names| if names.is_empty() { "nothing new".to_owned() } else { names.join(", ") })
-        .collect()
-}
-
-pub(crate) fn matrix(outcome: &StreamOutcome, method: &str) -> Vec<Vec<Option<f64>>> {
-    let rows = outcome.methods.get(method).map(|m| m.accuracy_matrix.as_slice()).unwrap_or_default();
-    let taught = |t: usize, row: &Vec<f64>| {
-        row.iter().enumerate().map(|(k, &v)| (k <= t).then_some(known(outcome, v))).collect()
+/// The accuracies of one method after each task on the test frames of the tasks so far.
+pub(crate) fn grid(outcome: &StreamOutcome, method: &str) -> Grid {
+    let name = |names: &Vec<String>| {
+        if names.is_empty() { "nothing new".to_owned() } else { names.join(", ") }
     };
-    rows.iter().enumerate().map(|(t, row)| taught(t, row)).collect()
+    let rows = outcome.methods.get(method).map(|m| m.accuracy_matrix.as_slice()).unwrap_or_default();
+    let row = |(t, row): (usize, &Vec<f64>)| {
+        let taught = |(k, &v): (usize, &f64)| (k <= t).then_some(known(outcome, v));
+        (format!("after task {t}"), row.iter().enumerate().map(taught).collect())
+    };
+    Grid {
+        columns: outcome.tasks.iter().map(name).collect(),
+        rows: rows.iter().enumerate().map(row).collect(),
+    }
 }
 
 /// An accuracy, which nothing is without test frames.
@@ -65,27 +65,24 @@ fn known(outcome: &StreamOutcome, accuracy: f64) -> f64 {
     if outcome.test_frames == 0 { f64::NAN } else { accuracy }
 }
 
-pub(crate) fn after(outcome: &StreamOutcome) -> Vec<String> {
-    (0..outcome.tasks.len()).map(|t| format!("after task {t}")).collect()
-}
-
-pub(crate) fn columns() -> Vec<Column> {
-    vec![
-        Column::plain("method"),
-        Column::highest("final"),
-        Column::highest("continual"),
-        Column::lowest("forgetting"),
-    ]
-}
-
-pub(crate) fn rows(outcome: &StreamOutcome) -> Vec<Vec<String>> {
+/// The figures of all methods.
+pub(crate) fn table(outcome: &StreamOutcome) -> Table {
     let row = |name: &str| {
         let method = outcome.methods.get(name)?;
         let figures = [method.final_accuracy, method.continual, method.forgetting];
-        let figures = figures.map(|figure| percent(known(outcome, figure)));
-        Some([vec![name.to_owned()], figures.into()].concat())
+        let figures = figures.map(|figure| Cell::figure(known(outcome, figure), Unit::Percent));
+        Some([vec![name.into()], figures.into()].concat())
     };
-    ["kaizen", "slda", "naive", "joint"].into_iter().filter_map(row).collect()
+    Table {
+        columns: vec![
+            Column::plain("method"),
+            Column::highest("final"),
+            Column::highest("continual"),
+            Column::lowest("forgetting"),
+        ],
+        rows: ["kaizen", "slda", "naive", "joint"].into_iter().filter_map(row).collect(),
+        caption: String::new(),
+    }
 }
 
 /// The accuracy matrix of the learner beside that of the naive fine-tune, and the table of all methods.
@@ -93,16 +90,15 @@ pub(crate) fn text(outcome: &StreamOutcome) -> String {
     if outcome.methods.is_empty() {
         return format!("{} frames seen, none with a label to learn from", outcome.frames);
     }
-    let (after, names) = (after(outcome), task_names(outcome));
     let mut text = format!(
         "{} frames, {:.1} frames/s; {} test frames\n",
         outcome.frames, outcome.frames_per_sec, outcome.test_frames
     );
     for method in ["kaizen", "naive"] {
         text += &format!("\n{method}: accuracy on the test frames of each task\n");
-        text += &text_matrix(&after, &names, &matrix(outcome, method), false);
+        text += &text_grid(&grid(outcome, method));
     }
-    text + "\n" + &text_table(&columns(), &rows(outcome), false)
+    text + "\n" + &text_table(&table(outcome))
 }
 
 /// Frames that could not be used make the run a failure, after all that could be learned was learned and written.

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
 use ndarray::ArrayView4;
+use rayon::prelude::*;
 
 use crate::backbone::{Backbone, BackboneSpec};
 use crate::memory::{FeatureIdentity, Sample};
@@ -251,22 +252,41 @@ struct FrameReader {
 }
 
 impl FrameReader {
-    fn start(mut source: Box<dyn FrameSource>, mut preparation: Preparation, views: usize) -> Result<Self> {
+    fn start(mut source: Box<dyn FrameSource>, preparation: Preparation, views: usize) -> Result<Self> {
         let (sender, receiver) = sync_channel(QUEUED_FRAMES);
-        let mut number = 0;
+        // A live frame goes on alone and at once. Others are read several at a time and prepared over the cores.
+        let is_live = source.is_live();
+        let ahead = if is_live { 1 } else { BATCH };
+        let (mut number, mut ends) = (0, false);
         let body = move || {
-            loop {
-                let prepared = match source.next_frame() {
-                    Ok(Some(frame)) => {
-                        number += 1;
-                        preparation.run(&frame, number, views)
+            let prepare = |read: Result<(Frame, u64)>| {
+                let (frame, number) = read?;
+                preparation.again()?.run(&frame, number, views)
+            };
+            while !ends {
+                let mut read = Vec::with_capacity(ahead);
+                while read.len() < ahead && !ends {
+                    match source.next_frame() {
+                        Ok(Some(frame)) => {
+                            number += 1;
+                            read.push(Ok((frame, number)));
+                        }
+                        Ok(None) => ends = true,
+                        Err(error) => {
+                            ends = !matches!(error, Error::Frame { .. });
+                            read.push(Err(error));
+                        }
                     }
-                    Ok(None) => break,
-                    Err(error) => Err(error),
+                }
+                let prepared: Vec<_> = if is_live {
+                    read.into_iter().map(prepare).collect()
+                } else {
+                    read.into_par_iter().map(prepare).collect()
                 };
-                let ends = prepared.as_ref().is_err_and(|error| !matches!(error, Error::Frame { .. }));
-                if sender.send(prepared).is_err() || ends {
-                    break;
+                for frame in prepared {
+                    if sender.send(frame).is_err() {
+                        return;
+                    }
                 }
             }
         };

@@ -1,10 +1,10 @@
-//! Continual learning methods side by side: the bake-off on features of data sets, and a stream played beside its
-//! baselines.
+//! The bake-off: continual learning methods side by side on features of data sets, with a report,
+//! and a stream played beside its baselines. The README of this crate says how to run it.
 
 pub mod bake_off;
-pub mod dataset;
-pub mod methods;
-pub mod metrics;
+mod dataset;
+mod methods;
+mod metrics;
 pub mod report;
-pub mod scenario;
+mod scenario;
 pub mod stream;

@@ -2,14 +2,12 @@ use clap::Parser as _;
 
 use super::*;
 
-#[derive(clap::Parser)]
-struct Line {
-    #[command(flatten)]
-    arguments: Arguments,
-}
+/// The models of this project, wherever the test program lies.
+const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models");
 
 fn arguments(words: &[&str]) -> Arguments {
-    Line::try_parse_from([&["bench"], words].concat()).unwrap().arguments
+    let words = [&["kaizen-bench", "--models-dir", MODELS], words].concat();
+    Arguments::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Twelve tiny pictures of each of four classes, each class of its own colour.
@@ -78,25 +76,4 @@ fn what_cannot_be_leaves_nothing_behind() {
     std::fs::remove_file(data.path().join("ash/1.png")).unwrap();
     std::fs::remove_file(data.path().join("ash/2.png")).unwrap();
     assert!(refusal(&["--tasks", "2"]).contains("--unequal"));
-}
-
-#[test]
-fn lists_parse() {
-    let parsed = arguments(&[
-        "--data",
-        "cifar100:x",
-        "--out",
-        "y",
-        "--labels",
-        "1.0, 0.1",
-        "--replay",
-        "0.01,2/class",
-    ]);
-    assert_eq!(
-        (parsed.labels.0, parsed.replay.0.len(), parsed.methods.0.len()),
-        (vec![1.0, 0.1], 2, Method::ALL.len())
-    );
-    assert!("1.0,x".parse::<List<f64>>().is_err() && "0".parse::<List<f64>>().is_err());
-    assert!("slda,foo".parse::<List<Method>>().unwrap_err().to_string().contains("foo"));
-    assert!("3".parse::<PerClass>().is_err() && "0,1".parse::<PerClass>().is_err());
 }

@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::{Dataset, Picture, Pixels, refused};
 use kaizen_edge::low_level::rng::Rng;
+use kaizen_edge::low_level::vision::is_picture;
 use kaizen_edge::{Error, Result};
 
-/// Share of each class that is tested on where the folder has no split of its own.
-const TEST_SHARE: usize = 5;
+use super::{Dataset, Picture, Pixels, unusable};
 
-/// A class folder: domain, class, pictures.
+/// One picture in five of each class is for testing where the folder has no split of its own.
+const TESTED_ONE_IN: usize = 5;
+
+/// A folder with the pictures of one class.
 struct ClassFolder {
     domain: String,
     class: String,
@@ -22,7 +24,7 @@ pub(super) fn read(folder: &Path, seed: u64) -> Result<Dataset> {
     let (train, test) = if train.is_dir() {
         let test = ["test", "val"].map(|name| folder.join(name)).into_iter().find(|path| path.is_dir());
         let test =
-            test.ok_or_else(|| refused(folder.display(), "it has train/ but neither test/ nor val/"))?;
+            test.ok_or_else(|| unusable(folder.display(), "it has train/ but neither test/ nor val/"))?;
         (side(&train)?, side(&test)?)
     } else {
         split(side(folder)?, seed)
@@ -33,12 +35,12 @@ pub(super) fn read(folder: &Path, seed: u64) -> Result<Dataset> {
     let classes = names(|f| &f.class, &train);
     if let Some(unknown) = names(|f| &f.class, &test).difference(&classes).next() {
         let reason = format!("class folder `{unknown}` of the test side is not among the training classes");
-        return Err(refused(folder.display(), reason));
+        return Err(unusable(folder.display(), reason));
     }
     let domains = names(|f| &f.domain, &train);
     if let Some(unknown) = names(|f| &f.domain, &test).difference(&domains).next() {
         let reason = format!("domain folder `{unknown}` of the test side is not among the training domains");
-        return Err(refused(folder.display(), reason));
+        return Err(unusable(folder.display(), reason));
     }
     let (classes, domains): (Vec<_>, Vec<_>) = (classes.into_iter().collect(), domains.into_iter().collect());
     let pictures = |side: Vec<ClassFolder>| -> Vec<Picture> {
@@ -52,10 +54,10 @@ pub(super) fn read(folder: &Path, seed: u64) -> Result<Dataset> {
     };
     let (train, test) = (pictures(train), pictures(test));
     let name = folder.file_name().map_or_else(|| "folder".into(), |name| name.to_string_lossy().into_owned());
-    Ok(Dataset { name, classes, domains, train, test })
+    Ok(Dataset { name, classes, train, test })
 }
 
-/// The class folders under `folder`, through one level of domains if its subfolders hold folders themselves.
+/// The class folders under `folder`, through one level of domains if its subfolders hold folders.
 fn side(folder: &Path) -> Result<Vec<ClassFolder>> {
     let mut found = Vec::new();
     for first in folders(folder)? {
@@ -68,20 +70,19 @@ fn side(folder: &Path) -> Result<Vec<ClassFolder>> {
         }
     }
     if found.is_empty() {
-        return Err(refused(folder.display(), "it has no class folders"));
+        return Err(unusable(folder.display(), "it has no class folders"));
     }
-    match found.iter().find(|f| f.files.is_empty()) {
-        Some(empty) => {
-            Err(refused(folder.display(), format!("class folder `{}` has no JPEG or PNG file", empty.class)))
-        }
-        None => Ok(found),
+    if let Some(empty) = found.iter().find(|f| f.files.is_empty()) {
+        let reason = format!("class folder `{}` has no JPEG or PNG file", empty.class);
+        return Err(unusable(folder.display(), reason));
     }
+    Ok(found)
 }
 
 fn split(all: Vec<ClassFolder>, seed: u64) -> (Vec<ClassFolder>, Vec<ClassFolder>) {
     let halves = all.into_iter().map(|mut f| {
         Rng::named(seed, &format!("split {} {}", f.domain, f.class)).shuffle(&mut f.files);
-        let test = (f.files.len() / TEST_SHARE).max(1).min(f.files.len() - 1);
+        let test = (f.files.len() / TESTED_ONE_IN).max(1).min(f.files.len() - 1);
         let mut train = f.files.split_off(test);
         train.sort();
         f.files.sort();
@@ -107,10 +108,7 @@ fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
-    Ok(entries(folder)?
-        .into_iter()
-        .filter(|path| path.is_file() && kaizen_edge::low_level::vision::is_picture(path))
-        .collect())
+    Ok(entries(folder)?.into_iter().filter(|path| path.is_file() && is_picture(path)).collect())
 }
 
 fn name(path: &Path) -> String {

@@ -2,65 +2,68 @@
 
 use std::time::{Duration, Instant};
 
-use crate::metrics::{AccuracyMatrix, auroc, fpr_at_95_tpr};
-use crate::scenario::{ReplayBudget, Scenario, Task};
 use kaizen_edge::Result;
 use kaizen_edge::low_level::ids::ClassId;
+use kaizen_edge::low_level::learn::closed_form::{FeatureMap, FeatureTransform, distinct};
 use kaizen_edge::low_level::number::real;
 use kaizen_edge::low_level::rng::Rng;
 
-/// Features of a collection.
+use crate::metrics::{AccuracyMatrix, auroc, fpr_at_95_tpr};
+use crate::scenario::{ReplayBudget, Scenario, Task};
+
+/// The features of a collection.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Features {
+pub(crate) struct Features {
     /// Width D.
-    pub width: usize,
+    pub(crate) width: usize,
     /// Cached views V of each training sample; the first is the plain picture.
-    pub views: usize,
-    /// Training side, `[N, V, D]`.
-    pub train: Vec<f32>,
-    /// Test side, `[M, D]`.
-    pub test: Vec<f32>,
+    pub(crate) views: usize,
+    /// Features of the training side, `[N, V, D]`.
+    pub(crate) train: Vec<f32>,
+    /// Features of the test side, `[M, D]`.
+    pub(crate) test: Vec<f32>,
     /// Class of each training sample, by its number in the collection.
-    pub train_classes: Vec<usize>,
-    /// Class of each test sample.
-    pub test_classes: Vec<usize>,
+    pub(crate) train_classes: Vec<usize>,
+    /// Class of each test sample, by its number in the collection.
+    pub(crate) test_classes: Vec<usize>,
 }
 
-/// One run's givens.
+/// What one run of a method is given.
 #[derive(Clone, Copy, Debug)]
-pub struct Arena<'a> {
+pub(crate) struct Arena<'a> {
     /// The features.
-    pub features: &'a Features,
+    pub(crate) features: &'a Features,
     /// The tasks.
-    pub scenario: &'a Scenario,
-    /// Whether every test row is judged after every task, also those of tasks to come: right where tasks share classes.
-    pub judges_ahead: bool,
-    /// What may be kept of earlier tasks.
-    pub replay: ReplayBudget,
+    pub(crate) scenario: &'a Scenario,
+    /// Whether every test row is judged after every task, also those of tasks to come: right where
+    /// tasks share classes.
+    pub(crate) judges_ahead: bool,
+    /// How much of earlier tasks may be kept.
+    pub(crate) replay: ReplayBudget,
     /// Seed of what the method draws.
-    pub seed: u64,
+    pub(crate) seed: u64,
 }
 
-/// What a run gave.
+/// What one run of a method gave.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
-    /// Row t = after task t.
-    pub matrix: AccuracyMatrix,
+pub(crate) struct Outcome {
+    /// The accuracies after each task.
+    pub(crate) matrix: AccuracyMatrix,
     /// Time spent learning, without evaluation.
-    pub learning: Duration,
+    pub(crate) learning: Duration,
     /// Bytes kept between tasks: statistics, heads, teacher, exemplars.
-    pub memory_bytes: usize,
+    pub(crate) memory_bytes: usize,
     /// How well test rows of classes to come are told from those of classes so far.
-    pub unknowns: Option<Detection>,
+    pub(crate) unknowns: Option<Detection>,
 }
 
-/// Unknowns told from the known by novelty, mean over the tasks but the last.
+/// How well unknowns are told from the known by novelty, as a mean over the tasks but the last.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Detection {
+pub(crate) struct Detection {
     /// Area under the ROC curve, 0..=1.
-    pub auroc: f64,
+    pub(crate) auroc: f64,
     /// Share of unknowns taken for known where 95 % of the known are accepted, 0..=1.
-    pub fpr95: f64,
+    pub(crate) fpr95: f64,
 }
 
 impl Arena<'_> {
@@ -92,31 +95,30 @@ impl Arena<'_> {
         &self.scenario.tasks
     }
 
+    /// Number of classes of all tasks.
+    pub(super) fn classes(&self) -> usize {
+        self.scenario.order.len()
+    }
+
     /// Bytes of one kept sample: its features in half precision.
     pub(super) fn sample_bytes(&self) -> usize {
         2 * self.features.width
     }
 
-    /// Class-balanced random choice of labelled rows of the tasks `0..=last`, within the budget; ascending in class.
+    /// A class-balanced random choice of labelled rows of the tasks `0..=last`, within the budget, in
+    /// ascending order of their classes.
     pub(super) fn exemplars(&self, last: usize) -> Vec<usize> {
-        let labelled: Vec<usize> = self.tasks()[..=last].iter().flat_map(|t| &t.labelled).copied().collect();
+        let tasks = &self.tasks()[..=last];
+        let labelled: Vec<usize> = tasks.iter().flat_map(|task| &task.labelled).copied().collect();
         let ids = self.ids(&labelled);
-        let all: Vec<usize> = self.tasks()[..=last]
-            .iter()
-            .flat_map(|t| t.labelled.iter().chain(&t.unlabelled))
-            .copied()
-            .collect();
-        let mut classes = ids.clone();
-        classes.sort_unstable();
-        classes.dedup();
+        let unlabelled: Vec<usize> = tasks.iter().flat_map(|task| &task.unlabelled).copied().collect();
+        let unlabelled_ids = self.ids(&unlabelled);
+        let classes = distinct(&ids);
         let mut kept = Vec::new();
         for &class in &classes {
             let mut members: Vec<usize> =
                 labelled.iter().zip(&ids).filter(|(_, id)| **id == class).map(|(&row, _)| row).collect();
-            let of_class = all
-                .iter()
-                .filter(|&&row| self.scenario.id(self.features.train_classes[row]) == Some(class))
-                .count();
+            let of_class = members.len() + unlabelled_ids.iter().filter(|id| **id == class).count();
             let most = self.replay.per_class(classes.len(), of_class, self.sample_bytes());
             Rng::named(self.seed, &format!("exemplars {class}")).shuffle(&mut members);
             kept.extend(members.into_iter().take(most));
@@ -124,7 +126,8 @@ impl Arena<'_> {
         kept
     }
 
-    /// Fills the matrix' row of task `after` with the accuracies of `predict`, rows h `[N, D]` to classes `[N]`.
+    /// Fills the matrix' row of task `after` with the accuracies of `predict`, which names rows h
+    /// `[N, D]` as classes `[N]`.
     pub(super) fn judge(
         &self,
         matrix: &mut AccuracyMatrix,
@@ -136,13 +139,13 @@ impl Arena<'_> {
             let named = predict(&self.test_rows(std::slice::from_ref(task)))?;
             let truth = task.test.iter().map(|&row| self.scenario.id(self.features.test_classes[row]));
             let right = named.iter().zip(truth).filter(|(named, truth)| Some(**named) == *truth).count();
-            matrix.set(after, on, real(right) / real(task.test.len().max(1)))?;
+            matrix.set(after, on, right, task.test.len());
         }
         Ok(())
     }
 
-    /// Adds to `mean` how well `novelty` tells, after task `after`, test rows of later tasks from those of tasks so far.
-    /// Nothing where tasks share classes, and after the last one.
+    /// Adds to `mean` how well `novelty` tells, after task `after`, test rows of later tasks from
+    /// those of tasks so far. Does nothing where tasks share classes, and after the last one.
     pub(super) fn detect(
         &self,
         mean: &mut Option<Detection>,
@@ -162,7 +165,28 @@ impl Arena<'_> {
     }
 }
 
-/// Adds up the time spent in learning.
+/// Features after the transform that all heads share, scaled so that each has mean square 1, as
+/// training by gradients expects.
+pub(super) struct Scaled {
+    map: FeatureMap,
+    factor: f32,
+}
+
+impl Scaled {
+    pub(super) fn new(arena: &Arena<'_>) -> Result<Self> {
+        let width = arena.features.width;
+        #[expect(clippy::cast_possible_truncation, reason = "a scale")]
+        let factor = real(width).sqrt() as f32;
+        Ok(Self { map: FeatureMap::new(width, FeatureTransform::SqrtL2)?, factor })
+    }
+
+    /// Scaled rows `[N, D]` of rows h `[N, D]`.
+    pub(super) fn apply(&self, h: &[f32]) -> Result<Vec<f32>> {
+        Ok(self.map.apply(h)?.into_iter().map(|value| self.factor * value).collect())
+    }
+}
+
+/// A clock that adds up the time spent in learning.
 #[derive(Debug, Default)]
 pub(super) struct Clock(Duration);
 

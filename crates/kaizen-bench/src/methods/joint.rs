@@ -1,25 +1,25 @@
-//! Multinomial logistic regression on everything labelled so far, solved to the end: an upper bound for a linear head
-//! trained by gradients, and no continual method (it keeps all features).
+//! Multinomial logistic regression on everything labelled so far, solved to the end: an upper bound
+//! for a linear head trained by gradients, and no continual method (it keeps all features).
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, get_global_parallelism};
-
-use super::arena::{Arena, Clock, Outcome};
-use crate::metrics::AccuracyMatrix;
 use kaizen_edge::Result;
 use kaizen_edge::low_level::ids::ClassId;
-use kaizen_edge::low_level::learn::closed_form::{FeatureMap, FeatureTransform, argmax_rows};
+use kaizen_edge::low_level::learn::closed_form::{argmax_rows, distinct};
 use kaizen_edge::low_level::number::real;
+
+use super::arena::{Arena, Clock, Outcome, Scaled};
+use crate::metrics::AccuracyMatrix;
 
 /// Weight of ½‖W‖² beside the mean cross-entropy, for features of mean square 1.
 const DECAY: f64 = 0.01;
-/// Iterations of L-BFGS, and steps that it remembers.
+/// The most iterations of L-BFGS, and the steps that it remembers.
 const ITERATIONS: usize = 60;
 const MEMORY: usize = 10;
-/// Share of the predicted decrease that a step must reach (Armijo), and halvings tried.
+/// Share of the predicted decrease that a step must reach (Armijo), and the halvings that are tried.
 const SUFFICIENT: f64 = 1e-4;
 const HALVINGS: usize = 20;
-/// A gradient this much smaller than the first one is the end.
+/// The solver ends when the gradient is this much smaller than the first one.
 const CONVERGED: f64 = 1e-4;
 
 /// Rows φ `[N, D]` with the column of each row's class.
@@ -48,7 +48,7 @@ impl Regression {
         logits
     }
 
-    /// Loss and its gradient.
+    /// The loss and its gradient.
     fn gradient(&self, weights: &[f64]) -> (f64, Vec<f64>) {
         let mut values = self.logits(&self.rows, weights);
         let count = self.columns.len();
@@ -117,7 +117,7 @@ impl Regression {
     }
 }
 
-/// Minus the inverse Hessian, as the pairs of steps and gradient changes know it, times the gradient.
+/// Minus the inverse Hessian times the gradient, by the pairs of steps and gradient changes.
 fn direction(pairs: &[(Vec<f64>, Vec<f64>)], gradient: &[f64]) -> Vec<f64> {
     let mut q = gradient.to_vec();
     let mut shares = Vec::with_capacity(pairs.len());
@@ -150,38 +150,33 @@ fn narrow(values: &[f64]) -> Vec<f32> {
     values.iter().map(|&value| single(value)).collect()
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "products run in f32")]
+#[expect(clippy::cast_possible_truncation, reason = "products run in f32")]
 fn single(value: f64) -> f32 {
     value as f32
 }
 
 pub(super) fn run(arena: &Arena<'_>, progress: &mut dyn FnMut(f64)) -> Result<Outcome> {
     let width = arena.features.width;
-    let map = FeatureMap::new(width, FeatureTransform::SqrtL2)?;
-    let scale = single(real(width).sqrt());
-    let scaled =
-        |h: &[f32]| -> Result<Vec<f32>> { Ok(map.apply(h)?.into_iter().map(|v| scale * v).collect()) };
+    let scaled = Scaled::new(arena)?;
     let mut clock = Clock::default();
-    let mut matrix = AccuracyMatrix::new(arena.tasks().len())?;
+    let mut matrix = AccuracyMatrix::new(arena.tasks().len());
     let (mut rows, mut ids) = (Vec::new(), Vec::<ClassId>::new());
     for (number, task) in arena.tasks().iter().enumerate() {
         let (regression, classes, weights) = clock.time(|| {
-            rows.extend(scaled(&arena.plain(&task.labelled))?);
+            rows.extend(scaled.apply(&arena.plain(&task.labelled))?);
             ids.extend(arena.ids(&task.labelled));
-            let mut classes = ids.clone();
-            classes.sort_unstable();
-            classes.dedup();
+            let classes = distinct(&ids);
             let columns = ids.iter().filter_map(|id| classes.binary_search(id).ok()).collect();
             let regression = Regression { rows: rows.clone(), columns, width, classes: classes.len() };
             let weights = regression.solve();
             Ok((regression, classes, weights))
         })?;
         arena.judge(&mut matrix, number, &mut |h| {
-            let logits = regression.logits(&scaled(h)?, &weights);
+            let logits = regression.logits(&scaled.apply(h)?, &weights);
             Ok(argmax_rows(&logits, classes.len()).into_iter().map(|column| classes[column]).collect())
         })?;
         progress(real(number + 1) / real(arena.tasks().len()));
     }
-    let memory_bytes = ids.len() * arena.sample_bytes() + 4 * arena.scenario.order.len() * (width + 1);
+    let memory_bytes = ids.len() * arena.sample_bytes() + 4 * arena.classes() * (width + 1);
     Ok(Outcome { matrix, learning: clock.total(), memory_bytes, unknowns: None })
 }

@@ -1,4 +1,5 @@
-//! Every way of learning continually that a user might pick, over the same features and the same memory.
+//! Every way of learning continually that a user might pick, over the same features and the same
+//! memory.
 
 mod arena;
 mod closed;
@@ -6,162 +7,116 @@ mod ensemble;
 mod joint;
 mod trained;
 
-pub use arena::{Arena, Detection, Features, Outcome};
-
-use kaizen_edge::low_level::learn::closed_form::EnsembleSettings;
 use kaizen_edge::low_level::learn::engine::Engine;
 use kaizen_edge::low_level::learn::objective::SslMethod;
 use kaizen_edge::{Error, Result};
 
-/// A term of the objective that an ablation leaves out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Term {
-    /// The self-supervised term.
-    Ssl,
-    /// Feature distillation.
-    FeatureDistill,
-    /// Classifier distillation.
-    ClassifierDistill,
-    /// Replay of exemplars.
-    Replay,
-}
+pub(crate) use arena::{Arena, Features, Outcome};
+use closed::ClosedForm;
+use trained::{Term, Trained};
 
 /// A method of the bake-off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// Logistic regression on all labels so far at once: what gradient training could reach without forgetting.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Method {
+    /// The name on the command line and in reports.
+    pub(crate) name: &'static str,
+    /// A few words for `--help`.
+    pub(crate) about: &'static str,
+    kind: Kind,
+}
+
+#[derive(Debug, PartialEq)]
+enum Kind {
+    /// Logistic regression on all labels so far.
     Joint,
-    /// A linear head, fine-tuned task by task.
-    Naive,
-    /// The same with replay.
-    Replay,
-    /// Fine-tuning with distillation from the previous head (Li and Hoiem, 2016); no replay.
-    Lwf,
-    /// Nearest class mean, features standardised.
-    Ncm,
-    /// Class means as classifier weights, by cosine (Qi et al., 2018).
-    Imprint,
-    /// Streaming LDA (Hayes and Kanan, 2020).
-    Slda,
-    /// Streaming LDA with expectation-maximisation over each task's unlabelled rows.
-    SldaSemi,
-    /// Random ReLU features and ridge regression (McDonnell et al., 2023).
-    Ranpac,
-    /// The paper's baseline without any distillation.
-    NoDistill,
-    /// The paper's baseline with feature distillation only (Fini et al., 2022).
-    Cassle,
-    /// The whole objective on adapter and classifier.
-    Objective(SslMethod),
-    /// The whole objective with the settings of the paper's code.
-    AsPublished,
-    /// The objective with SimCLR less one term.
-    Without(Term),
-    /// The default: what is published.
-    Kaizen,
-    /// The default without the unlabelled rows.
-    NoUnlabelled,
+    /// A closed form alone.
+    Closed(ClosedForm),
+    /// Training by gradients.
+    Trained(Trained),
+    /// The ensemble of closed forms, with or without the unlabelled rows.
+    Ensemble { uses_unlabelled: bool },
+}
+
+/// Every method, in the order of the tables.
+pub(crate) static METHODS: [Method; 24] = [
+    method("joint", "logistic regression on all labels so far, an upper bound", Kind::Joint),
+    trained("naive", "a linear head fine-tuned task by task, the lower bound", Trained::Naive),
+    trained("replay", "naive with replay", Trained::Replay),
+    trained("lwf", "naive with distillation from the last head (Li and Hoiem, 2016)", Trained::Lwf),
+    closed("ncm", "nearest class mean, features standardised", ClosedForm::Ncm),
+    closed("imprint", "class means as weights, by cosine (Qi et al., 2018)", ClosedForm::Imprint),
+    closed("slda", "streaming LDA (Hayes and Kanan, 2020)", ClosedForm::Slda),
+    closed("slda-semi", "slda with EM over the unlabelled rows of each task", ClosedForm::SldaSemi),
+    closed("ranpac", "ridge on random ReLU features (McDonnell et al., 2023)", ClosedForm::Ranpac),
+    trained("no-distill", "kaizen-simclr without distillation, the paper's baseline", Trained::NoDistill),
+    trained("cassle", "kaizen-simclr with feature distillation only (Fini et al., 2022)", Trained::Cassle),
+    objective("kaizen-simclr", "the paper's objective on adapter and classifier", SslMethod::Simclr),
+    objective("kaizen-moco", "the paper's objective with MoCo", SslMethod::Moco),
+    objective("kaizen-byol", "the paper's objective with BYOL", SslMethod::Byol),
+    objective("kaizen-simsiam", "the paper's objective with SimSiam", SslMethod::Simsiam),
+    objective("kaizen-vicreg", "the paper's objective with VICReg", SslMethod::Vicreg),
+    objective("kaizen-barlow", "the paper's objective with Barlow Twins", SslMethod::BarlowTwins),
+    trained("kaizen-as-published", "kaizen-simclr as the paper's code sets it", Trained::AsPublished),
+    method("kaizen", "what the product publishes by default", Kind::Ensemble { uses_unlabelled: true }),
+    method(
+        "kaizen-no-unlabelled",
+        "kaizen on labelled rows alone",
+        Kind::Ensemble { uses_unlabelled: false },
+    ),
+    without("kaizen-no-ssl", "kaizen-simclr without the self-supervised term", Term::Ssl),
+    without("kaizen-no-feature-distill", "kaizen-simclr without this term", Term::FeatureDistill),
+    without("kaizen-no-classifier-distill", "kaizen-simclr without this term", Term::ClassifierDistill),
+    without("kaizen-no-replay", "kaizen-simclr without replay", Term::Replay),
+];
+
+const fn method(name: &'static str, about: &'static str, kind: Kind) -> Method {
+    Method { name, about, kind }
+}
+
+const fn closed(name: &'static str, about: &'static str, form: ClosedForm) -> Method {
+    method(name, about, Kind::Closed(form))
+}
+
+const fn trained(name: &'static str, about: &'static str, way: Trained) -> Method {
+    method(name, about, Kind::Trained(way))
+}
+
+const fn objective(name: &'static str, about: &'static str, ssl: SslMethod) -> Method {
+    trained(name, about, Trained::Objective(ssl))
+}
+
+const fn without(name: &'static str, about: &'static str, term: Term) -> Method {
+    trained(name, about, Trained::Without(term))
 }
 
 impl Method {
-    /// Every method, in the order of the tables.
-    pub const ALL: [Self; 24] = [
-        Self::Joint,
-        Self::Naive,
-        Self::Replay,
-        Self::Lwf,
-        Self::Ncm,
-        Self::Imprint,
-        Self::Slda,
-        Self::SldaSemi,
-        Self::Ranpac,
-        Self::NoDistill,
-        Self::Cassle,
-        Self::Objective(SslMethod::Simclr),
-        Self::Objective(SslMethod::Moco),
-        Self::Objective(SslMethod::Byol),
-        Self::Objective(SslMethod::Simsiam),
-        Self::Objective(SslMethod::Vicreg),
-        Self::Objective(SslMethod::BarlowTwins),
-        Self::AsPublished,
-        Self::Kaizen,
-        Self::NoUnlabelled,
-        Self::Without(Term::Ssl),
-        Self::Without(Term::FeatureDistill),
-        Self::Without(Term::ClassifierDistill),
-        Self::Without(Term::Replay),
-    ];
-
-    /// Name as typed on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Joint => "joint",
-            Self::Naive => "naive",
-            Self::Replay => "replay",
-            Self::Lwf => "lwf",
-            Self::Ncm => "ncm",
-            Self::Imprint => "imprint",
-            Self::Slda => "slda",
-            Self::SldaSemi => "slda-semi",
-            Self::Ranpac => "ranpac",
-            Self::NoDistill => "no-distill",
-            Self::Cassle => "cassle",
-            Self::Objective(SslMethod::Simclr) => "kaizen-simclr",
-            Self::Objective(SslMethod::Moco) => "kaizen-moco",
-            Self::Objective(SslMethod::Byol) => "kaizen-byol",
-            Self::Objective(SslMethod::Simsiam) => "kaizen-simsiam",
-            Self::Objective(SslMethod::Vicreg) => "kaizen-vicreg",
-            Self::Objective(SslMethod::BarlowTwins) => "kaizen-barlow",
-            Self::AsPublished => "kaizen-as-published",
-            Self::Kaizen => "kaizen",
-            Self::NoUnlabelled => "kaizen-no-unlabelled",
-            Self::Without(Term::Ssl) => "kaizen-no-ssl",
-            Self::Without(Term::FeatureDistill) => "kaizen-no-feature-distill",
-            Self::Without(Term::ClassifierDistill) => "kaizen-no-classifier-distill",
-            Self::Without(Term::Replay) => "kaizen-no-replay",
-        }
+    /// The method of this name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] with the names that there are.
+    pub(crate) fn named(name: &str) -> Result<&'static Self> {
+        METHODS.iter().find(|method| method.name == name).ok_or_else(|| {
+            let names: Vec<&str> = METHODS.iter().map(|method| method.name).collect();
+            Error::not_found("method", name, format!("take some of {}, or `all`", names.join(", ")))
+        })
     }
 
     /// Runs the method through all tasks. `progress` hears the share done, 0..=1.
     ///
     /// # Errors
-    /// [`Error::Config`] for features that a method cannot use, and whatever its parts report.
-    pub fn run(
-        self,
+    /// [`Error::Config`] for features that a method cannot use, and others from its parts.
+    pub(crate) fn run(
+        &self,
         arena: &Arena<'_>,
         engine: &mut dyn Engine,
         progress: &mut dyn FnMut(f64),
     ) -> Result<Outcome> {
-        match self {
-            Self::Joint => joint::run(arena, progress),
-            Self::Ncm | Self::Imprint | Self::Slda | Self::SldaSemi | Self::Ranpac => {
-                closed::run(self, arena, progress)
-            }
-            Self::Kaizen => ensemble::run(EnsembleSettings::default(), arena, progress),
-            Self::NoUnlabelled => {
-                let settings = EnsembleSettings { unlabelled_weight: 0.0, ..EnsembleSettings::default() };
-                ensemble::run(settings, arena, progress)
-            }
-            Self::Naive
-            | Self::Replay
-            | Self::Lwf
-            | Self::NoDistill
-            | Self::Cassle
-            | Self::Objective(_)
-            | Self::AsPublished
-            | Self::Without(_) => trained::run(self, arena, engine, progress),
+        match self.kind {
+            Kind::Joint => joint::run(arena, progress),
+            Kind::Closed(form) => closed::run(form, arena, progress),
+            Kind::Trained(way) => trained::run(way, arena, engine, progress),
+            Kind::Ensemble { uses_unlabelled } => ensemble::run(uses_unlabelled, arena, progress),
         }
-    }
-}
-
-impl std::str::FromStr for Method {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let names = Self::ALL.map(Self::name);
-        let found = Self::ALL.into_iter().find(|method| method.name() == text);
-        found.ok_or_else(|| Error::config("methods", text, format!("one of {names:?}, or `all`")))
     }
 }
 

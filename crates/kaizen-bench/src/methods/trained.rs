@@ -1,14 +1,12 @@
-//! Methods that train by gradients, all through the one trainer: fine-tuning, replay, distillation, the objective.
+//! Methods that train by gradients, all through the one trainer: fine-tuning, replay, distillation,
+//! the paper's objective.
 
 use std::collections::BTreeSet;
 
-use super::arena::{Arena, Clock, Outcome};
-use super::{Method, Term};
-use crate::metrics::AccuracyMatrix;
 use kaizen_edge::Result;
-use kaizen_edge::low_level::heads::{Adapter, Architecture, Mlp, Norm};
+use kaizen_edge::low_level::heads::{Adapter, Architecture, Mlp, Norm, Parameters};
 use kaizen_edge::low_level::ids::ClassId;
-use kaizen_edge::low_level::learn::closed_form::{FeatureMap, FeatureTransform, argmax_rows};
+use kaizen_edge::low_level::learn::closed_form::argmax_rows;
 use kaizen_edge::low_level::learn::engine::Engine;
 use kaizen_edge::low_level::learn::inference;
 use kaizen_edge::low_level::learn::objective::{Objective, SslMethod};
@@ -16,65 +14,99 @@ use kaizen_edge::low_level::learn::trainer::{Recipe, Samples, Trainer, take_teac
 use kaizen_edge::low_level::learn::update::Optimizer;
 use kaizen_edge::low_level::number::real;
 
-/// Rows of the current task in a batch, and of the replay.
+use super::arena::{Arena, Clock, Outcome, Scaled};
+use crate::metrics::AccuracyMatrix;
+
+/// Rows of the current task in a batch.
 const CURRENT_ROWS: usize = 96;
+/// Rows of the replay in a batch.
 const REPLAY_ROWS: usize = 32;
-/// Passes over a task's rows, and the fewest and most steps that may be.
+/// Passes over the rows of a task.
 const EPOCHS: usize = 3;
+/// The fewest and the most steps of a task, whatever its rows.
 const STEPS: [usize; 2] = [40, 150];
 /// Steps between two reports of progress; a multiple of what one submit holds.
 const STRIDE: usize = 16;
-/// Widths of projector and projection.
+/// Hidden width of the projector.
 const HIDDEN: usize = 256;
+/// Width of the projection.
 const PROJECTION: usize = 128;
 /// Hidden width of the classifier in the paper's code.
 const PUBLISHED_HIDDEN: usize = 1000;
 
-/// What sets one of these methods apart.
+/// A term of the objective that an ablation leaves out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Term {
+    /// The self-supervised term.
+    Ssl,
+    /// Feature distillation.
+    FeatureDistill,
+    /// Classifier distillation.
+    ClassifierDistill,
+    /// Replay of exemplars.
+    Replay,
+}
+
+/// A way to train by gradients.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Trained {
+    /// A linear head, fine-tuned task by task.
+    Naive,
+    /// The same with replay.
+    Replay,
+    /// Fine-tuning with distillation from the previous head; no replay.
+    Lwf,
+    /// The paper's baseline without any distillation.
+    NoDistill,
+    /// The paper's baseline with feature distillation only.
+    Cassle,
+    /// The whole objective on adapter and classifier.
+    Objective(SslMethod),
+    /// The whole objective with the settings of the paper's code.
+    AsPublished,
+    /// The objective with SimCLR less one term.
+    Without(Term),
+}
+
+/// What sets one way to train apart from the others.
 struct Plan {
     objective: Objective,
     replays: bool,
-    /// Whether the adapter learns; a linear head on frozen features otherwise.
+    /// Whether the adapter learns; a linear head on frozen features does without.
     adapts: bool,
     classifier_hidden: Option<usize>,
 }
 
 impl Plan {
-    fn of(method: Method) -> Self {
-        let whole = |ssl| Self {
-            objective: Objective::new(ssl),
-            replays: true,
-            adapts: true,
-            classifier_hidden: None,
-        };
+    fn of(way: Trained) -> Self {
+        let with = |objective| Self { objective, replays: true, adapts: true, classifier_hidden: None };
         let frozen = |distils: f64, replays| {
-            let mut plan = Self { replays, adapts: false, ..whole(SslMethod::Simclr) };
+            let mut plan = Self { replays, adapts: false, ..with(Objective::new(SslMethod::Simclr)) };
             plan.objective.ssl_weight = 0.0;
             plan.objective.feature_distill_weight = 0.0;
             plan.objective.classifier_distill_weight = distils;
             plan
         };
-        let mut simclr = whole(SslMethod::Simclr);
-        match method {
-            Method::Naive => return frozen(0.0, false),
-            Method::Replay => return frozen(0.0, true),
-            Method::Lwf => return frozen(simclr.objective.classifier_distill_weight, false),
-            Method::Objective(ssl) => return whole(ssl),
-            Method::AsPublished => {
+        let mut simclr = with(Objective::new(SslMethod::Simclr));
+        match way {
+            Trained::Naive => return frozen(0.0, false),
+            Trained::Replay => return frozen(0.0, true),
+            Trained::Lwf => return frozen(simclr.objective.classifier_distill_weight, false),
+            Trained::Objective(ssl) => return with(Objective::new(ssl)),
+            Trained::AsPublished => {
                 simclr.objective = Objective::as_published(SslMethod::Simclr);
                 simclr.classifier_hidden = Some(PUBLISHED_HIDDEN);
             }
-            Method::NoDistill => {
+            Trained::NoDistill => {
                 simclr.objective.feature_distill_weight = 0.0;
                 simclr.objective.classifier_distill_weight = 0.0;
             }
-            Method::Cassle | Method::Without(Term::ClassifierDistill) => {
+            Trained::Cassle | Trained::Without(Term::ClassifierDistill) => {
                 simclr.objective.classifier_distill_weight = 0.0;
             }
-            Method::Without(Term::Ssl) => simclr.objective.ssl_weight = 0.0,
-            Method::Without(Term::FeatureDistill) => simclr.objective.feature_distill_weight = 0.0,
-            Method::Without(Term::Replay) => simclr.replays = false,
-            _ => {}
+            Trained::Without(Term::Ssl) => simclr.objective.ssl_weight = 0.0,
+            Trained::Without(Term::FeatureDistill) => simclr.objective.feature_distill_weight = 0.0,
+            Trained::Without(Term::Replay) => simclr.replays = false,
         }
         simclr
     }
@@ -116,60 +148,61 @@ impl Plan {
             steps_per_submit: 8,
         }
     }
+
+    /// The rows of task `number` to learn from, and the exemplars of the tasks before.
+    fn samples(&self, arena: &Arena<'_>, scaled: &Scaled, number: usize) -> Result<[Samples; 2]> {
+        let task = &arena.tasks()[number];
+        let [mut current, mut kept] = [Samples::default(), Samples::default()];
+        add(&mut current, arena, scaled, &task.labelled, true)?;
+        if self.adapts {
+            add(&mut current, arena, scaled, &task.unlabelled, false)?;
+        }
+        if self.replays && number > 0 {
+            add(&mut kept, arena, scaled, &arena.exemplars(number - 1), true)?;
+        }
+        Ok([current, kept])
+    }
 }
 
-/// All views of `rows`, mapped; labels are columns, -1 where `labels` has none.
-fn samples(
+/// Adds all views of `rows` to `samples`; their labels are columns, or -1 unless they are
+/// `labelled`.
+fn add(
+    samples: &mut Samples,
     arena: &Arena<'_>,
-    map: &FeatureMap,
+    scaled: &Scaled,
     rows: &[usize],
     labelled: bool,
-    into: &mut Samples,
 ) -> Result<()> {
-    // Every feature of mean square 1, as the learning rates expect.
-    #[allow(clippy::cast_precision_loss, reason = "a width")]
-    let scale = (map.width() as f32).sqrt();
     for &row in rows {
-        let mut views = Vec::with_capacity(arena.features.views);
-        for view in 0..arena.features.views {
-            let mapped = map.apply(arena.view(row, view))?;
-            views.push(mapped.into_iter().map(|value| scale * value).collect::<Vec<f32>>());
-        }
+        let views = (0..arena.features.views).map(|view| scaled.apply(arena.view(row, view)));
+        let views: Vec<Vec<f32>> = views.collect::<Result<_>>()?;
         let id = arena.scenario.id(arena.features.train_classes[row]).filter(|_| labelled);
-        into.push(&views, id.and_then(|id| i32::try_from(id.0).ok()).unwrap_or(-1));
+        samples.push(&views, id.and_then(|id| i32::try_from(id.0).ok()).unwrap_or(-1));
     }
     Ok(())
 }
 
-/// Exemplars of the tasks before `number`, with all their views.
-fn replay(arena: &Arena<'_>, plan: &Plan, map: &FeatureMap, number: usize) -> Result<Samples> {
-    let mut kept = Samples::default();
-    if plan.replays && number > 0 {
-        samples(arena, map, &arena.exemplars(number - 1), true, &mut kept)?;
-    }
-    Ok(kept)
-}
-
 pub(super) fn run(
-    method: Method,
+    way: Trained,
     arena: &Arena<'_>,
     engine: &mut dyn Engine,
     progress: &mut dyn FnMut(f64),
 ) -> Result<Outcome> {
-    let plan = Plan::of(method);
-    let map = FeatureMap::new(arena.features.width, FeatureTransform::SqrtL2)?;
+    let plan = Plan::of(way);
+    let scaled = Scaled::new(arena)?;
     let mut clock = Clock::default();
-    let mut matrix = AccuracyMatrix::new(arena.tasks().len())?;
+    let mut matrix = AccuracyMatrix::new(arena.tasks().len());
     let mut seen = BTreeSet::<ClassId>::new();
-    let mut trained: Option<(Architecture, kaizen_edge::low_level::heads::Parameters)> = None;
+    let mut trained: Option<(Architecture, Parameters)> = None;
     let tasks = real(arena.tasks().len());
     for (number, task) in arena.tasks().iter().enumerate() {
         seen.extend(arena.ids(&task.labelled));
-        // Without the mask teacher and student are as wide, so the head has all classes from the start, as in the paper's code.
+        // Without the mask teacher and student are as wide, so the head has all classes from the
+        // start, as in the paper's code.
         let columns = if plan.objective.mask_to_known {
             seen.last().map_or(1, |last| last.0 as usize + 1)
         } else {
-            arena.scenario.order.len()
+            arena.classes()
         };
         let seed = arena.seed.wrapping_mul(1000).wrapping_add(number as u64);
         let (architecture, state) = clock.time(|| {
@@ -185,14 +218,9 @@ pub(super) fn run(
                     (architecture, state)
                 }
             };
-            let mut current = Samples::default();
-            samples(arena, &map, &task.labelled, true, &mut current)?;
-            if plan.adapts {
-                samples(arena, &map, &task.unlabelled, false, &mut current)?;
-            }
-            let kept = replay(arena, &plan, &map, number)?;
-            let recipe = plan.recipe(current.len());
-            let mut trainer = Trainer::load(engine, &architecture, &recipe, &state, [current, kept], seed)?;
+            let samples = plan.samples(arena, &scaled, number)?;
+            let recipe = plan.recipe(samples[0].len());
+            let mut trainer = Trainer::load(engine, &architecture, &recipe, &state, samples, seed)?;
             for from in (0..recipe.steps).step_by(STRIDE) {
                 let to = (from + STRIDE).min(recipe.steps);
                 trainer.run(engine, from, to)?;
@@ -200,11 +228,8 @@ pub(super) fn run(
             }
             Ok((architecture, engine.snapshot()?))
         })?;
-        #[allow(clippy::cast_precision_loss, reason = "a width")]
-        let scale = (map.width() as f32).sqrt();
         arena.judge(&mut matrix, number, &mut |h| {
-            let u: Vec<f32> = map.apply(h)?.into_iter().map(|value| scale * value).collect();
-            let logits = inference::logits(&architecture, &state, &u)?;
+            let logits = inference::logits(&architecture, &state, &scaled.apply(h)?)?;
             let named = argmax_rows(&logits, architecture.classes()).into_iter();
             Ok(named.filter_map(|column| u32::try_from(column).ok()).map(ClassId).collect())
         })?;

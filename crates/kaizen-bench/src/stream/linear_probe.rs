@@ -1,5 +1,5 @@
-//! What the same frames give without this program's care: a linear head that is only fine-tuned, and a linear head on
-//! all frames at once.
+//! The baselines that are trained by gradients: a linear head that is only fine-tuned task by task,
+//! and a linear head on all frames at once.
 
 use kaizen_edge::Result;
 use kaizen_edge::low_level::heads::{Adapter, Architecture, Mlp, Norm, Parameters};
@@ -10,7 +10,7 @@ use kaizen_edge::low_level::learn::objective::Objective;
 use kaizen_edge::low_level::learn::trainer::{Recipe, Samples, Trainer};
 use kaizen_edge::low_level::session::LearnerSettings;
 
-/// A linear softmax head trained on labels alone, no replay, no distillation.
+/// A linear softmax head that is trained on labels alone, without replay or distillation.
 #[derive(Clone, Debug)]
 pub(super) struct LinearProbe {
     architecture: Architecture,
@@ -47,7 +47,7 @@ impl LinearProbe {
         Self { architecture, parameters, recipe, seed: settings.seed }
     }
 
-    /// Fine-tunes on `samples`, whose labels are columns of the head; new columns are added as needed.
+    /// Fine-tunes on `samples`, whose labels are columns of the head. Columns are added up to `classes`.
     pub(super) fn train(&mut self, engine: &mut dyn Engine, samples: Samples, classes: usize) -> Result<()> {
         self.architecture.grow(&mut self.parameters, classes, self.seed)?;
         self.parameters.drop_prefixed(&["optimizer."]);
@@ -59,9 +59,9 @@ impl LinearProbe {
         Ok(())
     }
 
-    /// Columns named for mapped rows `[N, D]`.
-    pub(super) fn predict(&self, mapped: &[f32]) -> Result<Vec<usize>> {
-        let logits = inference::logits(&self.architecture, &self.parameters, mapped)?;
-        Ok(argmax_rows(&logits, self.architecture.classes()))
+    /// The columns that rows of inputs `[N, D]` are named by.
+    pub(super) fn predict(&self, inputs: &[f32]) -> Result<Vec<Option<usize>>> {
+        let logits = inference::logits(&self.architecture, &self.parameters, inputs)?;
+        Ok(argmax_rows(&logits, self.architecture.classes()).into_iter().map(Some).collect())
     }
 }

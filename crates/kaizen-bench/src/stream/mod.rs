@@ -1,8 +1,9 @@
-//! A whole stream from first frame to accuracy matrix: learned as it comes, tested on frames set apart, beside the
-//! baselines on the same frames.
+//! A whole stream from the first frame to the accuracy matrix: learned as it comes, tested on frames
+//! set apart, beside the baselines on the same frames.
 //!
-//! Tasks: a consolidation happens when at least `task_min_frames` labelled frames have come since the last one and a
-//! name arrives that was never taught, or a frame for testing; and once more at the end.
+//! A task ends, and a consolidation happens, when at least `task_min_frames` labelled frames have
+//! come since the last one and a name arrives that was never taught, or a frame for testing; and
+//! once more at the end.
 
 mod linear_probe;
 
@@ -26,7 +27,7 @@ use linear_probe::LinearProbe;
 /// Settings of a stream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamSettings {
-    /// The learner's.
+    /// Settings of the learner.
     pub learner: LearnerSettings,
     /// Augmented views of each training frame. Default 2.
     pub views: usize,
@@ -40,15 +41,16 @@ impl Default for StreamSettings {
     }
 }
 
-/// Accuracy of one method over the tasks, 0..1.
+/// The accuracies of one method over the tasks, 0..=1.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct MethodOutcome {
-    /// Row t: after task t; column k: test frames of the classes of task k.
+    /// Row t holds the accuracies after task t, column k those on test frames of the classes of
+    /// task k.
     pub accuracy_matrix: Vec<Vec<f64>>,
     /// Mean of the last row.
     #[serde(rename = "final")]
     pub final_accuracy: f64,
-    /// Mean over tasks of the mean over tasks seen so far.
+    /// Mean over the stages of the mean over the tasks so far.
     pub continual: f64,
     /// Mean fall from each earlier task's best to its last accuracy.
     pub forgetting: f64,
@@ -73,12 +75,13 @@ pub struct StreamOutcome {
     pub heads: Vec<&'static str>,
 }
 
+/// A stream that is being played.
 struct Stream<'a> {
     settings: &'a StreamSettings,
     learner: FeatureLearner,
     inputs: Inputs,
     events: &'a mut dyn EventSink,
-    /// Names in the order in which they were taught, with the task that brought them.
+    /// Class names in the order in which they were taught, each with the task that brought it.
     classes: Vec<(String, usize)>,
     since_boundary: usize,
     pending: Vec<(Vec<f32>, usize)>,
@@ -92,7 +95,7 @@ struct Stream<'a> {
     embed_secs: f64,
 }
 
-/// Heads as they were after a task.
+/// The heads as they were after one task.
 struct Snapshot {
     kaizen: Option<Arc<PublishedHead>>,
     naive: LinearProbe,
@@ -164,7 +167,7 @@ impl Stream<'_> {
             return Ok(());
         }
         if let Some(label) = &frame.sample.label {
-            let is_new = !self.classes.iter().any(|(name, _)| name == label);
+            let is_new = self.column(label).is_none();
             if is_new && self.since_boundary >= self.settings.task_min_frames {
                 self.boundary()?;
             }
@@ -172,7 +175,7 @@ impl Stream<'_> {
                 self.classes.push((label.clone(), self.snapshots.len()));
             }
             self.since_boundary += 1;
-            let column = self.classes.iter().position(|(name, _)| name == label).unwrap_or(0);
+            let column = self.column(label).unwrap_or(0);
             self.pending.push((frame.sample.features.clone(), column));
         }
         self.learner.add(&[frame.sample])?;
@@ -228,97 +231,77 @@ impl Stream<'_> {
     }
 
     fn finish(mut self) -> Result<StreamOutcome> {
-        let tasks = self.snapshots.len();
-        let mut names = vec![Vec::new(); tasks];
+        let mut tasks = vec![Vec::new(); self.snapshots.len()];
         for (name, task) in &self.classes {
-            names[*task].push(name.clone());
+            tasks[*task].push(name.clone());
         }
-        let mut methods = BTreeMap::new();
-        let truth: Vec<_> = (self.tests.iter())
-            .map(|(_, label)| self.classes.iter().position(|(name, _)| name == label))
-            .collect();
-        if tasks > 0 {
-            let heads: Vec<(&str, Vec<Vec<Option<usize>>>)> = vec![
-                ("kaizen", self.each(Self::kaizen)?),
-                ("naive", self.each(Self::naive)?),
-                ("slda", self.each(Self::slda)?),
-            ];
-            for (name, predictions) in heads {
-                methods.insert(name.to_owned(), self.outcome(&predictions, &truth)?);
-            }
-            let joint = self.joint()?;
-            methods.insert("joint".to_owned(), self.outcome(&vec![joint; tasks], &truth)?);
-        }
+        let methods = if tasks.is_empty() { BTreeMap::new() } else { self.methods()? };
         let kinds = self.snapshots.iter().map(|s| s.kaizen.as_ref().map_or("none", |p| p.kind().name()));
         Ok(StreamOutcome {
             frames: self.seen,
             rejected: self.rejected,
             frames_per_sec: self.frames_per_sec(),
-            tasks: names,
-            test_frames: truth.iter().flatten().count(),
-            methods,
+            test_frames: self.tests.iter().filter(|(_, label)| self.column(label).is_some()).count(),
             heads: kinds.collect(),
+            tasks,
+            methods,
         })
     }
 
-    /// Columns named for every test frame after each task.
-    fn each(
-        &self,
-        answer: impl Fn(&Self, &Snapshot, &[f32]) -> Result<Vec<Option<usize>>>,
-    ) -> Result<Vec<Vec<Option<usize>>>> {
+    /// The column of a class in every head; `None` for a name that was never taught.
+    fn column(&self, name: &str) -> Option<usize> {
+        self.classes.iter().position(|(known, _)| known == name)
+    }
+
+    /// The accuracies of the learner and of the baselines.
+    fn methods(&mut self) -> Result<BTreeMap<String, MethodOutcome>> {
         let rows: Vec<f32> = self.tests.iter().flat_map(|(features, _)| features.iter().copied()).collect();
-        self.snapshots.iter().map(|snapshot| answer(self, snapshot, &rows)).collect()
-    }
-
-    fn kaizen(&self, snapshot: &Snapshot, rows: &[f32]) -> Result<Vec<Option<usize>>> {
-        let Some(head) = &snapshot.kaizen else {
-            return Ok(vec![None; self.tests.len()]);
-        };
-        let column = |name: &str| self.classes.iter().position(|(known, _)| known == name);
-        Ok(head.predict(rows)?.iter().map(|answer| column(&answer.nearest)).collect())
-    }
-
-    fn naive(&self, snapshot: &Snapshot, rows: &[f32]) -> Result<Vec<Option<usize>>> {
-        Ok(snapshot.naive.predict(&self.inputs.apply(rows)?)?.into_iter().map(Some).collect())
-    }
-
-    fn slda(&self, snapshot: &Snapshot, rows: &[f32]) -> Result<Vec<Option<usize>>> {
-        let _ = self;
-        Ok(snapshot.lda.predict(rows)?.into_iter().map(|class| Some(class.0 as usize)).collect())
+        let inputs = self.inputs.apply(&rows)?;
+        let [mut kaizen, mut naive, mut slda] = [const { Vec::new() }; 3];
+        for snapshot in &self.snapshots {
+            kaizen.push(match &snapshot.kaizen {
+                Some(head) => {
+                    head.predict(&rows)?.iter().map(|answer| self.column(&answer.nearest)).collect()
+                }
+                None => vec![None; self.tests.len()],
+            });
+            naive.push(snapshot.naive.predict(&inputs)?);
+            slda.push(snapshot.lda.predict(&rows)?.into_iter().map(|class| Some(class.0 as usize)).collect());
+        }
+        let joint = vec![self.joint()?.predict(&inputs)?; self.snapshots.len()];
+        let named = [("kaizen", kaizen), ("naive", naive), ("slda", slda), ("joint", joint)];
+        Ok(named.into_iter().map(|(name, named)| (name.to_owned(), self.outcome(&named))).collect())
     }
 
     /// A linear head on all labelled frames at once: what remembering everything would give.
-    fn joint(&mut self) -> Result<Vec<Option<usize>>> {
+    fn joint(&mut self) -> Result<LinearProbe> {
         let (width, classes) = (self.inputs.map().features(), self.classes.len());
-        let steps = self.settings.learner.recipe.steps * 2 * self.snapshots.len().max(1);
+        let steps = self.settings.learner.recipe.steps * 2 * self.snapshots.len();
         let mut probe = LinearProbe::new(&self.settings.learner, width, classes, steps);
         probe.train(self.learner.engine().get()?, self.everything.clone(), classes)?;
-        let rows: Vec<f32> = self.tests.iter().flat_map(|(features, _)| features.iter().copied()).collect();
-        Ok(probe.predict(&self.inputs.apply(&rows)?)?.into_iter().map(Some).collect())
+        Ok(probe)
     }
 
-    fn outcome(&self, predictions: &[Vec<Option<usize>>], truth: &[Option<usize>]) -> Result<MethodOutcome> {
-        let tasks = self.snapshots.len();
-        let mut matrix = AccuracyMatrix::new(tasks)?;
-        for (after, named) in predictions.iter().enumerate() {
-            let mut counts = vec![(0_u32, 0_u32); tasks];
-            for (named, truth) in named.iter().zip(truth) {
-                let Some(truth) = truth else { continue };
-                let (right, all) = &mut counts[self.classes[*truth].1];
-                *all += 1;
-                *right += u32::from(*named == Some(*truth));
+    /// The accuracies of a method that after each task named the test frames by these columns.
+    fn outcome(&self, named: &[Vec<Option<usize>>]) -> MethodOutcome {
+        let mut matrix = AccuracyMatrix::new(named.len());
+        for (after, named) in named.iter().enumerate() {
+            let mut counts = vec![(0, 0); self.snapshots.len()];
+            for (named, (_, label)) in named.iter().zip(&self.tests) {
+                let Some(truth) = self.column(label) else { continue };
+                let (right, of) = &mut counts[self.classes[truth].1];
+                *right += usize::from(*named == Some(truth));
+                *of += 1;
             }
-            for (on, (right, all)) in counts.into_iter().enumerate() {
-                if all > 0 {
-                    matrix.set(after, on, f64::from(right) / f64::from(all))?;
-                }
+            for (on, (right, of)) in counts.into_iter().enumerate() {
+                matrix.set(after, on, right, of);
             }
         }
-        Ok(MethodOutcome {
-            accuracy_matrix: matrix.rows().map(<[f64]>::to_vec).collect(),
+        MethodOutcome {
+            accuracy_matrix: matrix.rows().to_vec(),
             final_accuracy: matrix.final_accuracy(),
             continual: matrix.continual_accuracy(),
             forgetting: matrix.forgetting(),
-        })
+        }
     }
 }

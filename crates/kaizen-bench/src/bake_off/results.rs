@@ -3,38 +3,43 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use kaizen_edge::low_level::file::write_atomic;
+use kaizen_edge::low_level::number::real;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::plan::Job;
+use super::jobs::Job;
 use super::{Arguments, page};
 use crate::dataset::Dataset;
 use crate::methods::Outcome;
-use kaizen_edge::low_level::file::write_atomic;
+use crate::scenario::Increment;
 
 /// One finished run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Run {
     pub(super) method: String,
     pub(super) labels: f64,
-    pub(super) replay: serde_json::Value,
+    /// A share as a number, anything else as it is typed.
+    pub(super) replay: Value,
     pub(super) seed: u64,
-    /// Row t = after task t.
+    /// Row t holds the accuracies after task t.
     pub(super) accuracy_matrix: Vec<Vec<f64>>,
     #[serde(rename = "final")]
     pub(super) last: f64,
     pub(super) continual: f64,
     pub(super) forgetting: f64,
     pub(super) backward_transfer: f64,
-    /// Needs a probe of a random network; `null` as none is trained.
+    /// `null`: it needs a probe of a random network, and none is trained.
     pub(super) forward_transfer: Option<f64>,
     pub(super) learning_secs: f64,
     pub(super) memory_bytes: usize,
-    /// `null` where the board does not report it.
+    /// `null`: no board is asked so far.
     pub(super) energy_joules: Option<f64>,
-    /// Area under the ROC curve of novelty, classes of later tasks against those so far; `null` without novelty.
+    /// Area under the ROC curve of novelty, classes of later tasks against those so far; `null`
+    /// for a method without novelty.
     #[serde(default)]
     pub(super) unknown_auroc: Option<f64>,
-    /// Share of those taken for known where 95 % of the known are accepted.
+    /// Share of the later classes taken for known where 95 % of the known are accepted.
     #[serde(default)]
     pub(super) unknown_fpr95: Option<f64>,
 }
@@ -43,11 +48,11 @@ impl Run {
     pub(super) fn new(job: &Job, outcome: &Outcome) -> Self {
         let matrix = &outcome.matrix;
         Self {
-            method: job.method.name().to_owned(),
+            method: job.method.name.to_owned(),
             labels: job.labels,
             replay: replay(job),
             seed: job.seed,
-            accuracy_matrix: matrix.rows().map(<[f64]>::to_vec).collect(),
+            accuracy_matrix: matrix.rows().to_vec(),
             last: matrix.final_accuracy(),
             continual: matrix.continual_accuracy(),
             forgetting: matrix.forgetting(),
@@ -63,7 +68,13 @@ impl Run {
 
     fn is(&self, job: &Job) -> bool {
         let same_labels = self.labels.to_bits() == job.labels.to_bits();
-        self.method == job.method.name() && same_labels && self.replay == replay(job) && self.seed == job.seed
+        self.method == job.method.name && same_labels && self.replay == replay(job) && self.seed == job.seed
+    }
+
+    /// The mean accuracy after each task on the tasks so far.
+    pub(super) fn so_far(&self) -> impl Iterator<Item = f64> {
+        let rows = self.accuracy_matrix.iter().enumerate();
+        rows.map(|(task, row)| row[..=task].iter().sum::<f64>() / real(task + 1))
     }
 
     /// The run in one line.
@@ -78,10 +89,9 @@ impl Run {
     }
 }
 
-/// A share as a number, anything else as it is typed.
-fn replay(job: &Job) -> serde_json::Value {
+fn replay(job: &Job) -> Value {
     let text = job.replay.to_string();
-    text.parse::<f64>().map_or(serde_json::Value::String(text), serde_json::Value::from)
+    text.parse::<f64>().map_or(Value::String(text), Value::from)
 }
 
 /// What all runs of a report have in common.
@@ -93,14 +103,14 @@ pub(super) struct Head {
     pub(super) classes: usize,
     pub(super) train: usize,
     pub(super) test: usize,
-    pub(super) scenario: String,
+    pub(super) scenario: Increment,
     pub(super) class_order_seed: u64,
     pub(super) imbalance: f64,
     pub(super) strangers: f64,
     pub(super) views: usize,
 }
 
-/// A report's figures.
+/// The figures of a report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Results {
     #[serde(flatten)]
@@ -117,7 +127,7 @@ impl Results {
             classes: dataset.classes.len(),
             train: dataset.train.len(),
             test: dataset.test.len(),
-            scenario: format!("{:?}", arguments.scenario).to_lowercase(),
+            scenario: arguments.scenario,
             class_order_seed: arguments.class_order_seed,
             imbalance: arguments.imbalance,
             strangers: arguments.strangers,
@@ -126,7 +136,7 @@ impl Results {
         Self { head, runs: Vec::new() }
     }
 
-    /// Takes up the runs of an earlier report of the same givens at `path`, if there is one.
+    /// Takes up the runs of an earlier report at `path`, if there is one and it has the same head.
     pub(super) fn resume(path: &Path, fresh: Self) -> anyhow::Result<Self> {
         if !path.exists() {
             return Ok(fresh);
@@ -144,7 +154,8 @@ impl Results {
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         let path = if path.is_dir() { path.join("report.json") } else { path.to_owned() };
         let bytes = std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-        serde_json::from_slice(&bytes).with_context(|| format!("{} is no report of bench", path.display()))
+        serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is no report of kaizen-bench", path.display()))
     }
 
     pub(super) fn has(&self, job: &Job) -> bool {

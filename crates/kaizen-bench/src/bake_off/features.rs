@@ -1,43 +1,52 @@
-//! Features on disk, keyed by everything that they depend on, so that a second run does not touch the backbone.
+//! Features on disk, keyed by everything that they depend on, so that a second run does not touch the
+//! backbone.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
 use half::f16;
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
-use sha2::{Digest, Sha256};
-
-use super::{Arguments, bar, embed, say};
-use crate::dataset::{Dataset, Picture};
-use crate::methods::Features;
-use kaizen_edge::Split;
 use kaizen_edge::low_level::backbone::{self, BackboneSpec};
 use kaizen_edge::low_level::file::write_atomic;
+use kaizen_edge::low_level::number::real;
+use kaizen_edge::low_level::session::Embedder;
+use kaizen_edge::low_level::vision::Augmentation;
+use kaizen_edge::{Error, Split};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use sha2::{Digest as _, Sha256};
 
-/// Raised when the same key would no longer give the same features.
-const FORMAT: u32 = 1;
+use super::{Arguments, bar, say};
+use crate::dataset::{Dataset, DatasetSide};
+use crate::methods::Features;
+
+/// The number that is raised when the same key would no longer give the same features.
+const FORMAT: u32 = 2;
+/// The seed of the augmented views.
+const SEED: u64 = 0;
 
 /// The features of `dataset`, from the cache or else from the backbone.
-pub(super) fn features(
+pub(super) fn of(
     arguments: &Arguments,
-    dataset: &Dataset,
+    dataset: &Arc<Dataset>,
     entry: &BackboneSpec,
 ) -> anyhow::Result<Features> {
-    anyhow::ensure!(arguments.views >= 1, "setting `views` is 0: allowed is 1 or more");
+    if arguments.views == 0 {
+        return Err(Error::config("views", 0, "1 or more").into());
+    }
     let folder = folder(arguments.cache.as_deref())?;
     let key = key(arguments, dataset, entry)?;
     let name: String =
         Sha256::digest(key.as_bytes()).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
     let path = folder.join(format!("features-{name}.safetensors"));
-    let shapes = [
+    let lengths = [
         dataset.train.len() * arguments.views * entry.feature_width,
         dataset.test.len() * entry.feature_width,
     ];
     let [train, test] = if path.exists() {
-        let read = read(&path, &key, shapes);
+        let read = read(&path, &key, lengths);
         let values = read.with_context(|| {
             format!("cached features cannot be used; remove {} to embed again", path.display())
         })?;
@@ -47,17 +56,17 @@ pub(super) fn features(
         std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         let values = embed(arguments, dataset)?;
         write(&path, &key, &values)?;
-        // What is learned from is what a later run reads back: half precision.
+        // This run learns from what a later one reads back: half precision.
         values.map(|side| side.into_iter().map(f32::from).collect())
     };
-    let classes = |pictures: &[Picture]| pictures.iter().map(|picture| picture.class).collect();
+    let classes = |split| dataset.side(split).iter().map(|picture| picture.class).collect();
     Ok(Features {
         width: entry.feature_width,
         views: arguments.views,
         train,
         test,
-        train_classes: classes(&dataset.train),
-        test_classes: classes(&dataset.test),
+        train_classes: classes(Split::Train),
+        test_classes: classes(Split::Test),
     })
 }
 
@@ -82,25 +91,34 @@ fn key(arguments: &Arguments, dataset: &Dataset, entry: &BackboneSpec) -> anyhow
         "std": entry.std,
         "resize": "bilinear",
         "views": arguments.views,
-        "augmentation": kaizen_edge::low_level::vision::Augmentation::gentle(),
+        "augmentation": Augmentation::gentle(),
     })
     .to_string())
 }
 
-fn embed(arguments: &Arguments, dataset: &Dataset) -> anyhow::Result<[Vec<f16>; 2]> {
-    let mut backbone = backbone::load(&arguments.backbone_options())?;
+/// The features of the training and of the test side.
+fn embed(arguments: &Arguments, dataset: &Arc<Dataset>) -> anyhow::Result<[Vec<f16>; 2]> {
+    let mut embedder = Embedder::new(backbone::load(&arguments.backbone_options())?, SEED)?;
     let images = dataset.train.len() * arguments.views + dataset.test.len();
-    let bar = bar(&format!("embedding on {}", backbone.provider().runtime), images as u64);
+    let bar = bar(&format!("embedding on {}", embedder.backbone().provider().runtime), images as u64);
     let start = Instant::now();
-    let narrow = |values: Vec<f32>| values.into_iter().map(f16::from_f32).collect();
-    let train = narrow(embed::side(backbone.as_mut(), dataset, Split::Train, arguments.views, &bar)?);
-    let test = narrow(embed::side(backbone.as_mut(), dataset, Split::Test, 1, &bar)?);
+    let mut side = |split| -> anyhow::Result<Vec<f16>> {
+        let mut features = Vec::new();
+        let source = DatasetSide::new(Arc::clone(dataset), split);
+        embedder.embed_source(Box::new(source), arguments.views - 1, |embedded| {
+            let sample = embedded?.sample;
+            bar.inc(1 + sample.views.len() as u64);
+            let rows = std::iter::once(sample.features).chain(sample.views);
+            features.extend(rows.flatten().map(f16::from_f32));
+            Ok::<(), Error>(())
+        })?;
+        Ok(features)
+    };
+    let sides = [side(Split::Train)?, side(Split::Test)?];
     bar.finish_and_clear();
     let seconds = start.elapsed().as_secs_f64();
-    #[expect(clippy::cast_precision_loss, reason = "a count of images")]
-    let rate = images as f64 / seconds;
-    say(&format!("features: {images} images in {seconds:.1} s, {rate:.0} images/s"));
-    Ok([train, test])
+    say(&format!("features: {images} images in {seconds:.1} s, {:.0} images/s", real(images) / seconds));
+    Ok(sides)
 }
 
 fn write(path: &Path, key: &str, sides: &[Vec<f16>; 2]) -> anyhow::Result<()> {
