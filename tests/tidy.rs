@@ -1,15 +1,23 @@
-//! Rules of the house that no compiler checks: floors, shader rows, sizes, banned words, model hashes. Needs no
-//! device and no crate: it reads the tree as text. Each rule collects every fault before it fails, and each has a
-//! control that must find a fault in text made for it.
+//! Rules of the house that no compiler checks: floors, circles, shader rows, sizes, what is public, columns, banned
+//! words, model hashes. Needs no device and no crate: it reads the tree, Rust files by `syn`. Each rule collects every
+//! fault before it fails, and each has a control that must find a fault in text made for it.
 
-#![allow(clippy::unwrap_used, reason = "a file that cannot be read fails the test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a file that cannot be read fails the test")]
 
+#[path = "tidy/circles.rs"]
+mod circles;
+#[path = "tidy/columns.rs"]
+mod columns;
 #[path = "tidy/dependencies.rs"]
 mod dependencies;
 #[path = "tidy/floors.rs"]
 mod floors;
+#[path = "tidy/interface.rs"]
+mod interface;
 #[path = "tidy/models.rs"]
 mod models;
+#[path = "tidy/modules.rs"]
+mod modules;
 #[path = "tidy/rows.rs"]
 mod rows;
 #[path = "tidy/sizes.rs"]
@@ -27,6 +35,11 @@ fn modules_import_only_from_floors_below() {
 }
 
 #[test]
+fn files_of_a_module_need_one_another_in_one_direction() {
+    report("circles", &circles::faults(&Tree::of_repository()));
+}
+
+#[test]
 fn every_shader_has_its_host_its_definition_and_its_test() {
     report("shader rows", &rows::faults(&Tree::of_repository()));
 }
@@ -34,6 +47,16 @@ fn every_shader_has_its_host_its_definition_and_its_test() {
 #[test]
 fn files_keep_to_their_sizes() {
     report("sizes", &sizes::faults(&Tree::of_repository()));
+}
+
+#[test]
+fn what_is_public_can_be_learned_in_an_afternoon() {
+    report("interface", &interface::faults(&Tree::of_repository()));
+}
+
+#[test]
+fn prose_keeps_to_its_columns() {
+    report("columns", &columns::faults(&Tree::of_repository()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::source::{Tree, code};
+use super::source::{Tree, Word, words};
 
 const RECORD: &str = "docs/adr/0011-dependencies.md";
 /// Used by another crate's interface only, or by a feature's name.
@@ -10,12 +10,12 @@ const UNNAMED: &[&str] = &[];
 
 pub(crate) fn faults(tree: &Tree) -> Vec<String> {
     let mut faults = Vec::new();
-    let Some(record) = tree.0.get(RECORD) else {
+    let Some(record) = tree.texts.get(RECORD) else {
         return vec![format!("{RECORD}: is not there")];
     };
     let mut tables = Vec::new();
     for (path, text) in
-        tree.0.iter().filter(|(path, _)| path.ends_with("Cargo.toml") && !path.starts_with("fuzz/"))
+        tree.texts.iter().filter(|(path, _)| path.ends_with("Cargo.toml") && !path.starts_with("fuzz/"))
     {
         match text.parse::<toml::Table>() {
             Ok(manifest) => tables.push((path.trim_end_matches("Cargo.toml"), manifest)),
@@ -30,11 +30,10 @@ pub(crate) fn faults(tree: &Tree) -> Vec<String> {
                 .iter()
                 .any(|f| path.starts_with(&format!("{folder}{f}")))
         };
-        let own_code = tree.0.iter().filter(|(path, _)| path.ends_with(".rs") && is_own(path));
-        let sources: Vec<String> = own_code.map(|(_, text)| code(text)).collect();
+        let own_code = tree.texts.iter().filter(|(path, _)| path.ends_with(".rs") && is_own(path));
+        let words: Vec<Word> = own_code.flat_map(|(path, text)| words(path, text)).collect();
         for name in &own {
-            let path = name.replace('-', "_");
-            let is_used = sources.iter().any(|text| names_crate(text, &path));
+            let is_used = names_crate(&words, &name.replace('-', "_"));
             if !is_used && !UNNAMED.contains(name) {
                 faults.push(format!("{name}: no code names it: take it out of {folder}Cargo.toml"));
             }
@@ -69,13 +68,11 @@ fn names_in(manifest: &toml::Table) -> BTreeSet<&str> {
         .collect()
 }
 
-fn names_crate(code: &str, name: &str) -> bool {
-    code.match_indices(name).any(|(at, _)| {
-        let before = code[..at].chars().next_back();
-        let rest = code[at + name.len()..].trim_start();
-        let is_word = !before.is_some_and(|c| c.is_alphanumeric() || c == '_');
-        is_word && (rest.starts_with("::") || rest.starts_with("!"))
-    })
+/// Whether a path (`name::…`) or a macro (`name!`) begins with it.
+fn names_crate(words: &[Word], name: &str) -> bool {
+    words
+        .windows(3)
+        .any(|w| w[0].text == name && (w[1].text == "!" || (w[1].text == ":" && w[2].text == ":")))
 }
 
 #[test]

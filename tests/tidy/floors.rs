@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::source::{Tree, code, without_tests};
+use super::modules::{Modules, Path};
+use super::source::Tree;
 
 /// From the ground up. A new module is entered here first.
 const FLOORS: &[&[&str]] = &[
@@ -16,9 +17,6 @@ const FLOORS: &[&[&str]] = &[
     &["app"],
     &["low_level"],
 ];
-/// Names at the root of the crate that are re-exports, with their module.
-const RE_EXPORTED: &[(&str, &str)] = &[("Error", "error"), ("Result", "error")];
-
 /// A line that names another module: from, to, where.
 struct Import {
     from: String,
@@ -64,72 +62,36 @@ fn top_module(path: &str) -> Option<&str> {
     (!matches!(name, "lib" | "main" | "bin")).then_some(name)
 }
 
-fn imports(tree: &Tree, modules: &BTreeSet<&str>) -> (Vec<Import>, Vec<String>) {
+fn imports(tree: &Tree, tops: &BTreeSet<&str>) -> (Vec<Import>, Vec<String>) {
     let (mut imports, mut unknown) = (Vec::new(), Vec::new());
-    let tests = tree.test_files();
-    for (path, text) in tree.under("src/", ".rs").filter(|(path, _)| !tests.contains(*path)) {
-        let Some(from) = top_module(path) else { continue };
-        let code = without_tests(&code(text));
-        for (at, name) in root_names(&code, path) {
-            let place = format!("{path}:{}", 1 + code[..at].matches('\n').count());
-            let re_exported = RE_EXPORTED.iter().find(|(known, _)| *known == name).map(|(_, module)| *module);
-            let Some(to) = re_exported.or_else(|| modules.get(name.as_str()).copied()) else {
-                unknown.push(format!("{place}: `crate::{name}` is neither a module nor a known re-export"));
-                continue;
-            };
-            if to != from {
-                imports.push(Import { from: from.to_owned(), to: to.to_owned(), place });
+    let modules = Modules::of(tree);
+    for (path, module) in modules.0.iter().filter(|(path, _)| !path.is_empty()) {
+        let from = &path[0];
+        let imported = module.imports.iter().map(|import| (&import.path, import.line));
+        let named = module.paths.iter().map(|(named, line)| (named, *line));
+        for (name, line) in
+            imported.chain(named).filter_map(|(named, line)| Some((at_root(path, named)?, line)))
+        {
+            let place = format!("{}:{line}", module.file);
+            // What the root passes on belongs to the module that defines it.
+            let passed_on =
+                || Some(modules.target(&[], std::slice::from_ref(&name))?.module().first()?.clone());
+            match if tops.contains(name.as_str()) { Some(name.clone()) } else { passed_on() } {
+                Some(to) if to != *from => imports.push(Import { from: from.clone(), to, place }),
+                Some(_) => {}
+                None => unknown
+                    .push(format!("{place}: `crate::{name}` is neither a module nor a known re-export")),
             }
         }
     }
     (imports, unknown)
 }
 
-/// Names that directly follow the crate's root, by `crate::` or by climbing there with `super::`.
-fn root_names(code: &str, path: &str) -> Vec<(usize, String)> {
-    let inside = path.strip_prefix("src/").unwrap_or(path);
-    let depth = inside.split('/').count() - usize::from(inside.ends_with("/mod.rs"));
-    let climb = "super::".repeat(depth);
-    let mut names = Vec::new();
-    for (root, exactly) in [("crate::", false), (climb.as_str(), true)] {
-        for (at, _) in code.match_indices(root) {
-            let before = code[..at].chars().next_back();
-            let rest = &code[at + root.len()..];
-            let inside_word = before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':');
-            // Fewer levels end in a module of this file's own; more do not compile.
-            if inside_word || (exactly && rest.starts_with("super::")) {
-                continue;
-            }
-            let found = if rest.starts_with('{') { group(rest) } else { vec![identifier(rest)] };
-            names.extend(found.into_iter().filter(|name| !name.is_empty()).map(|name| (at, name)));
-        }
-    }
-    names
-}
-
-fn identifier(text: &str) -> String {
-    text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
-}
-
-/// First names of a group import: `{a::b, c::{d, e}}` gives a, c.
-fn group(text: &str) -> Vec<String> {
-    let (mut depth, mut start, mut names) = (0, 1, Vec::new());
-    for (at, c) in text.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            ',' if depth == 1 => {
-                names.push(identifier(&text[start..at]));
-                start = at + 1;
-            }
-            _ => {}
-        }
-        if depth == 0 {
-            names.push(identifier(&text[start..at]));
-            break;
-        }
-    }
-    names
+/// The name that follows the root of the crate in a path that leads there, by `crate::` or by climbing with `super::`.
+fn at_root(module: &Path, named: &[String]) -> Option<String> {
+    let climbed = named.iter().take_while(|name| *name == "super").count();
+    let is_there = named[0] == "crate" || climbed > 0 && climbed == module.len();
+    named.get(climbed.max(1)).filter(|_| is_there).cloned()
 }
 
 /// A cycle between modules, if there is one.

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::source::{Tree, code, split_tests};
+use quote::ToTokens as _;
+
+use super::source::{Parsed, Tree, words_of};
 
 /// Kernels whose definition has another name.
 const DEFINED_ELSEWHERE: &[(&str, &str, &str)] =
@@ -80,33 +82,32 @@ fn is_of(path: &str, folder: &str, family: &str) -> bool {
     path == format!("{folder}/{family}.rs") || path.starts_with(&format!("{folder}/{family}/"))
 }
 
-fn of_family<'a>(
-    tree: &'a Tree,
-    folder: &'a str,
-    family: &'a str,
-) -> impl Iterator<Item = (&'a str, &'a str)> {
-    tree.under(folder, ".rs").filter(move |(path, _)| is_of(path, folder, family))
+fn of_family<'a>(tree: &'a Tree, folder: &str, family: &str) -> impl Iterator<Item = &'a Parsed> {
+    tree.parsed().iter().filter(move |(path, _)| is_of(path, folder, family)).map(|(_, file)| file)
 }
 
 fn defines(tree: &Tree, family: &str, function: &str) -> bool {
-    let tests = tree.test_files();
-    of_family(tree, "src/reference", family).filter(|(path, _)| !tests.contains(*path)).any(|(_, text)| {
-        let (code, _) = split_tests(&code(text));
-        ["<", "("].iter().any(|next| code.contains(&format!("pub fn {function}{next}")))
+    let files = of_family(tree, "src/reference", family).filter(|file| !file.is_for_tests);
+    files.map(|file| words_of(file.file.to_token_stream())).any(|words| {
+        words.windows(3).any(|w| w[0].text == "pub" && w[1].text == "fn" && w[2].text == function)
     })
 }
 
 fn tested(tree: &Tree, family: &str, kernel: &str, longer: &[&str]) -> bool {
-    let tests = tree.test_files();
-    of_family(tree, "src/gpu/kernels", family).any(|(path, text)| {
-        let code = code(text);
-        let test = if tests.contains(path) { code } else { split_tests(&code).1 };
-        test.match_indices(kernel).any(|(at, _)| {
-            let starts_a_word = !test[..at].chars().next_back().is_some_and(char::is_alphanumeric);
-            let rest = &test[at + kernel.len()..];
-            let ends_a_word = !rest.chars().next().is_some_and(char::is_alphanumeric);
-            starts_a_word && ends_a_word && !longer.iter().any(|tail| rest.starts_with(tail))
-        })
+    of_family(tree, "src/gpu/kernels", family).any(|file| {
+        let own = file.is_for_tests.then(|| file.file.to_token_stream());
+        let mut words = own.iter().chain(&file.tests).cloned().flat_map(words_of);
+        words.any(|word| has_part(&word.text, kernel, longer))
+    })
+}
+
+/// Whether a name has `part` in it, between underscores and not as the beginning of a longer one.
+fn has_part(name: &str, part: &str, longer: &[&str]) -> bool {
+    name.match_indices(part).any(|(at, _)| {
+        let (before, rest) = (&name[..at], &name[at + part.len()..]);
+        (before.is_empty() || before.ends_with('_'))
+            && (rest.is_empty() || rest.starts_with('_'))
+            && !longer.iter().any(|tail| rest.starts_with(tail))
     })
 }
 
@@ -184,7 +185,10 @@ mod controls {
         found(("src/reference/sums.rs", "#[cfg(test)]\nmod tests { pub fn add() {} }"), "has no `fn add`");
         found(("src/gpu/kernels/sums.rs", &HOST.replace("sums/add", "sums/plus")), "which is no file");
         found(("src/gpu/kernels/sums.rs", &HOST.replace("add_matches", "madder")), "no test");
-        found(("src/gpu/kernels/sums.rs", &HOST.replace("#[cfg(test)]", "")), "no test");
+        found(
+            ("src/gpu/kernels/sums.rs", &HOST.replace("#[cfg(test)]", "").replace("#[test]", "")),
+            "no test",
+        );
         found(("shaders/sums/add.wgsl", &SHADER.replace("Numerics", "Rounding")), "Numerics:");
         found(("shaders/sums/add.wgsl", &SHADER.replace("// Adds.\n", "// adds\n")), "sentence");
         let leaves = SHADER.replace("{}", "{ if (x) { return; } workgroupBarrier(); }");

@@ -1,23 +1,42 @@
 //! Files stay small enough to be read in one go.
 
-use super::source::{Tree, code, split_tests};
+use syn::spanned::Spanned as _;
+
+use super::source::{Parsed, Tree};
 
 /// Folder, ending, most lines without tests.
 const LIMITS: &[(&str, &str, usize)] =
     &[("src/", ".rs", 400), ("shaders/", ".wgsl", 150), ("examples/", ".rs", 150)];
+/// Most lines without tests that the middle one of all files in `src` may have.
+const MEDIAN: usize = 150;
 /// Longer files: most lines, and why splitting them would not help a reader.
 const LONGER: &[(&str, usize, &str)] = &[];
 
 pub(crate) fn faults(tree: &Tree) -> Vec<String> {
-    faults_by(LONGER, tree)
+    let mut faults = faults_by(LONGER, tree);
+    faults.extend(median_fault(tree));
+    faults
+}
+
+fn median_fault(tree: &Tree) -> Option<String> {
+    let files = tree.under("src/", ".rs").filter(|(path, _)| !tree.parsed()[*path].is_for_tests);
+    let mut lines: Vec<usize> =
+        files.map(|(path, text)| text.lines().count() - lines_of_tests(&tree.parsed()[path])).collect();
+    lines.sort_unstable();
+    let median = lines.get(lines.len() / 2).copied().unwrap_or_default();
+    (median > MEDIAN)
+        .then(|| format!("src: the median file has {median} lines without tests, {MEDIAN} allowed"))
 }
 
 fn faults_by(longer: &[(&str, usize, &str)], tree: &Tree) -> Vec<String> {
     let mut faults = Vec::new();
-    let tests = tree.test_files();
     for &(folder, ending, limit) in LIMITS {
-        for (path, text) in tree.under(folder, ending).filter(|(path, _)| !tests.contains(*path)) {
-            let lines = lines_without_tests(text, ending == ".rs");
+        for (path, text) in tree.under(folder, ending) {
+            let parsed = tree.parsed().get(path);
+            if parsed.is_some_and(|parsed| parsed.is_for_tests) {
+                continue;
+            }
+            let lines = text.lines().count() - parsed.map_or(0, lines_of_tests);
             match longer.iter().find(|(known, ..)| *known == path) {
                 Some((_, _, reason)) if lines <= limit => {
                     faults.push(format!(
@@ -38,18 +57,15 @@ fn faults_by(longer: &[(&str, usize, &str)], tree: &Tree) -> Vec<String> {
             }
         }
     }
-    for (path, ..) in longer.iter().filter(|(path, ..)| !tree.0.contains_key(*path)) {
+    for (path, ..) in longer.iter().filter(|(path, ..)| !tree.texts.contains_key(*path)) {
         faults.push(format!("{path}: is excepted and not there: take the exception out"));
     }
     faults
 }
 
-fn lines_without_tests(text: &str, is_rust: bool) -> usize {
-    if !is_rust {
-        return text.lines().count();
-    }
-    let (_, tests) = split_tests(&code(text));
-    text.lines().count() - tests.lines().filter(|line| !line.trim().is_empty()).count()
+fn lines_of_tests(parsed: &Parsed) -> usize {
+    let lines = parsed.tests.iter().map(|item| 1 + item.span().end().line - item.span().start().line);
+    lines.sum()
 }
 
 #[cfg(test)]
@@ -76,6 +92,16 @@ mod controls {
         assert!(faults[0].starts_with("src/long.rs: 401 lines"), "{faults:?}");
         let excepted = faults_by(&[("src/long.rs", 401, "a table")], &tree);
         assert_eq!(excepted.len(), 2, "{excepted:?}");
+    }
+
+    #[test]
+    fn many_long_files_are_found() {
+        let (long, short) = ("fn f() {}\n".repeat(151), "fn f() {}\n".repeat(150));
+        let fault = |middle: &str| {
+            median_fault(&Tree::of(&[("src/a.rs", ""), ("src/b.rs", middle), ("src/c.rs", &long)]))
+        };
+        assert!(fault(&long).is_some_and(|fault| fault.contains("has 151 lines")));
+        assert_eq!(fault(&short), None);
     }
 
     #[test]

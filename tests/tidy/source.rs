@@ -1,7 +1,15 @@
-//! The tree as text, and Rust sources without what rules must not read: comments, strings, tests.
+//! The tree as text, and its Rust files as syntax: comments and strings are no code, and tests stand apart.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+use proc_macro2::{TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::parse::{ParseStream, Parser as _};
+use syn::punctuated::Punctuated;
+use syn::visit_mut::{self, VisitMut};
+use syn::{Attribute, Meta, Token};
 
 /// Folders that hold nothing written by hand.
 const SKIPPED: &[&str] = &["target", ".git", ".cache", ".venv", "out", "shared"];
@@ -17,7 +25,10 @@ pub(crate) fn repository() -> PathBuf {
 
 /// Text files by their path from the root, with `/` between parts.
 #[derive(Default)]
-pub(crate) struct Tree(pub(crate) BTreeMap<String, String>);
+pub(crate) struct Tree {
+    pub(crate) texts: BTreeMap<String, String>,
+    parsed: OnceCell<BTreeMap<String, Parsed>>,
+}
 
 impl Tree {
     /// Every text file of this repository.
@@ -25,14 +36,14 @@ impl Tree {
         let root = repository();
         let mut tree = Self::default();
         tree.read(&root, &root);
-        assert!(tree.0.contains_key("src/lib.rs"), "no src/lib.rs under {}", root.display());
+        assert!(tree.texts.contains_key("src/lib.rs"), "no src/lib.rs under {}", root.display());
         tree
     }
 
     /// A tree made up for a control.
     pub(crate) fn of(files: &[(&str, &str)]) -> Self {
         let owned = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
-        Self(owned.collect())
+        Self { texts: owned.collect(), parsed: OnceCell::new() }
     }
 
     fn read(&mut self, root: &Path, folder: &Path) {
@@ -50,7 +61,7 @@ impl Tree {
             if TEXT.contains(&extension) || is_script {
                 let parts = path.strip_prefix(root).unwrap().components();
                 let parts: Vec<_> = parts.map(|c| c.as_os_str().to_string_lossy().into_owned()).collect();
-                self.0.insert(parts.join("/"), std::fs::read_to_string(&path).unwrap());
+                self.texts.insert(parts.join("/"), std::fs::read_to_string(&path).unwrap());
             }
         }
     }
@@ -62,36 +73,28 @@ impl Tree {
         suffix: &'a str,
     ) -> impl Iterator<Item = (&'a str, &'a str)> {
         let wanted = move |path: &str| path.starts_with(prefix) && path.ends_with(suffix);
-        self.0.iter().map(|(path, text)| (path.as_str(), text.as_str())).filter(move |(path, _)| wanted(path))
+        self.texts
+            .iter()
+            .map(|(path, text)| (path.as_str(), text.as_str()))
+            .filter(move |(path, _)| wanted(path))
     }
 
-    /// Rust files of `src` that are compiled for tests only: modules declared under `#[cfg(test)]`, and all below.
-    pub(crate) fn test_files(&self) -> BTreeSet<String> {
-        let mut roots = Vec::new();
-        for (path, text) in self.under("src/", ".rs") {
-            let code = code(text);
-            for (at, _) in code.match_indices(CFG_TEST) {
-                let end = item_end(&code, at + CFG_TEST.len());
-                if let Some(name) = declared_module(&code[at..end]) {
-                    roots.push(format!("{}/{name}", module_folder(path)));
-                }
+    /// The Rust files of `src`.
+    pub(crate) fn parsed(&self) -> &BTreeMap<String, Parsed> {
+        self.parsed.get_or_init(|| {
+            let files = self.under("src/", ".rs");
+            let mut parsed: BTreeMap<_, _> =
+                files.map(|(path, text)| (path.to_owned(), Parsed::new(path, text))).collect();
+            let roots: Vec<String> =
+                parsed.iter().flat_map(|(path, file)| file.modules_for_tests(path)).collect();
+            for (path, file) in &mut parsed {
+                let is_in =
+                    |root: &String| *path == format!("{root}.rs") || path.starts_with(&format!("{root}/"));
+                file.is_for_tests = roots.iter().any(is_in);
             }
-        }
-        let is_test = |path: &str| {
-            roots.iter().any(|root| path == format!("{root}.rs") || path.starts_with(&format!("{root}/")))
-        };
-        self.under("src/", ".rs").map(|(path, _)| path.to_owned()).filter(|path| is_test(path)).collect()
+            parsed
+        })
     }
-}
-
-const CFG_TEST: &str = "#[cfg(test)]";
-
-/// Name in `mod name;`, if the item is that.
-fn declared_module(item: &str) -> Option<&str> {
-    let declaration = item.strip_suffix(';')?;
-    let (_, name) = declaration.rsplit_once("mod ")?;
-    let name = name.trim();
-    name.chars().all(|c| c.is_alphanumeric() || c == '_').then_some(name)
 }
 
 /// Folder in which the modules declared in `path` lie.
@@ -103,114 +106,118 @@ pub(crate) fn module_folder(path: &str) -> String {
     }
 }
 
-/// Rust source with comments and the contents of string and character literals blanked; lines stay lines.
-pub(crate) fn code(source: &str) -> String {
-    let chars: Vec<char> = source.chars().collect();
-    let mut out = String::with_capacity(source.len());
-    let mut at = 0;
-    while at < chars.len() {
-        let rest = &chars[at..];
-        let name_before = at > 0 && (chars[at - 1].is_alphanumeric() || chars[at - 1] == '_');
-        let length = match rest {
-            ['/', '/', ..] => rest.iter().position(|&c| c == '\n').unwrap_or(rest.len()),
-            ['/', '*', ..] => block_comment(rest),
-            ['r' | 'b' | 'c', ..] if !name_before => raw_string(rest).unwrap_or(0),
-            ['"', ..] => quoted(rest, '"'),
-            ['\'', '\\', ..] => quoted(rest, '\''),
-            ['\'', _, '\'', ..] => 3,
-            _ => 0,
+/// A Rust file without the items that are compiled for tests only, and these items.
+pub(crate) struct Parsed {
+    pub(crate) file: syn::File,
+    pub(crate) tests: Vec<TokenStream>,
+    /// Whether the whole file is: its module, or one above it, is declared under `#[cfg(test)]`.
+    pub(crate) is_for_tests: bool,
+}
+
+impl Parsed {
+    pub(crate) fn new(path: &str, text: &str) -> Self {
+        let mut file = match syn::parse_file(text) {
+            Ok(file) => file,
+            Err(error) => panic!("{path}:{}: {error}", error.span().start().line),
         };
-        if length == 0 {
-            out.push(rest[0]);
-            at += 1;
-        } else {
-            out.extend(rest[..length].iter().map(|&c| if c == '\n' { '\n' } else { ' ' }));
-            at += length;
+        let mut apart = Apart(Vec::new());
+        apart.visit_file_mut(&mut file);
+        Self { file, tests: apart.0, is_for_tests: false }
+    }
+
+    /// Paths, without ending, of the modules that the file declares for tests.
+    fn modules_for_tests(&self, path: &str) -> Vec<String> {
+        let declared = self.tests.iter().filter_map(|item| match syn::parse2(item.clone()) {
+            Ok(syn::ItemMod { ident, content: None, .. }) => Some(format!("{}/{ident}", module_folder(path))),
+            _ => None,
+        });
+        declared.collect()
+    }
+}
+
+/// Takes items for tests out of files, modules and `impl` blocks.
+struct Apart(Vec<TokenStream>);
+
+impl Apart {
+    fn take<T: ToTokens>(&mut self, items: &mut Vec<T>) {
+        items.retain(|item| {
+            let tokens = item.to_token_stream();
+            let is_test = attributes(tokens.clone()).iter().any(|attribute| is_for_tests(&attribute.meta));
+            if is_test {
+                self.0.push(tokens);
+            }
+            !is_test
+        });
+    }
+}
+
+impl VisitMut for Apart {
+    fn visit_file_mut(&mut self, file: &mut syn::File) {
+        self.take(&mut file.items);
+        visit_mut::visit_file_mut(self, file);
+    }
+
+    fn visit_item_mod_mut(&mut self, module: &mut syn::ItemMod) {
+        if let Some((_, items)) = &mut module.content {
+            self.take(items);
         }
+        visit_mut::visit_item_mod_mut(self, module);
     }
-    out
+
+    fn visit_item_impl_mut(&mut self, block: &mut syn::ItemImpl) {
+        self.take(&mut block.items);
+    }
 }
 
-fn block_comment(rest: &[char]) -> usize {
-    let (mut depth, mut at) = (0_usize, 0);
-    while at < rest.len() {
-        match &rest[at..] {
-            ['/', '*', ..] => (depth, at) = (depth + 1, at + 2),
-            ['*', '/', ..] => (depth, at) = (depth - 1, at + 2),
-            _ => at += 1,
-        }
-        if depth == 0 {
-            break;
-        }
-    }
-    at
+/// Attributes in front of an item of any kind.
+fn attributes(item: TokenStream) -> Vec<Attribute> {
+    let parser = |input: ParseStream<'_>| {
+        let attributes = input.call(Attribute::parse_outer)?;
+        input.parse::<TokenStream>()?;
+        Ok(attributes)
+    };
+    parser.parse2(item).unwrap_or_default()
 }
 
-/// Length of `r"…"`, `br#"…"#` and their like; `None` for anything else.
-fn raw_string(rest: &[char]) -> Option<usize> {
-    let prefix = rest.iter().take(2).take_while(|c| "rbc".contains(**c)).count();
-    if !rest[..prefix].contains(&'r') {
-        return None;
-    }
-    let hashes = rest[prefix..].iter().take_while(|c| **c == '#').count();
-    let open = prefix + hashes;
-    if rest.get(open) != Some(&'"') {
-        return None;
-    }
-    let mut close = vec!['"'];
-    close.extend(std::iter::repeat_n('#', hashes));
-    let body = &rest[open + 1..];
-    let end = body.windows(close.len()).position(|window| window == close)?;
-    Some(open + 1 + end + close.len())
+/// Whether `#[meta]` leaves its item out of every build but that of the tests.
+fn is_for_tests(meta: &Meta) -> bool {
+    let Meta::List(list) = meta else { return meta.path().is_ident("test") };
+    let inside = list.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated);
+    let decides = list.path.is_ident("cfg") || list.path.is_ident("all");
+    decides && inside.is_ok_and(|inside| inside.iter().any(is_for_tests))
 }
 
-fn quoted(rest: &[char], quote: char) -> usize {
-    let mut at = 1;
-    while at < rest.len() && rest[at] != quote {
-        at += if rest[at] == '\\' { 2 } else { 1 };
+/// One token: a name, a character of punctuation or a bracket. Of a literal only that there is one.
+pub(crate) struct Word {
+    pub(crate) text: String,
+    pub(crate) line: usize,
+}
+
+/// The tokens of a Rust file in their order.
+pub(crate) fn words(path: &str, text: &str) -> Vec<Word> {
+    match text.parse() {
+        Ok(tokens) => words_of(tokens),
+        Err(error) => panic!("{path} cannot be read as Rust: {error}"),
     }
-    (at + 1).min(rest.len())
 }
 
-/// `code` without the items under `#[cfg(test)]`; lines stay lines.
-pub(crate) fn without_tests(code: &str) -> String {
-    split_tests(code).0
-}
-
-/// The rest of `code`, and its items under `#[cfg(test)]`, each in the lines where it was.
-pub(crate) fn split_tests(code: &str) -> (String, String) {
-    let (mut rest, mut tests) = (String::new(), String::new());
-    let mut from = 0;
-    while let Some(found) = code[from..].find(CFG_TEST) {
-        let (start, end) = (from + found, item_end(code, from + found + CFG_TEST.len()));
-        rest.push_str(&code[from..start]);
-        tests.push_str(&blank(&code[from..start]));
-        rest.push_str(&blank(&code[start..end]));
-        tests.push_str(&code[start..end]);
-        from = end;
+pub(crate) fn words_of(tokens: TokenStream) -> Vec<Word> {
+    let mut words = Vec::new();
+    for token in tokens {
+        let line = token.span().start().line;
+        let text = match &token {
+            TokenTree::Ident(name) => name.to_string(),
+            TokenTree::Punct(punctuation) => punctuation.to_string(),
+            TokenTree::Literal(_) => "\"\"".to_owned(),
+            TokenTree::Group(group) => {
+                words.push(Word { text: "(".to_owned(), line });
+                words.extend(words_of(group.stream()));
+                ")".to_owned()
+            }
+        };
+        words.push(Word { text, line });
     }
-    rest.push_str(&code[from..]);
-    (rest, tests)
-}
-
-fn blank(text: &str) -> String {
-    text.chars().filter(|c| *c == '\n').collect()
-}
-
-/// End of the item that starts at `from`: its `;` or the brace that closes it.
-fn item_end(code: &str, from: usize) -> usize {
-    let mut depth = 0_usize;
-    for (at, c) in code[from..].char_indices() {
-        match c {
-            '{' | '(' | '[' => depth += 1,
-            '}' | ')' | ']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth == 0 && (c == ';' || c == '}') {
-            return from + at + 1;
-        }
-    }
-    code.len()
+    words
 }
 
 #[test]
@@ -219,12 +226,21 @@ fn comments_strings_and_tests_are_not_read() {
         "use crate::a; // crate::b\n/* crate::c /* nested */ crate::d */\n",
         "const S: &str = \"crate::e \\\" crate::f\";\nconst R: &str = r#\"crate::g\"#;\n",
         "fn f<'a>(x: &'a str) -> char { '\"' }\n",
-        "#[cfg(test)]\nmod tests { use crate::h; fn g() { { } } }\nuse crate::i;\n"
+        "#[cfg(test)]\nmod tests { use crate::h; fn g() { { } } }\nuse crate::i;\n",
+        "mod inner { #[cfg(all(test, unix))] use crate::j; use crate::k; }\n",
+        "impl T { #[cfg(test)] fn f() { crate::l() } #[cfg(not(test))] fn f() { crate::m() } }\n",
+        "#[cfg(any(unix, test))] fn f() { crate::n() } #[test] fn g() { crate::o() }\n",
     );
-    let seen = without_tests(&code(source));
-    let names: Vec<_> = ('a'..='i').filter(|c| seen.contains(&format!("crate::{c}"))).collect();
-    assert_eq!(names, ['a', 'i'], "{seen}");
-    assert_eq!(seen.lines().count(), source.lines().count());
+    let names = |tokens: TokenStream| {
+        let words = words_of(tokens);
+        words.windows(3).filter(|w| w[1].text == ":" && w[0].text == ":").map(|w| w[2].text.clone()).collect()
+    };
+    let parsed = Parsed::new("a.rs", source);
+    let read: Vec<String> = names(parsed.file.to_token_stream());
+    assert_eq!(read, ["a", "i", "k", "m", "n"]);
+    let apart: Vec<String> = parsed.tests.into_iter().flat_map(names).collect();
+    assert_eq!(apart, ["h", "o", "j", "l"]);
+    assert_eq!(words("a.rs", source).last().unwrap().line, source.lines().count());
 }
 
 #[test]
@@ -238,5 +254,6 @@ fn modules_declared_for_tests_are_test_files() {
         ("src/a/inline.rs", ""),
     ]);
     let expected = ["src/a/b/tests.rs", "src/a/b/tests/more.rs", "src/a/c.rs"];
-    assert_eq!(tree.test_files().into_iter().collect::<Vec<_>>(), expected);
+    let found = tree.parsed().iter().filter(|(_, file)| file.is_for_tests).map(|(path, _)| path);
+    assert_eq!(found.collect::<Vec<_>>(), expected);
 }
