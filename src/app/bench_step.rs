@@ -1,10 +1,11 @@
 //! `kaizen bench-step`: the whole training step, timed at the shapes of `tools/peer_torch_step.py`.
 
-use std::process::ExitCode;
 use std::time::Instant;
 
 use serde::Serialize;
 
+use super::outcome::Outcome;
+use super::output;
 use crate::heads::{Adapter, Architecture, Mlp, Norm};
 use crate::learn::engine::{Problem, StepInput};
 use crate::learn::engine_choice::{self, EngineChoice};
@@ -15,10 +16,10 @@ use crate::rng::Rng;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// moco, simclr, byol, simsiam, vicreg or barlow
+    /// The self-supervised method
     #[arg(long, default_value = "moco")]
     method: SslMethod,
-    /// auto, gpu or cpu
+    /// Who trains
     #[arg(long, default_value = "auto")]
     engine: EngineChoice,
     /// Rows per view
@@ -54,7 +55,7 @@ pub(super) struct Arguments {
     /// Steps before the clock starts
     #[arg(long, default_value_t = 10)]
     warmup: usize,
-    /// As one JSON line
+    /// The figures as one JSON line
     #[arg(long)]
     json: bool,
 }
@@ -71,8 +72,7 @@ struct Figures {
     resident_bytes: Option<u64>,
 }
 
-#[expect(clippy::print_stdout, reason = "the figures are the command's output")]
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let (mut engine, line) = engine_choice::open(arguments.engine)?;
     {
         let (problem, mut state) = problem(arguments);
@@ -100,16 +100,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         rows_per_sec: rows / seconds,
         resident_bytes: resident_bytes(),
     };
-    if arguments.json {
-        println!("{}", serde_json::to_string(&figures)?);
-    } else {
-        println!("{line}");
-        println!(
-            "{}: {:.2} steps/s, {:.0} rows/s",
-            figures.method, figures.steps_per_sec, figures.rows_per_sec
-        );
-    }
-    Ok(ExitCode::SUCCESS)
+    output::result(arguments.json, &figures, || {
+        let Figures { method, steps_per_sec, rows_per_sec, .. } = &figures;
+        format!("{line}\n{method}: {steps_per_sec:.2} steps/s, {rows_per_sec:.0} rows/s")
+    })?;
+    Ok(Outcome::Done)
 }
 
 fn problem(arguments: &Arguments) -> (Problem, crate::heads::Parameters) {
@@ -134,23 +129,12 @@ fn problem(arguments: &Arguments) -> (Problem, crate::heads::Parameters) {
     let table = (0..rows * features).map(|_| rng.normal()).collect();
     let label = |row: usize| i32::try_from((row / 2) % arguments.classes.max(1)).unwrap_or(-1);
     let labels = (0..rows).map(label).collect();
-    let optimizer = Optimizer::SGD;
     let state = architecture.init(1);
-    (
-        Problem {
-            architecture,
-            objective,
-            optimizer,
-            rows: arguments.batch,
-            table,
-            labels,
-            steps_per_submit: 8,
-        },
-        state,
-    )
+    let (optimizer, rows, steps_per_submit) = (Optimizer::SGD, arguments.batch, 8);
+    (Problem { architecture, objective, optimizer, rows, table, labels, steps_per_submit }, state)
 }
 
-/// Random samples; view 1 is a sample's even row, view 2 its odd one.
+/// A batch of random samples; view 1 is a sample's even row, view 2 its odd one.
 fn input(arguments: &Arguments, step: usize, rng: &mut Rng) -> StepInput {
     let samples: Vec<u32> =
         (0..arguments.batch).map(|_| u32::try_from(2 * rng.below(arguments.samples)).unwrap_or(0)).collect();
@@ -160,7 +144,7 @@ fn input(arguments: &Arguments, step: usize, rng: &mut Rng) -> StepInput {
     StepInput { index, learning_rate, classifier_rate, momentum_decay: 0.99, step: step as u64, queue_start }
 }
 
-/// Peak resident size of this process, where the system tells.
+/// The peak resident size of this process, where the system tells it.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

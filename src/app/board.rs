@@ -1,4 +1,5 @@
-//! What the machine says of itself: board, system image, power mode, clock, temperature, memory, cameras.
+//! Facts that the machine tells about itself: board, system image, power mode, clock, temperature,
+//! memory, cameras.
 
 use std::fs;
 use std::path::Path;
@@ -8,15 +9,15 @@ use serde::Serialize;
 /// Facts from `/proc`, `/sys` and `/etc`; `None` where the machine does not tell.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Board {
-    /// Model from the device tree, as `NVIDIA Jetson Orin Nano Developer Kit`.
+    /// The model from the device tree, as `NVIDIA Jetson Orin Nano Developer Kit`.
     pub(super) model: Option<String>,
-    /// Release of Jetson Linux, as `R36 revision 4.3`.
+    /// The release of Jetson Linux, as `R36 revision 4.3`.
     pub(super) jetson_linux: Option<String>,
-    /// What `nvpmodel` has set.
+    /// The mode that `nvpmodel` has set.
     pub(super) power_mode: Option<String>,
-    /// Clock of the first core.
+    /// The clock of the first core.
     pub(super) cpu_mhz: Option<u64>,
-    /// Of the hottest zone.
+    /// The temperature of the hottest zone.
     pub(super) temperature_celsius: Option<f64>,
     pub(super) memory_available_bytes: Option<u64>,
     pub(super) memory_total_bytes: Option<u64>,
@@ -25,7 +26,7 @@ pub(super) struct Board {
 }
 
 impl Board {
-    /// Reads below `root`, which is `/` except in a test.
+    /// Reads the facts below `root`, which is `/` except in a test.
     pub(super) fn read(root: &Path) -> Self {
         let text = |path: &str| -> Option<String> {
             let bytes = fs::read(root.join(path)).ok()?;
@@ -46,34 +47,28 @@ impl Board {
         }
     }
 
-    /// One line a fact.
+    /// The facts in sentences, one line for each.
     pub(super) fn lines(&self) -> Vec<String> {
         #[expect(clippy::cast_precision_loss, reason = "shown to a tenth of a gigabyte")]
         let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
         let memory = self.memory_available_bytes.zip(self.memory_total_bytes);
+        let memory = memory.map(|(free, all)| format!("{} of {} available", gigabytes(free), gigabytes(all)));
+        let temperature = self.temperature_celsius.map(|celsius| format!("{celsius:.0} °C at the hottest"));
+        let cameras = if self.cameras.is_empty() { "none".to_owned() } else { self.cameras.join(", ") };
         let facts = [
             ("board", self.model.clone()),
             ("Jetson Linux", self.jetson_linux.clone()),
             ("power mode", self.power_mode.clone()),
             ("clock", self.cpu_mhz.map(|mhz| format!("{mhz} MHz"))),
-            (
-                "temperature",
-                self.temperature_celsius.map(|celsius| format!("{celsius:.0} °C at the hottest")),
-            ),
-            (
-                "memory",
-                memory.map(|(free, all)| format!("{} of {} available", gigabytes(free), gigabytes(all))),
-            ),
+            ("temperature", temperature),
+            ("memory", memory),
+            ("cameras", Some(cameras)),
         ];
-        let mut lines: Vec<_> =
-            facts.into_iter().filter_map(|(name, fact)| Some(format!("{name}: {}", fact?))).collect();
-        let cameras = if self.cameras.is_empty() { "none".to_owned() } else { self.cameras.join(", ") };
-        lines.push(format!("cameras: {cameras}"));
-        lines
+        facts.into_iter().filter_map(|(name, fact)| Some(format!("{name}: {}", fact?))).collect()
     }
 }
 
-/// `R36 revision 4.3` of `# R36 (release), REVISION: 4.3, GCID: …`.
+/// The `R36 revision 4.3` of `# R36 (release), REVISION: 4.3, GCID: …`.
 fn jetson_linux(text: &str) -> Option<String> {
     let release = text.split_whitespace().find(|word| word.starts_with('R'))?;
     let revision = text.split("REVISION:").nth(1)?.split(',').next()?.trim();
@@ -85,7 +80,8 @@ fn kibibytes(meminfo: &str, name: &str) -> Option<u64> {
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
-/// A zone that cannot be read (Jetsons have some that are switched off) is left out.
+/// The temperature of the hottest zone. A zone that cannot be read (Jetsons have some that are
+/// switched off) is left out.
 fn hottest(folder: &Path) -> Option<f64> {
     let zones = fs::read_dir(folder).ok()?.flatten();
     let millidegrees = zones

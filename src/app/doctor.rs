@@ -1,18 +1,22 @@
 //! `kaizen doctor`: what will really run on this machine.
 
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::Instant;
 
+use clap::ValueEnum as _;
 use serde::Serialize;
 
 use super::board::Board;
 use super::options::BackboneArguments;
+use super::outcome::{Outcome, sentence};
+use super::output;
+use crate::Result;
 use crate::backbone::{self, Backbone, BackboneOptions, Manifest, Provider};
 use crate::gpu::device::{AdapterDescription, adapters};
 use crate::learn::engine_choice::{self, EngineChoice};
 
-/// Cosine similarity with tract's features below which a provider computes something else. Int8 and fp16 stay above.
+/// The least cosine between a provider's features and tract's; below it the provider computes
+/// something else. Int8 and fp16 stay above.
 const LEAST_COSINE: f32 = 0.98;
 
 #[derive(clap::Args)]
@@ -22,7 +26,7 @@ pub(super) struct Arguments {
     engine: EngineChoice,
     #[command(flatten)]
     backbone: BackboneArguments,
-    /// As JSON
+    /// The findings as JSON
     #[arg(long)]
     json: bool,
 }
@@ -31,8 +35,8 @@ pub(super) struct Arguments {
 struct Findings {
     version: &'static str,
     adapters: Vec<AdapterDescription>,
-    engine: Outcome,
-    onnx_runtime: Outcome,
+    engine: Attempt,
+    onnx_runtime: Attempt,
     providers: Vec<Trial>,
     models: Vec<Model>,
     power_mode: Option<String>,
@@ -40,23 +44,23 @@ struct Findings {
     sound: bool,
 }
 
-/// Something tried: what was asked, what came of it.
+/// An attempt at something that was asked for, and its outcome.
 #[derive(Serialize)]
-struct Outcome {
+struct Attempt {
     asked: String,
     works: bool,
     got: Option<String>,
     why_not: Option<String>,
 }
 
-/// A provider with what it computed of a fixed picture.
+/// An attempt at a provider, with the figures of what it computed.
 #[derive(Serialize)]
 struct Trial {
     #[serde(flatten)]
-    outcome: Outcome,
-    /// Time of one inference, the second one.
+    attempt: Attempt,
+    /// The time of one inference, the second one.
     millis: Option<f64>,
-    /// Cosine similarity of its features with tract's.
+    /// The cosine similarity of the provider's features with tract's.
     cosine: Option<f32>,
 }
 
@@ -69,130 +73,79 @@ struct Model {
     why_not: Option<String>,
 }
 
-impl Outcome {
-    fn of<T, E: std::fmt::Display>(
-        asked: impl Into<String>,
-        result: Result<T, E>,
-        got: impl FnOnce(T) -> String,
-    ) -> Self {
-        let asked = asked.into();
-        match result {
-            Ok(value) => Self { asked, works: true, got: Some(got(value)), why_not: None },
-            Err(error) => Self { asked, works: false, got: None, why_not: Some(error.to_string()) },
-        }
-    }
-}
-
-#[expect(clippy::print_stdout, reason = "the report is the command's output")]
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let engine = Outcome::of(
-        format!("{:?}", arguments.engine).to_lowercase(),
-        engine_choice::open(arguments.engine),
-        |(_, line)| line,
-    );
-    let run = |provider| run_on(&BackboneOptions { provider, ..arguments.backbone.options() });
-    // `auto` last: TensorRT's own trial may build the engine that `auto` then takes.
-    let mut runs: Vec<_> =
-        Provider::ALL.into_iter().rev().map(|provider| (provider, run(provider))).collect();
-    runs.reverse();
-    let plain = runs.iter().find(|(provider, _)| *provider == Provider::Tract);
-    let plain = plain.and_then(|(_, run)| Some(run.as_ref().ok()?.features.clone()));
-    let providers: Vec<_> =
-        runs.into_iter().map(|(provider, run)| Trial::of(provider, run, plain.as_deref())).collect();
-    let asked = |trial: &&Trial| trial.outcome.asked == arguments.backbone.provider.name();
-    let asked_provider = providers.iter().find(asked).is_some_and(|trial| trial.outcome.works);
-    let models = models(arguments.backbone.models_dir.as_deref());
-    let sound = engine.works && asked_provider && !models.is_empty() && models.iter().all(|m| m.sound);
-    let library = backbone::find_onnx_runtime(arguments.backbone.ort_lib.as_deref());
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
+    let asked = arguments.engine.to_possible_value();
+    let asked = asked.as_ref().map_or("auto", |value| value.get_name());
+    let engine = Attempt::of(asked, engine_choice::open(arguments.engine).map(|(_, line)| line));
+    let given = arguments.backbone.options();
+    let (models_dir, ort_lib) = (given.models_dir.clone(), given.ort_lib.clone());
+    let providers = trials(&given);
+    let is_asked = |trial: &&Trial| trial.attempt.asked == given.provider.name();
+    let asked_works = providers.iter().find(is_asked).is_some_and(|trial| trial.attempt.works);
+    let models = models(models_dir.as_deref());
+    let sound = engine.works && asked_works && !models.is_empty() && models.iter().all(|model| model.sound);
     let board = Board::read(Path::new("/"));
     let findings = Findings {
         version: env!("CARGO_PKG_VERSION"),
         adapters: adapters(),
         engine,
-        onnx_runtime: Outcome::of("ONNX Runtime", library, |path| path),
+        onnx_runtime: Attempt::of("ONNX Runtime", backbone::find_onnx_runtime(ort_lib.as_deref())),
         providers,
         models,
         power_mode: board.power_mode.clone(),
         board,
         sound,
     };
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&findings)?);
-    } else {
-        println!("{}", text(&findings));
-    }
-    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    output::line(&if arguments.json { serde_json::to_string_pretty(&findings)? } else { text(&findings) })?;
+    Ok(if sound { Outcome::Done } else { Outcome::Missing })
 }
 
-fn models(folder: Option<&std::path::Path>) -> Vec<Model> {
+/// Tries every provider on the same picture.
+fn trials(given: &BackboneOptions) -> Vec<Trial> {
+    let run = |provider| run_on(&BackboneOptions { provider, ..given.clone() });
+    // `auto` comes last: TensorRT's own trial may build the engine that `auto` then takes.
+    let mut runs: Vec<_> =
+        Provider::ALL.into_iter().rev().map(|provider| (provider, run(provider))).collect();
+    runs.reverse();
+    let tract = runs.iter().find(|(provider, _)| *provider == Provider::Tract);
+    let plain = tract.and_then(|(_, run)| Some(run.as_ref().ok()?.features.clone()));
+    runs.into_iter().map(|(provider, run)| Trial::of(provider, run, plain.as_deref())).collect()
+}
+
+fn models(folder: Option<&Path>) -> Vec<Model> {
     let Ok(manifest) = backbone::locate(folder).and_then(|folder| Manifest::read(&folder)) else {
         return Vec::new();
     };
     let model = |entry: &backbone::BackboneSpec| {
-        let read = entry.read();
+        let why_not = entry.read().err().map(|error| sentence(&error));
         Model {
             name: entry.name.clone(),
             file: entry.path.display().to_string(),
             sha256: entry.sha256.clone(),
-            sound: read.is_ok(),
-            why_not: read.err().map(|error| error.to_string()),
+            sound: why_not.is_none(),
+            why_not,
         }
     };
     manifest.models.iter().map(model).collect()
 }
 
-/// What a provider computed of a fixed picture.
+/// The result of a provider on a fixed picture.
 struct Run {
     runtime: String,
     features: Vec<f32>,
     millis: f64,
 }
 
-fn run_on(options: &BackboneOptions) -> crate::Result<Run> {
+fn run_on(options: &BackboneOptions) -> Result<Run> {
     let mut backbone = backbone::load(options)?;
     let (features, millis) = inference(backbone.as_mut())?;
     let runtime = backbone.provider().details().swap_remove(0);
     Ok(Run { runtime, features, millis })
 }
 
-impl Trial {
-    fn of(provider: Provider, run: crate::Result<Run>, plain: Option<&[f32]>) -> Self {
-        match run {
-            Ok(Run { runtime, features, millis }) => {
-                let cosine = plain.map(|plain| cosine(plain, &features));
-                let mut outcome = Outcome {
-                    asked: provider.name().to_owned(),
-                    works: true,
-                    got: Some(runtime),
-                    why_not: None,
-                };
-                if let Some(wrong) = cosine.filter(|cosine| cosine.is_nan() || *cosine < LEAST_COSINE) {
-                    outcome.works = false;
-                    outcome.why_not = Some(format!(
-                        "computes other features than tract (cosine {wrong:.3}, at least {LEAST_COSINE}): take another \
-                         ONNX Runtime, or another provider by --provider"
-                    ));
-                }
-                Self { outcome, millis: Some(millis), cosine }
-            }
-            Err(error) => {
-                let outcome = Outcome::of(provider.name(), Err::<String, _>(error), |got| got);
-                Self { outcome, millis: None, cosine: None }
-            }
-        }
-    }
-
-    fn line(&self) -> String {
-        let figures = self.millis.map(|millis| format!("{millis:.1} ms"));
-        let cosine = self.cosine.map(|cosine| format!("cosine with tract {cosine:.4}"));
-        let figures: Vec<_> = figures.into_iter().chain(cosine).collect();
-        let line = line(&self.outcome);
-        if figures.is_empty() { line } else { format!("{line} ({})", figures.join(", ")) }
-    }
-}
-
-/// Features of a fixed picture, and the milliseconds of the second inference: the first one may allocate.
-pub(super) fn inference(backbone: &mut dyn Backbone) -> crate::Result<(Vec<f32>, f64)> {
+/// The features of a fixed picture, and the milliseconds of the second inference: the first one may
+/// allocate.
+pub(super) fn inference(backbone: &mut dyn Backbone) -> Result<(Vec<f32>, f64)> {
     let picture = backbone::pattern(1, backbone.spec().input_size);
     backbone.embed(picture.view())?;
     let start = Instant::now();
@@ -205,10 +158,45 @@ fn cosine(a: &[f32], b: &[f32]) -> f32 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
-fn line(outcome: &Outcome) -> String {
-    match (&outcome.got, &outcome.why_not) {
-        (Some(got), None) => format!("  ok   {:10} {got}", outcome.asked),
-        (_, why) => format!("  no   {:10} {}", outcome.asked, why.as_deref().unwrap_or("")),
+impl Attempt {
+    fn of(asked: &str, result: Result<String>) -> Self {
+        let (got, why_not) = match result {
+            Ok(got) => (Some(got), None),
+            Err(error) => (None, Some(sentence(&error))),
+        };
+        Self { asked: asked.to_owned(), works: why_not.is_none(), got, why_not }
+    }
+
+    fn line(&self) -> String {
+        match (&self.got, &self.why_not) {
+            (Some(got), None) => format!("  ok   {:10} {got}", self.asked),
+            (_, why) => format!("  no   {:10} {}", self.asked, why.as_deref().unwrap_or_default()),
+        }
+    }
+}
+
+impl Trial {
+    fn of(provider: Provider, run: Result<Run>, plain: Option<&[f32]>) -> Self {
+        let computed = run.as_ref().ok();
+        let cosine = plain.zip(computed).map(|(plain, run)| cosine(plain, &run.features));
+        let millis = computed.map(|run| run.millis);
+        let mut attempt = Attempt::of(provider.name(), run.map(|run| run.runtime));
+        if let Some(wrong) = cosine.filter(|cosine| cosine.is_nan() || *cosine < LEAST_COSINE) {
+            attempt.works = false;
+            attempt.why_not = Some(format!(
+                "computes other features than tract (cosine {wrong:.3}, at least {LEAST_COSINE}): take another \
+                 ONNX Runtime, or another provider by --provider"
+            ));
+        }
+        Self { attempt, millis, cosine }
+    }
+
+    fn line(&self) -> String {
+        let millis = self.millis.map(|millis| format!("{millis:.1} ms"));
+        let cosine = self.cosine.map(|cosine| format!("cosine with tract {cosine:.4}"));
+        let figures: Vec<_> = millis.into_iter().chain(cosine).collect();
+        let line = self.attempt.line();
+        if figures.is_empty() { line } else { format!("{line} ({})", figures.join(", ")) }
     }
 }
 
@@ -216,12 +204,8 @@ fn text(findings: &Findings) -> String {
     let mut lines = vec![format!("kaizen {}", findings.version), "adapters:".to_owned()];
     lines.extend(findings.adapters.iter().map(|adapter| format!("  {adapter}")));
     lines.extend(findings.adapters.is_empty().then(|| "  none".to_owned()));
-    lines.extend([
-        "engine:".to_owned(),
-        line(&findings.engine),
-        "ONNX Runtime:".to_owned(),
-        line(&findings.onnx_runtime),
-    ]);
+    lines.extend(["engine:".to_owned(), findings.engine.line()]);
+    lines.extend(["ONNX Runtime:".to_owned(), findings.onnx_runtime.line()]);
     lines.push("providers (each computed the same picture):".to_owned());
     lines.extend(findings.providers.iter().map(Trial::line));
     lines.push("models:".to_owned());
@@ -230,9 +214,8 @@ fn text(findings: &Findings) -> String {
         Some(why) => format!("  no   {}: {why}", model.name),
     }));
     lines.extend(findings.board.lines());
-    lines.push(
-        if findings.sound { "all that was asked for works" } else { "something asked for is missing" }
-            .to_owned(),
-    );
+    let verdict =
+        if findings.sound { "all that was asked for works" } else { "something asked for is missing" };
+    lines.push(verdict.to_owned());
     lines.join("\n")
 }

@@ -1,24 +1,21 @@
 //! `kaizen history`: the labels that count and the versions of the heads.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::console::percent;
-use super::table::Table;
+use super::on_state::ReadState;
+use super::outcome::Outcome;
+use super::output;
+use super::table::{Table, percent};
 use crate::ids::SampleId;
 use crate::memory::{LabelEntry, LabelId, Memory, VersionEntry, VersionId, VersionStatus};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// State file; it is only read, also beside a process that writes it
-    #[arg(long)]
-    state: PathBuf,
-    /// Every label that counts and every version, as one JSON document
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    on: ReadState,
     /// Also every row of the label log: what was taken back, and when
     #[arg(long)]
     log: bool,
@@ -40,13 +37,12 @@ struct Label {
     sample: Option<SampleId>,
     name: Option<String>,
     created_millis: i64,
-    /// False if a later label of the same image goes before it.
+    /// Whether no later label of the same image counts instead.
     current: bool,
 }
 
-#[expect(clippy::print_stdout, reason = "the record is the command's output")]
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let memory = Memory::open_read_only(&arguments.state)?;
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
+    let memory = Memory::open_read_only(&arguments.on.state)?;
     let history = memory.history()?;
     let serving = memory.published()?.map(|version| version.entry.id);
     let labels = history.labels.iter().filter(|entry| entry.counts).map(|entry| Label {
@@ -63,12 +59,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         versions: history.versions,
         log: arguments.log.then_some(history.labels),
     };
-    if arguments.json {
-        println!("{}", serde_json::to_string(&record)?);
-    } else {
-        println!("{}", text(&record));
-    }
-    Ok(ExitCode::SUCCESS)
+    output::result(arguments.on.json, &record, || text(&record))?;
+    Ok(Outcome::Done)
 }
 
 fn text(record: &Record) -> String {
@@ -82,50 +74,51 @@ fn text(record: &Record) -> String {
     }
     let mut text = if classes.is_empty() { "no labels\n".to_owned() } else { table.to_string() };
     for version in &record.versions {
-        let status = match version.status {
-            VersionStatus::Published if record.serving == Some(version.id) => "serves",
-            VersionStatus::Published => "published",
-            VersionStatus::RolledBack => "rolled back",
-        };
-        let figures = version.figures.clone().unwrap_or_default();
-        text += &format!("\nversion {} {status}: {}, {}\n", version.id, version.head_kind, figures.reason);
-        let accuracy = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), percent);
-        let mut table = Table::new(["class", "before", "after", "samples"]);
-        for class in &figures.classes {
-            let name = class.class.clone().unwrap_or_else(|| "?".to_owned());
-            table.row([name, accuracy(class.before), accuracy(class.after), class.samples.to_string()]);
-        }
-        if !figures.classes.is_empty() {
-            text += &table.to_string();
-        }
+        text += &version_text(version, record.serving);
     }
     for entry in record.log.iter().flatten() {
         let name = entry.sample_name.as_deref().unwrap_or("every image");
         let kind = serde_json::to_value(entry.kind).unwrap_or_default();
+        let kind = kind.as_str().unwrap_or("?");
         let undone = entry.undone.map_or_else(String::new, |label| format!(" of label {label}"));
-        text += &format!(
-            "\n{} {}{undone}: {} {name}",
-            entry.label_id,
-            kind.as_str().unwrap_or("?"),
-            entry.class_name
-        );
+        text += &format!("\n{} {kind}{undone}: {} {name}", entry.label_id, entry.class_name);
     }
     text.trim_end().to_owned()
 }
 
+fn version_text(version: &VersionEntry, serving: Option<VersionId>) -> String {
+    let status = match version.status {
+        VersionStatus::Published if serving == Some(version.id) => "serves",
+        VersionStatus::Published => "published",
+        VersionStatus::RolledBack => "rolled back",
+    };
+    let figures = version.figures.clone().unwrap_or_default();
+    let mut text = format!("\nversion {} {status}: {}, {}\n", version.id, version.head_kind, figures.reason);
+    let accuracy = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), percent);
+    let mut table = Table::new(["class", "before", "after", "samples"]);
+    for class in &figures.classes {
+        let name = class.class.clone().unwrap_or_else(|| "?".to_owned());
+        table.row([name, accuracy(class.before), accuracy(class.after), class.samples.to_string()]);
+    }
+    if !figures.classes.is_empty() {
+        text += &table.to_string();
+    }
+    text
+}
+
 /// Ascending numbers with runs drawn together: `1-4, 7`.
 fn spans(ids: &[i64]) -> String {
-    let mut runs: Vec<(i64, i64)> = Vec::new();
-    for &id in ids {
-        match runs.last_mut() {
-            Some((_, last)) if *last + 1 == id => *last = id,
-            _ => runs.push((id, id)),
-        }
+    let mut text = String::new();
+    for run in ids.chunk_by(|a, b| a + 1 == *b) {
+        let comma = if text.is_empty() { "" } else { ", " };
+        // Writing to a string never fails.
+        let _ = match run {
+            [first, .., last] => write!(text, "{comma}{first}-{last}"),
+            [only] => write!(text, "{comma}{only}"),
+            [] => Ok(()),
+        };
     }
-    let text = |&(first, last): &(i64, i64)| {
-        if first == last { first.to_string() } else { format!("{first}-{last}") }
-    };
-    runs.iter().map(text).collect::<Vec<_>>().join(", ")
+    text
 }
 
 #[cfg(test)]

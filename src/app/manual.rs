@@ -1,10 +1,12 @@
-//! `kaizen completions` and `kaizen man`: what a shell and a reader of manuals want to know, from the same definition.
+//! `kaizen completions` and `kaizen man`: help for a shell and for readers, from the definition of
+//! the command line.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Command;
 
+use super::outcome::Outcome;
+use super::output;
 use crate::Error;
 use crate::file::write_atomic;
 
@@ -21,18 +23,17 @@ pub(super) struct Pages {
     dir: PathBuf,
 }
 
-pub(super) fn completions(arguments: &Completions, mut command: Command) -> anyhow::Result<ExitCode> {
+pub(super) fn completions(arguments: &Completions, mut command: Command) -> anyhow::Result<Outcome> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, "kaizen", &mut script);
-    std::io::Write::write_all(&mut std::io::stdout(), &script)?;
-    Ok(ExitCode::SUCCESS)
+    output::bytes(&script)?;
+    Ok(Outcome::Done)
 }
 
-#[expect(clippy::print_stdout, reason = "the files are the command's output")]
-pub(super) fn pages(arguments: &Pages, mut command: Command) -> anyhow::Result<ExitCode> {
+pub(super) fn pages(arguments: &Pages, mut command: Command) -> anyhow::Result<Outcome> {
     let dir = &arguments.dir;
     std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
-    // Gives each command its whole name and the options that all have.
+    // Gives each command its full name and the options that all commands have.
     command.build();
     let mut commands = vec![command.clone()];
     commands.extend(command.get_subcommands().filter(|command| command.get_name() != "help").cloned());
@@ -42,7 +43,7 @@ pub(super) fn pages(arguments: &Pages, mut command: Command) -> anyhow::Result<E
         let mut page = Vec::new();
         man.render(&mut page)?;
         write_atomic(&path, &page)?;
-        println!("{}", path.display());
+        output::line(&path.display().to_string())?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Outcome::Done)
 }

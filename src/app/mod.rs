@@ -4,21 +4,22 @@ mod bench_step;
 mod board;
 mod check;
 mod cli;
-mod configuration;
-mod console;
 mod doctor;
+mod events;
 #[cfg(feature = "tract")]
 mod export;
 mod export_data;
-mod failure;
 mod history;
 #[cfg(feature = "serve")]
 mod http;
 mod images;
-mod import;
 mod learn;
+mod log;
 mod manual;
+mod on_state;
 mod options;
+mod outcome;
+mod output;
 mod predict;
 mod rebase;
 mod record;

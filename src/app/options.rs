@@ -1,37 +1,28 @@
-//! Options that the commands on a state share, and what they open.
+//! The options that several commands share, on the command line and in a configuration file.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
 
-use super::configuration::Configuration;
-use crate::Result;
+use super::log::{self, LogFormat};
 use crate::backbone::{Backbone, BackboneOptions, Provider};
 use crate::learn::engine_choice::EngineChoice;
 use crate::session::Options;
-use crate::vision::{self, FrameSource, SourceOptions};
+use crate::{Error, Result};
 
-/// Some frames were left out, the guard rolled back, or damage was repaired.
-pub(super) const IN_PART: u8 = 3;
-/// The state is damaged beyond repair.
-pub(super) const DAMAGED: u8 = 4;
-
-/// Meaning of the exit codes, for `--help`.
-pub(super) const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, the reason is on standard error; 2 wrong usage; \
-    3 done in part: images left out (teach, observe, predict), rolled back by the guard (learn), damage repaired \
-    (check); 4 damage that cannot be repaired (check)";
-
-/// Which backbone, on what: for the commands that have no state.
+/// The backbone and its runtime, for the commands that have no state.
 #[derive(Clone, clap::Args)]
 pub(super) struct BackboneArguments {
-    /// Backbone: a name in models/manifest.toml or an ONNX file listed there [default: the manifest's]
+    /// Backbone: a name in models/manifest.toml or an ONNX file listed there [default: the
+    /// manifest's]
     #[arg(long)]
     pub(super) model: Option<String>,
     /// Folder with manifest.toml and the ONNX files
     #[arg(long)]
     pub(super) models_dir: Option<PathBuf>,
-    /// Who runs the backbone: auto, tensorrt, cuda, cpu (ONNX Runtime) or tract
+    /// Who runs the backbone; cpu is ONNX Runtime's
     #[arg(long, default_value = "auto")]
     pub(super) provider: Provider,
     /// ONNX Runtime's shared library
@@ -40,41 +31,85 @@ pub(super) struct BackboneArguments {
 }
 
 impl BackboneArguments {
-    /// What to load.
+    /// The options that the backbone is loaded with.
     pub(super) fn options(&self) -> BackboneOptions {
         let Self { model, models_dir, provider, ort_lib } = self.clone();
         BackboneOptions { model, models_dir, provider, ort_lib, ..BackboneOptions::default() }
     }
 }
 
-#[derive(Clone, clap::Args)]
-pub(super) struct CommonOptions {
-    /// Backbone: a name in models/manifest.toml or an ONNX file listed there [default: the state's own]
+/// The options of the commands on a state that a configuration file may hold as well.
+#[derive(Clone, Debug, Default, PartialEq, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct Configuration {
+    /// Backbone: a name in models/manifest.toml or an ONNX file listed there [default: the state's
+    /// own]
     #[arg(long)]
     model: Option<String>,
     /// Folder with manifest.toml and the ONNX files
     #[arg(long)]
     models_dir: Option<PathBuf>,
-    /// Who runs the backbone: auto, tensorrt, cuda, cpu (ONNX Runtime) or tract [default: auto]
+    /// Who runs the backbone; cpu is ONNX Runtime's [default: auto]
     #[arg(long)]
     provider: Option<Provider>,
-    /// Who trains: auto, gpu or cpu [default: auto]
+    /// Who trains [default: auto]
     #[arg(long)]
     engine: Option<EngineChoice>,
     /// ONNX Runtime's shared library
     #[arg(long)]
     ort_lib: Option<PathBuf>,
-    /// Only the results, no progress
+    /// Only the results and warnings
     #[arg(long)]
     quiet: bool,
-    /// Most bytes of the state file and its log; unlabelled and redundant samples give way [default: no limit]
+    /// Say more on standard error; twice for what libraries say
+    #[arg(long, short, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// How the log on standard error is written [default: text]
+    #[arg(long)]
+    log_format: Option<LogFormat>,
+    /// Most bytes of the state file and its log; unlabelled and redundant samples give way
+    /// [default: no limit]
     #[arg(long)]
     quota_bytes: Option<u64>,
-    /// MB of memory that the process stays below while it learns, by fewer random features and fewer frames at hand, or an
-    /// error that names the least; what it has taken at its start, drivers too, counts [default: no limit]
+    /// MB of memory that the process stays below while it learns, by fewer random features and
+    /// fewer frames at hand, or an error that names the least; what it has taken at its start,
+    /// drivers too, counts [default: no limit]
     #[arg(long, value_name = "MB")]
     memory_limit: Option<u64>,
-    /// TOML file with any of these options; what is given here goes before it
+}
+
+impl Configuration {
+    fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        toml::from_str(&text).map_err(|error| {
+            let allowed = "a TOML file with known keys, as `--print-config` writes it";
+            Error::config("config", format!("{}: {}", path.display(), error.to_string().trim()), allowed)
+        })
+    }
+
+    /// These options; each that was not given is taken from `file`.
+    fn over(self, file: Self) -> Self {
+        Self {
+            model: self.model.or(file.model),
+            models_dir: self.models_dir.or(file.models_dir),
+            provider: self.provider.or(file.provider),
+            engine: self.engine.or(file.engine),
+            ort_lib: self.ort_lib.or(file.ort_lib),
+            quiet: self.quiet || file.quiet,
+            verbose: self.verbose.max(file.verbose),
+            log_format: self.log_format.or(file.log_format),
+            quota_bytes: self.quota_bytes.or(file.quota_bytes),
+            memory_limit: self.memory_limit.or(file.memory_limit),
+        }
+    }
+}
+
+/// The options that the commands on a state share.
+#[derive(Clone, clap::Args)]
+pub(super) struct CommonOptions {
+    #[command(flatten)]
+    given: Configuration,
+    /// TOML file with any of these options; an option on the command line overrides the file
     #[arg(long)]
     config: Option<PathBuf>,
     /// Print the options as they are in force, as such a file, and do nothing
@@ -83,100 +118,119 @@ pub(super) struct CommonOptions {
 }
 
 impl CommonOptions {
-    /// Takes what the configuration file says for every option that is not given.
+    /// Takes every option that was not given from the configuration file.
     pub(super) fn settle(&mut self) -> Result<()> {
-        let Some(path) = &self.config else { return Ok(()) };
-        let file = Configuration::read(path)?;
-        self.model = self.model.take().or(file.model);
-        self.models_dir = self.models_dir.take().or(file.models_dir);
-        self.provider = self.provider.or(file.provider);
-        self.engine = self.engine.or(file.engine);
-        self.ort_lib = self.ort_lib.take().or(file.ort_lib);
-        self.quiet |= file.quiet;
-        self.quota_bytes = self.quota_bytes.or(file.quota_bytes);
-        self.memory_limit = self.memory_limit.or(file.memory_limit);
+        if let Some(path) = &self.config {
+            let file = Configuration::read(path)?;
+            self.given = std::mem::take(&mut self.given).over(file);
+        }
+        let given = &mut self.given;
+        given.provider.get_or_insert(Provider::Auto);
+        given.engine.get_or_insert_default();
+        given.log_format.get_or_insert(LogFormat::Text);
         Ok(())
     }
 
-    /// What is in force, as a configuration file.
+    /// The options in force, as a configuration file.
     pub(super) fn configuration(&self) -> Result<String> {
-        let Self { model, models_dir, ort_lib, quiet, quota_bytes, memory_limit, .. } = self.clone();
-        let (provider, engine) = (Some(self.provider()), Some(self.engine()));
-        Configuration { model, models_dir, provider, engine, ort_lib, quiet, quota_bytes, memory_limit }
-            .text()
+        toml::to_string(&self.given)
+            .map_err(|error| Error::config("config", error, "options that TOML can hold"))
     }
 
-    fn provider(&self) -> Provider {
-        self.provider.unwrap_or(Provider::Auto)
+    /// Starts the log, which has only warnings beside results for programs.
+    pub(super) fn start_log(&mut self, is_for_programs: bool) {
+        self.given.quiet |= is_for_programs;
+        let format = self.given.log_format.unwrap_or(LogFormat::Text);
+        log::start(format, self.given.quiet, self.given.verbose);
     }
 
-    fn engine(&self) -> EngineChoice {
-        self.engine.unwrap_or(EngineChoice::Auto)
-    }
-
-    /// Whether only results are wanted.
-    pub(super) fn quiet(&self) -> bool {
-        self.quiet
-    }
-
-    /// Most bytes of the state.
-    #[cfg(feature = "serve")]
-    pub(super) fn quota_bytes(&self) -> Option<u64> {
-        self.quota_bytes
-    }
-
-    /// Progress over so many images, for a person who watches; hidden otherwise.
+    /// A progress bar over `images` for a person who watches, hidden otherwise.
     pub(super) fn progress(&self, images: usize) -> ProgressBar {
-        if self.quiet || !std::io::stderr().is_terminal() {
+        if self.given.quiet || !std::io::stderr().is_terminal() {
             return ProgressBar::hidden();
         }
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} images, {eta} left");
         ProgressBar::new(images as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
     }
 
-    /// What a learner on `state` is opened with.
-    pub(super) fn on(&self, state: &Path) -> Options {
-        Options {
+    /// The options that a learner on `state` is opened with; `steps` of training if they are given.
+    pub(super) fn on(&self, state: &Path, steps: Option<usize>) -> Options {
+        let given = self.given.clone();
+        let options = Options {
             state: Some(state.to_path_buf()),
             backbone: BackboneOptions {
-                model: self.model.clone(),
-                models_dir: self.models_dir.clone(),
-                provider: self.provider(),
-                ort_lib: self.ort_lib.clone(),
+                model: given.model,
+                models_dir: given.models_dir,
+                provider: given.provider.unwrap_or(Provider::Auto),
+                ort_lib: given.ort_lib,
                 ..BackboneOptions::default()
             },
-            engine: self.engine(),
-            quota_bytes: self.quota_bytes,
-            memory_limit_megabytes: self.memory_limit,
+            engine: given.engine.unwrap_or_default(),
+            quota_bytes: given.quota_bytes,
+            memory_limit_megabytes: given.memory_limit,
             ..Options::new()
-        }
-    }
-
-    /// As [`CommonOptions::on`], with training of so many steps.
-    pub(super) fn training_on(&self, state: &Path, steps: Option<usize>) -> Options {
-        let options = self.on(state);
-        steps.map_or(options.clone(), |steps| options.steps(steps))
-    }
-
-    /// Says which backbone runs, and on what.
-    pub(super) fn say_backbone(&self, backbone: &dyn Backbone) {
-        self.say(&format!("model: {}; {}", backbone.spec().name, backbone.provider().line()));
-    }
-
-    /// These options, quiet also where the output is for programs.
-    pub(super) fn quieter(&self, for_programs: bool) -> Self {
-        Self { quiet: self.quiet || for_programs, ..self.clone() }
-    }
-
-    /// A line for people, on standard error.
-    pub(super) fn say(&self, line: &str) {
-        if !self.quiet {
-            eprintln!("{line}");
+        };
+        match steps {
+            Some(steps) => options.steps(steps),
+            None => options,
         }
     }
 }
 
-/// Every source, opened before the first is read, so that a wrong path costs nothing.
-pub(super) fn sources(paths: &[String]) -> Result<Vec<Box<dyn FrameSource>>> {
-    paths.iter().map(|path| vision::open(path, &SourceOptions::default())).collect()
+/// Says which backbone runs, and where; `-v` adds why other providers do not run.
+pub(super) fn announce(backbone: &dyn Backbone) {
+    let report = backbone.provider();
+    tracing::info!("model: {}; {}", backbone.spec().name, report.line());
+    for attempt in &report.attempts {
+        if let Some(failure) = &attempt.failure {
+            tracing::debug!("{} does not run here: {failure}", attempt.provider);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_what_is_unknown_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kaizen.toml");
+        let configuration = Configuration {
+            provider: Some(Provider::Tract),
+            engine: Some(EngineChoice::Cpu),
+            log_format: Some(LogFormat::Json),
+            quota_bytes: Some(1 << 30),
+            memory_limit: Some(250),
+            ..Configuration::default()
+        };
+        std::fs::write(&path, toml::to_string(&configuration).unwrap()).unwrap();
+        assert_eq!(Configuration::read(&path).unwrap(), configuration);
+        for (text, word) in [("moddel = 'a'", "moddel"), ("engine = 'tpu'", "tpu"), ("quiet = 3", "quiet")] {
+            std::fs::write(&path, text).unwrap();
+            let error = Configuration::read(&path).unwrap_err().to_string();
+            assert!(error.contains(word) && error.contains("kaizen.toml"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_given_counts_for_more_than_the_file() {
+        let file = Configuration {
+            model: Some("file".to_owned()),
+            quiet: true,
+            quota_bytes: Some(1),
+            ..Configuration::default()
+        };
+        let given = Configuration { model: Some("given".to_owned()), verbose: 2, ..Configuration::default() };
+        let both = given.over(file);
+        assert_eq!((both.model.as_deref(), both.quota_bytes), (Some("given"), Some(1)));
+        assert!(both.quiet && both.verbose == 2);
+    }
+
+    #[test]
+    fn the_configuration_that_is_packed_is_one() {
+        let packed = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/kaizen.toml");
+        let packed = Configuration::read(Path::new(packed)).unwrap();
+        assert_eq!(packed.models_dir.as_deref(), Some(Path::new("/usr/share/kaizen-edge/models")));
+    }
 }

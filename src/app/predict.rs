@@ -1,16 +1,14 @@
 //! `kaizen predict`: what the published head says of images.
 
-use std::path::PathBuf;
-use std::process::ExitCode;
-
 use serde::Serialize;
 
-use super::console::percent;
-use super::images::Images;
-use super::options::{CommonOptions, IN_PART, sources};
+use super::images::{Images, sources};
+use super::on_state::OnState;
+use super::outcome::Outcome;
+use super::table::percent;
 use crate::Error;
 use crate::memory::Sample;
-use crate::session::{self, PublishedHead};
+use crate::session::PublishedHead;
 
 /// The answer for an image unlike everything learned.
 const UNKNOWN: &str = "unknown";
@@ -20,14 +18,8 @@ pub(super) struct Arguments {
     /// Images, folders, clips, recording://DIR, or - for raw RGB frames
     #[arg(required = true)]
     paths: Vec<String>,
-    /// State file; it is only read, also beside a process that writes it
-    #[arg(long)]
-    state: PathBuf,
-    /// One JSON line an image
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    pub(super) options: CommonOptions,
+    pub(super) on: OnState,
 }
 
 #[derive(Serialize)]
@@ -35,29 +27,26 @@ struct Answer<'a> {
     name: &'a str,
     /// The class, or `unknown`.
     class: &'a str,
-    /// Whether `class` says that the image is unlike everything learned.
+    /// Whether the image is unlike everything learned.
     unknown: bool,
     /// The best class, also of an unknown image.
     nearest: &'a str,
-    /// Calibrated probability of `nearest`.
+    /// The calibrated probability of `nearest`.
     probability: f32,
-    /// Above 1 an image is unknown.
+    /// Above 1 the image is unknown.
     novelty: f32,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let options = arguments.options.quieter(arguments.json);
-    let sources = sources(&arguments.paths)?;
-    let on_state = options.on(&arguments.state);
-    let (memory, mut embedder) = session::open_reader(&on_state)?;
-    options.say_backbone(embedder.backbone());
-    let head = session::restore(&memory, &on_state)?;
-    let mut images = Images::of(&sources, &options);
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
+    let Arguments { paths, on } = arguments;
+    let sources = sources(paths)?;
+    let (_, mut embedder, head) = on.reader()?;
+    let mut images = Images::of(&sources, on);
     for source in sources {
         embedder.embed_source(source, 0, |embedded| {
             images.done();
             match embedded {
-                Ok(image) => answer(&image.sample, &head, arguments.json),
+                Ok(image) => answer(&image.sample, &head, on),
                 Err(error @ Error::Frame { .. }) => {
                     images.leave_out(&error);
                     Ok(())
@@ -66,12 +55,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             }
         })?;
     }
-    images.finish();
-    Ok(if images.left_out == 0 { ExitCode::SUCCESS } else { ExitCode::from(IN_PART) })
+    Ok(images.finish().1)
 }
 
-#[expect(clippy::print_stdout, reason = "the answers are the command's output")]
-fn answer(image: &Sample, head: &PublishedHead, json: bool) -> anyhow::Result<()> {
+fn answer(image: &Sample, head: &PublishedHead, on: &OnState) -> anyhow::Result<()> {
     for prediction in head.predict(&image.features)? {
         let answer = Answer {
             name: &image.name,
@@ -81,7 +68,7 @@ fn answer(image: &Sample, head: &PublishedHead, json: bool) -> anyhow::Result<()
             probability: prediction.probability,
             novelty: prediction.novelty,
         };
-        println!("{}", if json { serde_json::to_string(&answer)? } else { text(&answer) });
+        on.result(&answer, || text(&answer))?;
     }
     Ok(())
 }

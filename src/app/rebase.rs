@@ -1,12 +1,13 @@
 //! `kaizen rebase`: another backbone for the same samples.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::console::Console;
-use super::options::CommonOptions;
+use super::events::Progress;
+use super::on_state::OnState;
+use super::options::announce;
+use super::outcome::Outcome;
 use crate::backbone;
 use crate::memory::Memory;
 use crate::session::{self, Embedder, Learner, Options, TrainingControl};
@@ -14,26 +15,19 @@ use crate::{Error, Result};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// State file; replaced by the new one only when that is whole
-    #[arg(long)]
-    state: PathBuf,
     /// Only say what would be lost
     #[arg(long)]
     dry_run: bool,
     /// Training steps of adapter and classifier; 0 for closed-form heads only
     #[arg(long)]
     steps: Option<usize>,
-    /// The result as one JSON line
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    pub(super) options: CommonOptions,
+    pub(super) on: OnState,
 }
 
-#[expect(clippy::print_stdout, reason = "the result is the command's output")]
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let options = arguments.options.quieter(arguments.json);
-    let old = Memory::open_existing(&arguments.state)?;
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
+    let on = &arguments.on;
+    let old = Memory::open_existing(&on.state)?;
     let losses = session::losses(&old)?;
     let text = format!(
         "{} samples go over by their thumbnails, which have fewer pixels than the frames had; lost are {} samples \
@@ -42,54 +36,50 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         losses.kept, losses.without_thumbnail, losses.views, losses.versions, losses.log_rows
     );
     if arguments.dry_run {
-        if arguments.json {
-            println!("{}", json!({ "losses": losses }));
-        } else {
-            println!("{text}");
-        }
-        return Ok(ExitCode::SUCCESS);
+        on.result(&json!({ "losses": losses }), || text)?;
+        return Ok(Outcome::Done);
     }
-    options.say(&text);
-    // Not the model and the class of features that the state holds: they are what is to change.
-    let new_options = options.training_on(&arguments.state, arguments.steps);
-    let mut embedder = Embedder::new(backbone::load(&new_options.backbone)?, new_options.settings.seed)?;
-    options.say_backbone(embedder.backbone());
+    tracing::info!("{text}");
+    // The model and the class of features that the state holds do not count: they are to change.
+    let options = on.options.on(&on.state, arguments.steps);
+    let mut embedder = Embedder::new(backbone::load(&options.backbone)?, options.settings.seed)?;
+    announce(embedder.backbone());
     let identity = embedder.identity();
+    let name = &identity.backbone_name;
     if *old.identity() == identity {
-        let allowed = "a backbone other than the state's own: `--model NAME`";
-        return Err(Error::config("model", &identity.backbone_name, allowed).into());
+        let reason = format!("the state has the features of {name} already");
+        let way_out = "name a backbone other than the state's own by `--model NAME`";
+        return Err(Error::refused("the same backbone", reason, way_out).into());
     }
     let path = place_beside(&old)?;
     let mut new = Memory::open(Some(&path), &identity)?;
-    let bar = options.progress(losses.kept + losses.without_thumbnail);
+    let bar = on.options.progress(losses.kept + losses.without_thumbnail);
     let outcome = session::rebase(&old, &mut new, &mut embedder, |seen| bar.set_position(seen as u64))?;
     bar.finish_and_clear();
-    let mut console = Console::new(options.quiet());
+    let mut progress = Progress::default();
     if outcome.labels > 0 {
-        let new_options = Options { quota_bytes: None, ..new_options };
-        let mut learner = Learner::on(new, Some(embedder), new_options)?;
-        learner.consolidate(&mut TrainingControl::new(&mut console))?;
+        let options = Options { quota_bytes: None, ..options };
+        let mut learner = Learner::on(new, Some(embedder), options)?;
+        learner.consolidate(&mut TrainingControl::new(&mut progress))?;
         drop(learner);
         new = Memory::open_existing(&path)?;
     }
     old.replace_with(new)?;
-    if arguments.json {
-        println!("{}", json!({ "losses": losses, "rebased": outcome, "learned": console.last() }));
-    } else {
-        println!(
-            "{} samples with {} labels stand on {} now; {} repeat others, {} lost\n{}",
+    on.result(&json!({ "losses": losses, "rebased": outcome, "learned": progress.last() }), || {
+        format!(
+            "{} samples with {} labels stand on {name} now; {} repeat others, {} lost\n{}",
             outcome.samples,
             outcome.labels,
-            identity.backbone_name,
             outcome.duplicates,
             outcome.lost,
-            console.verdict()
-        );
-    }
-    Ok(ExitCode::SUCCESS)
+            progress.verdict()
+        )
+    })?;
+    Ok(Outcome::Done)
 }
 
-/// A free place in the folder of the state, also behind a link, so that the new one can be moved over it.
+/// A free path in the folder of the state, also behind a link, so that the new state can be moved
+/// over it.
 fn place_beside(old: &Memory) -> Result<PathBuf> {
     let path = PathBuf::from(format!("{}.rebase", old.path().display()));
     for suffix in ["", "-wal", "-shm"] {

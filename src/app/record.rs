@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
-use super::options::IN_PART;
-use crate::vision::{self, Frame, LABELS_FILE, SourceOptions, thumbnail_jpeg};
+use super::images::RawSize;
+use super::outcome::Outcome;
+use crate::vision::{self, Frame, LABELS_FILE, thumbnail_jpeg};
 use crate::{Error, Result};
 
 /// JPEG quality of the frames.
@@ -27,23 +27,17 @@ pub(super) struct Arguments {
     /// Label of frames that come without one
     #[arg(long)]
     label: Option<String>,
-    /// Columns and rows of raw frames, and of frames asked of a camera
-    #[arg(long, num_args = 2, value_names = ["WIDTH", "HEIGHT"], default_values_t = [640, 480])]
-    raw_size: Vec<u32>,
+    #[command(flatten)]
+    raw_size: RawSize,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let length = match arguments.seconds.map(Duration::try_from_secs_f64) {
         Some(Err(error)) => return Err(Error::config("seconds", error, "a number above 0").into()),
         Some(Ok(length)) => u64::try_from(length.as_millis()).unwrap_or(u64::MAX),
         None => u64::MAX,
     };
-    let options = SourceOptions {
-        raw_width: arguments.raw_size[0],
-        raw_height: arguments.raw_size[1],
-        ..SourceOptions::default()
-    };
-    let mut source = vision::open(&arguments.uri, &options)?;
+    let mut source = vision::open(&arguments.uri, &arguments.raw_size.options())?;
     let mut recording = Recording::create(&arguments.folder)?;
     let (most, mut rejected, mut start) = (arguments.frames.unwrap_or(usize::MAX), 0, None);
     while recording.frames < most {
@@ -51,7 +45,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Ok(Some(frame)) => frame,
             Ok(None) => break,
             Err(error @ Error::Frame { .. }) => {
-                eprintln!("left out: {error}");
+                tracing::warn!("left out: {error}");
                 rejected += 1;
                 continue;
             }
@@ -68,12 +62,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let reason = "it gave no frame".to_owned();
         return Err(Error::Source { uri: arguments.uri.clone(), reason }.into());
     }
-    eprintln!(
-        "{} frames in recording://{}; {rejected} left out",
-        recording.frames,
-        arguments.folder.display()
-    );
-    Ok(if rejected == 0 { ExitCode::SUCCESS } else { ExitCode::from(IN_PART) })
+    let (frames, folder) = (recording.frames, arguments.folder.display());
+    tracing::info!("{frames} frames in recording://{folder}; {rejected} left out");
+    Ok(Outcome::of(rejected == 0))
 }
 
 /// A recording being written: whole after every frame, so that it can be cut off at any time.

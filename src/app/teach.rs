@@ -1,17 +1,18 @@
-//! `kaizen teach` and `kaizen observe`: images into the state.
+//! `kaizen teach`, `kaizen observe` and `kaizen import`: images into the state.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::images::Images;
-use super::options::{CommonOptions, IN_PART, sources};
+use super::images::{Images, sources};
+use super::on_state::OnState;
+use super::options::announce;
+use super::outcome::Outcome;
+use super::output;
 use crate::ids::SampleId;
 use crate::memory::{LabelId, Sample, Stored};
-use crate::session::{Labelling, Learner, Taken};
-use crate::vision::FrameSource;
+use crate::session::{Labelling, Taken};
+use crate::vision::{FrameSource, SourceOptions, open_coco};
 
 #[derive(clap::Args)]
 pub(super) struct TeachArguments {
@@ -26,17 +27,24 @@ pub(super) struct ObserveArguments {
     /// Images, folders, clips, recording://DIR, or - for raw RGB frames
     #[arg(required = true)]
     paths: Vec<String>,
-    /// State file, made if it is not there
-    #[arg(long)]
-    state: PathBuf,
-    /// No progress for people, only one JSON line an image
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    pub(super) options: CommonOptions,
+    pub(super) on: OnState,
 }
 
-/// One stored image; printed once it is durable.
+#[derive(clap::Args)]
+pub(super) struct ImportArguments {
+    /// Folders of class folders, folders with labels.csv, or COCO files (.json), of which each box
+    /// is an image
+    #[arg(required = true)]
+    paths: Vec<String>,
+    /// Folder with the pictures of the COCO files [default: the folder of each file]
+    #[arg(long)]
+    images: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) on: OnState,
+}
+
+/// A stored image, told once it is durable.
 #[derive(Serialize)]
 struct Acknowledgement<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,72 +53,74 @@ struct Acknowledgement<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<&'a str>,
     name: &'a str,
-    /// It repeats a stored image, to which the label went.
+    /// Whether the image repeats a stored one, to which the label went.
     duplicate: bool,
 }
 
-pub(super) fn teach(arguments: &TeachArguments) -> anyhow::Result<ExitCode> {
-    let ObserveArguments { paths, state, json, options } = &arguments.images;
-    let store = Store { state, options: &options.quieter(*json), labelling: Labelling::As(&arguments.name) };
-    store.run(sources(paths)?)
+pub(super) fn teach(arguments: &TeachArguments) -> anyhow::Result<Outcome> {
+    let ObserveArguments { paths, on } = &arguments.images;
+    store(on, sources(paths)?, Labelling::As(&arguments.name))
 }
 
-pub(super) fn observe(arguments: &ObserveArguments) -> anyhow::Result<ExitCode> {
-    let ObserveArguments { paths, state, json, options } = arguments;
-    let store = Store { state, options: &options.quieter(*json), labelling: Labelling::Unlabelled };
-    store.run(sources(paths)?)
+pub(super) fn observe(arguments: &ObserveArguments) -> anyhow::Result<Outcome> {
+    store(&arguments.on, sources(&arguments.paths)?, Labelling::Unlabelled)
 }
 
-/// Images into a state.
-pub(super) struct Store<'a> {
-    pub(super) state: &'a Path,
-    pub(super) options: &'a CommonOptions,
-    pub(super) labelling: Labelling<'a>,
-}
-
-impl Store<'_> {
-    /// Embeds every image and acknowledges each once it is durable.
-    pub(super) fn run(&self, sources: Vec<Box<dyn FrameSource>>) -> anyhow::Result<ExitCode> {
-        let options = self.options;
-        let mut learner = Learner::open(options.on(self.state))?;
-        options.say_backbone(learner.embedder()?.backbone());
-        let mut images = Images::of(&sources, options);
-        let (mut stored, mut duplicates, mut tests) = (0_usize, 0_usize, 0_usize);
-        for source in sources {
-            learner.add_source(source, self.labelling, |taken| {
-                images.done();
-                match taken {
-                    Taken::Stored(sample, outcome) => {
-                        stored += 1;
-                        duplicates += usize::from(outcome.duplicate);
-                        acknowledge(sample, outcome)?;
-                    }
-                    Taken::ForTesting => tests += 1,
-                    Taken::Unusable(error) => images.leave_out(&error),
-                }
-                anyhow::Ok(())
-            })?;
+pub(super) fn import(arguments: &ImportArguments) -> anyhow::Result<Outcome> {
+    let ImportArguments { paths, images, on } = arguments;
+    let mut opened: Vec<Box<dyn FrameSource>> = Vec::new();
+    for path in paths {
+        let file = Path::new(path);
+        if file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json")) {
+            let beside = file.parent().unwrap_or(Path::new("."));
+            let images = images.as_deref().unwrap_or(beside);
+            opened.push(open_coco(file, images, &SourceOptions::default())?);
+        } else {
+            opened.extend(sources(std::slice::from_ref(path))?);
         }
-        images.finish();
-        let left_out = images.left_out;
-        options
-            .say(&format!("{stored} images stored, {duplicates} of them known before; {left_out} left out"));
-        if tests > 0 {
-            options.say(&format!("{tests} images of the test split were not stored"));
-        }
-        Ok(if left_out == 0 { ExitCode::SUCCESS } else { ExitCode::from(IN_PART) })
     }
+    store(on, opened, Labelling::BySource)
+}
+
+/// Stores every image and acknowledges each once it is durable.
+fn store(
+    on: &OnState,
+    sources: Vec<Box<dyn FrameSource>>,
+    labelling: Labelling<'_>,
+) -> anyhow::Result<Outcome> {
+    let mut learner = on.learner(None)?;
+    announce(learner.embedder()?.backbone());
+    let mut images = Images::of(&sources, on);
+    let (mut stored, mut duplicates, mut tests) = (0_usize, 0_usize, 0_usize);
+    for source in sources {
+        learner.add_source(source, labelling, |taken| {
+            images.done();
+            match taken {
+                Taken::Stored(sample, outcome) => {
+                    stored += 1;
+                    duplicates += usize::from(outcome.duplicate);
+                    acknowledge(sample, outcome)?;
+                }
+                Taken::ForTesting => tests += 1,
+                Taken::Unusable(error) => images.leave_out(&error),
+            }
+            anyhow::Ok(())
+        })?;
+    }
+    let (left_out, outcome) = images.finish();
+    tracing::info!("{stored} images stored, {duplicates} of them known before; {left_out} left out");
+    if tests > 0 {
+        tracing::info!("{tests} images of the test split were not stored");
+    }
+    Ok(outcome)
 }
 
 fn acknowledge(sample: &Sample, stored: Stored) -> anyhow::Result<()> {
-    let line = serde_json::to_string(&Acknowledgement {
+    output::json(&Acknowledgement {
         label_id: stored.label,
         sample: stored.sample,
         class: sample.label.as_deref(),
         name: &sample.name,
         duplicate: stored.duplicate,
-    })?;
-    let mut output = std::io::stdout().lock();
-    writeln!(output, "{line}")?;
-    Ok(output.flush()?)
+    })
 }

@@ -1,12 +1,14 @@
-//! `kaizen unknowns` and `kaizen name`: what is unlike everything learned, sorted by itself and named at once.
+//! `kaizen unknowns` and `kaizen name`: samples unlike everything learned, in clusters that are
+//! named at once.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use serde::Serialize;
 use serde_json::json;
 
+use super::on_state::ReadState;
+use super::outcome::Outcome;
+use super::output;
 use super::table::Table;
 use crate::Error;
 use crate::file::write_atomic;
@@ -16,12 +18,8 @@ use crate::session::{self, Learner, Options};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// State file; it is only read, also beside a process that writes it
-    #[arg(long)]
-    state: PathBuf,
-    /// As one JSON line
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    on: ReadState,
     /// Folder for a small picture of each cluster's representative, CLUSTER.jpg
     #[arg(long)]
     out: Option<PathBuf>,
@@ -36,12 +34,12 @@ pub(super) struct NameArguments {
     /// State file
     #[arg(long)]
     state: PathBuf,
-    /// No progress for people, only one JSON line an image
+    /// Only one JSON line an image, nothing for people
     #[arg(long, visible_alias = "quiet")]
     json: bool,
 }
 
-/// One cluster as it is listed.
+/// A cluster as it is listed.
 #[derive(Serialize)]
 struct Listed {
     cluster: SampleId,
@@ -52,9 +50,8 @@ struct Listed {
     samples: Vec<SampleId>,
 }
 
-#[expect(clippy::print_stdout, reason = "the list is the command's output")]
-pub(super) fn list(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let memory = Memory::open_read_only(&arguments.state)?;
+pub(super) fn list(arguments: &Arguments) -> anyhow::Result<Outcome> {
+    let memory = Memory::open_read_only(&arguments.on.state)?;
     let head = session::restore(&memory, &Options::new())?;
     let found = session::unknowns(&memory, &head)?;
     if let Some(folder) = &arguments.out {
@@ -73,36 +70,28 @@ pub(super) fn list(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             samples: cluster.samples,
         });
     }
-    if arguments.json {
-        let value = json!({ "unlabelled": found.unlabelled, "unknown": found.unknown, "clusters": clusters });
-        println!("{value}");
-    } else {
-        println!("{}", text(found.unlabelled, found.unknown, &clusters));
-    }
-    Ok(ExitCode::SUCCESS)
+    let value = json!({ "unlabelled": found.unlabelled, "unknown": found.unknown, "clusters": clusters });
+    output::result(arguments.on.json, &value, || text(found.unlabelled, found.unknown, &clusters))?;
+    Ok(Outcome::Done)
 }
 
-#[expect(clippy::print_stdout, reason = "the acknowledgements are the command's output")]
-pub(super) fn name(arguments: &NameArguments) -> anyhow::Result<ExitCode> {
-    let mut learner = Learner::open(Options::new().state(&arguments.state))?;
-    let (mut broken, mut count) = (None, 0);
-    let cluster = SampleId(arguments.cluster);
-    learner.core_mut().name_cluster(cluster, &arguments.name, |labels| {
+pub(super) fn name(arguments: &NameArguments) -> anyhow::Result<Outcome> {
+    let NameArguments { cluster, name, state, json } = arguments;
+    let mut learner = Learner::open(Options::new().state(state))?;
+    let (mut written, mut count) = (Ok(()), 0);
+    learner.core_mut().name_cluster(SampleId(*cluster), name, |labels| {
         count += labels.len();
         for (sample, label) in labels {
-            println!("{}", json!({ "label_id": label, "sample": sample, "class": arguments.name }));
-        }
-        if let Err(error) = std::io::stdout().flush() {
-            broken.get_or_insert(error);
+            if written.is_ok() {
+                written = output::json(&json!({ "label_id": label, "sample": sample, "class": name }));
+            }
         }
     })?;
-    if let Some(error) = broken {
-        return Err(error.into());
+    written?;
+    if !json {
+        tracing::info!("{count} images are `{name}` now: `kaizen learn` learns it");
     }
-    if !arguments.json {
-        eprintln!("{count} images are `{}` now: `kaizen learn` learns it", arguments.name);
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(Outcome::Done)
 }
 
 /// Writes the thumbnail of a sample, if it has one.

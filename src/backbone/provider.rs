@@ -3,15 +3,15 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
 /// Where the backbone runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[value(rename_all = "lower")]
 pub enum Provider {
     /// The first that runs of TensorRT, CUDA, CPU (ONNX Runtime), tract.
     Auto,
@@ -50,17 +50,6 @@ impl Provider {
 impl fmt::Display for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
-    }
-}
-
-impl FromStr for Provider {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        Self::ALL
-            .into_iter()
-            .find(|provider| provider.name() == text)
-            .ok_or_else(|| Error::config("provider", text, Self::ALL.map(Self::name).join("|")))
     }
 }
 
@@ -135,14 +124,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_parses_back_and_others_name_the_choice() {
+    fn names_are_the_same_on_the_command_line_and_in_files() {
+        use clap::ValueEnum as _;
+
+        assert_eq!(Provider::value_variants(), Provider::ALL);
         for provider in Provider::ALL {
-            assert_eq!(provider.to_string().parse::<Provider>().unwrap(), provider);
+            assert_eq!(Provider::from_str(provider.name(), false), Ok(provider));
+            assert_eq!(serde_json::to_value(provider).unwrap(), provider.name());
         }
-        let message = "gpu".parse::<Provider>().unwrap_err().to_string();
-        assert!(message.contains("`provider` is gpu"), "{message}");
-        assert!(message.contains("auto|tensorrt|cuda|cpu|tract"), "{message}");
-        assert!("CPU".parse::<Provider>().is_err());
+        assert!(Provider::from_str("CPU", false).is_err());
     }
 
     fn report(asked: Provider, failures: &[(Provider, &str)]) -> ProviderReport {

@@ -104,17 +104,18 @@ impl std::fmt::Debug for Device {
 const BACKENDS: wgpu::Backends =
     wgpu::Backends::VULKAN.union(wgpu::Backends::METAL).union(wgpu::Backends::DX12);
 
-fn instance() -> wgpu::Instance {
+fn enumerate() -> Vec<wgpu::Adapter> {
+    #[cfg(target_os = "linux")]
+    let _held = crate::gpu::display::HeldBack::where_no_display_is();
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = BACKENDS;
-    wgpu::Instance::new(descriptor)
+    pollster::block_on(wgpu::Instance::new(descriptor).enumerate_adapters(BACKENDS))
 }
 
 /// Every compute adapter on this machine, as found.
 #[must_use]
 pub fn adapters() -> Vec<AdapterDescription> {
-    let found = pollster::block_on(instance().enumerate_adapters(BACKENDS));
-    found.iter().map(|adapter| AdapterDescription::of(&adapter.get_info())).collect()
+    enumerate().iter().map(|adapter| AdapterDescription::of(&adapter.get_info())).collect()
 }
 
 impl Device {
@@ -125,7 +126,7 @@ impl Device {
     /// # Errors
     /// [`Error::Device`] naming every adapter seen if none serves or the driver refuses.
     pub fn open(allow_software: bool) -> Result<Self> {
-        let mut found = pollster::block_on(instance().enumerate_adapters(BACKENDS));
+        let mut found = enumerate();
         let seen: Vec<_> = found.iter().map(|adapter| AdapterDescription::of(&adapter.get_info())).collect();
         let listed = || {
             if seen.is_empty() {

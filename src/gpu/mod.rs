@@ -3,6 +3,8 @@
 
 pub mod buffer;
 pub mod device;
+#[cfg(target_os = "linux")]
+mod display;
 pub mod hyper;
 pub mod kernel;
 pub(crate) mod kernels;

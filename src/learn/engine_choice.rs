@@ -11,7 +11,7 @@ use crate::learn::gpu::GpuEngine;
 use crate::{Error, Result};
 
 /// Which engine to train on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineChoice {
     /// A real GPU if there is one, else the CPU.
@@ -21,19 +21,6 @@ pub enum EngineChoice {
     Gpu,
     /// The CPU.
     Cpu,
-}
-
-impl std::str::FromStr for EngineChoice {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "gpu" => Ok(Self::Gpu),
-            "cpu" => Ok(Self::Cpu),
-            _ => Err(Error::config("engine", text, "auto, gpu or cpu")),
-        }
-    }
 }
 
 /// Opens the engine asked for; the line says what was chosen and why.

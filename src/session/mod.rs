@@ -27,8 +27,6 @@ mod unknowns;
 pub use embedder::{Embedded, Embedder, VIEWS, identity};
 pub use feature_learner::{Consolidation, EngineSlot, FeatureLearner, ServingHead};
 pub use learner::Learner;
-#[cfg(feature = "serve")]
-pub(crate) use learner::second_backbone;
 pub(crate) use learner::{Labelling, Taken};
 pub use memory_limit::MemoryLimit;
 pub use options::Options;

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use crate::{Error, Result};
-
 /// The longest pause between two pieces of training.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How much of the machine learning takes. Its threads have a low priority in every case, and below
 /// `full` it also pauses between training steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Power {
     /// No pauses: for a machine on mains.
     Full,
@@ -21,9 +19,6 @@ pub enum Power {
 }
 
 impl Power {
-    /// Every setting, in falling order.
-    pub const ALL: [Self; 3] = [Self::Full, Self::Balanced, Self::Low];
-
     /// Name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -55,15 +50,6 @@ impl Power {
     }
 }
 
-impl std::str::FromStr for Power {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|power| power.name() == text);
-        found.ok_or_else(|| Error::config("power", text, "full, balanced or low"))
-    }
-}
-
 /// Gives the calling thread a lower priority, by so many steps of Unix's `nice` (0 to 19).
 /// Elsewhere than on Linux, where priorities belong to processes, it does nothing; a refusal of the
 /// system only costs the advantage.
@@ -92,10 +78,11 @@ mod tests {
     }
 
     #[test]
-    fn names_round_trip_and_others_are_refused() {
-        for power in Power::ALL {
-            assert_eq!(power.name().parse::<Power>().unwrap(), power);
+    fn names_are_those_of_the_command_line() {
+        use clap::ValueEnum as _;
+
+        for power in Power::value_variants() {
+            assert_eq!(Power::from_str(power.name(), false), Ok(*power));
         }
-        assert!("max".parse::<Power>().unwrap_err().to_string().contains("full, balanced or low"));
     }
 }

@@ -8,11 +8,15 @@ use tempfile::TempDir;
 
 use crate::support;
 
-fn program() -> Command {
+fn example() -> PathBuf {
     let kaizen = Path::new(env!("CARGO_BIN_EXE_kaizen"));
     let example = kaizen.parent().unwrap().join("examples/camera_stream");
     assert!(example.is_file(), "build the examples first: {}", example.display());
-    let mut command = Command::new(example);
+    example
+}
+
+fn program() -> Command {
+    let mut command = Command::new(example());
     command.current_dir(support::repository()).args(["--quiet", "--provider", "tract", "--engine", "cpu"]);
     command
 }
@@ -79,9 +83,39 @@ fn a_short_run_writes_json_report_and_state_that_goes_on() {
     }
     let page = fs::read_to_string(Path::new(&report).join("report.html")).unwrap();
     assert!(page.contains("<svg") && page.contains("kaizen"));
-    // A second run on the same state starts with what the first one learned.
-    let output = run(&arguments);
+    // A second run on the same state answers its first frame with a class of the first run; one
+    // without the state has nothing to answer with.
+    let classes: Vec<_> =
+        figures["tasks"].as_array().unwrap().iter().flat_map(|task| task.as_array().unwrap()).collect();
+    assert_eq!(classes.len(), 2, "{figures}");
+    let unlabelled = without_labels(&recording);
+    let goes_on = first_frame(&["--source", &unlabelled, "--state", &state]);
+    assert!(classes.iter().any(|class| goes_on.contains(class.as_str().unwrap())), "{goes_on}");
+    let begins = first_frame(&["--source", &unlabelled]);
+    assert!(begins.contains("nothing learned yet"), "{begins}");
+}
+
+/// The same recording with no label in its table.
+fn without_labels(recording: &Path) -> String {
+    let table = recording.join("labels.csv");
+    let rows = fs::read_to_string(&table).unwrap();
+    let blank = |row: &str| {
+        let fields: Vec<_> = row.split(',').collect();
+        format!("{},{},,{}", fields[0], fields[1], fields[3])
+    };
+    let rows: Vec<_> = rows.lines().skip(1).map(blank).collect();
+    fs::write(&table, format!("{HEADER}\n{}\n", rows.join("\n"))).unwrap();
+    uri(recording)
+}
+
+/// What a run says of its first frame.
+fn first_frame(arguments: &[&str]) -> String {
+    let mut command = Command::new(example());
+    command.current_dir(support::repository()).args(["--provider", "tract", "--engine", "cpu"]);
+    let output = command.args(arguments).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    text.lines().find(|line| line.starts_with("frame ")).unwrap().to_owned()
 }
 
 #[test]
@@ -198,9 +232,7 @@ fn models_with_a_wrong_hash_cut_short_or_of_another_shape_are_named() {
 #[test]
 fn providers_and_engines_asked_for_by_name_are_got_or_refused() {
     let bare = || {
-        let example =
-            Path::new(env!("CARGO_BIN_EXE_kaizen")).parent().unwrap().join("examples/camera_stream");
-        let mut command = Command::new(example);
+        let mut command = Command::new(example());
         command.current_dir(support::repository()).arg("--quiet");
         command
     };

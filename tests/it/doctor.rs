@@ -53,6 +53,21 @@ fn doctor_tells_what_runs_here_by_running_it() {
 }
 
 #[test]
+fn the_vulkan_driver_says_nothing_of_displays_on_a_machine_without_one() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kaizen"));
+    command.args(["doctor", "--provider", "tract"]).current_dir(support::repository());
+    for variable in ["XDG_RUNTIME_DIR", "WAYLAND_DISPLAY", "WAYLAND_SOCKET", "DISPLAY"] {
+        command.env_remove(variable);
+    }
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("XDG_RUNTIME_DIR"), "{said}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let found = !text.contains("adapters:\n  none");
+    assert!(found || !support::required("gpu"), "KAIZEN_REQUIRE names gpu: {text}");
+}
+
+#[test]
 fn doctor_fails_for_what_was_asked_for_and_is_missing() {
     let nowhere = [("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")];
     let (output, findings) = doctor(&["--provider", "cpu"], &nowhere);

@@ -19,7 +19,8 @@ const CLASSES: usize = 100;
 const SAMPLES: usize = 5000;
 /// As packaging/kaizen.service has it: by default glibc keeps large blocks that were freed.
 const MALLOC: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "131072");
-/// Of every command without a limit, and of `serve` with as many frames of 640x480 at hand as it holds.
+/// Of every command without a limit, and of `serve` with as many frames of 640x480 at hand as it
+/// holds.
 const CEILING_MB: f64 = 250.0;
 const SERVE_CEILING_MB: f64 = 370.0;
 
@@ -49,7 +50,8 @@ fn peak_of(arguments: &[&str], state: &Path) -> f64 {
     peak
 }
 
-/// A state of 5000 samples, one in so many with a label, none of them learned, and a source of frames of 640x480.
+/// A state of 5000 samples, one in so many with a label, none of them learned, and a source of
+/// frames of 640x480.
 fn small_board(folder: &Path, labelled_one_in: usize) -> (PathBuf, PathBuf) {
     let (state, frames) = (folder.join("state.db"), folder.join("frames"));
     let options = BackboneOptions {

@@ -1,4 +1,5 @@
-//! A small HTTP client over a socket: what is sent and received is seen whole, wrong headers included.
+//! A small HTTP client over a socket: what is sent and received is seen whole, wrong headers
+//! included.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

@@ -1,5 +1,5 @@
-//! `kaizen serve` under load: many viewers, and learning beside prediction. `scripts/torture` runs the long forms, with
-//! the bounds that only a quiet machine can be held to.
+//! `kaizen serve` under load: many viewers, and learning beside prediction. `scripts/torture` runs
+//! the long forms, with the bounds that only a quiet machine can be held to.
 
 use std::io::{BufRead as _, Read as _};
 use std::sync::Arc;

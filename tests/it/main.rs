@@ -13,6 +13,7 @@
 #[cfg(feature = "serve")]
 mod browser;
 mod camera_stream;
+mod command_line;
 mod crash;
 mod damage;
 mod data_sets;

@@ -153,7 +153,8 @@ impl Drop for Server {
     }
 }
 
-/// The first frames of a recording, as a recording: so many of each of some classes, one class after the other.
+/// The first frames of a recording, as a recording: so many of each of some classes, one class
+/// after the other.
 pub(crate) fn excerpt(folder: &Path, from: &str, classes: &[&str], of_each: usize) -> String {
     let from = support::data(from);
     let table = fs::read_to_string(from.join("labels.csv")).unwrap();
@@ -438,6 +439,45 @@ fn metrics_are_openmetrics_and_health_is_told() {
     assert!(values.contains_key("kaizen_prediction_latency_seconds{quantile=\"0.99\"}"), "{text}");
     let health = server.get("/healthz");
     assert_eq!((health.status, health.json()["healthy"].as_bool()), (200, Some(true)));
+}
+
+#[test]
+fn serve_obeys_its_configuration_file_and_its_quota() {
+    let setting = Setting::quick("recording-fashion");
+    let (folder, quota) = (setting.folder.path(), 48 << 20);
+    let file = folder.join("kaizen.toml");
+    let models = setting.models.display();
+    let text = format!(
+        "models-dir = \"{models}\"\nprovider = \"tract\"\nengine = \"cpu\"\nquota-bytes = {quota}\nmemory-limit = 400\n"
+    );
+    fs::write(&file, text).unwrap();
+    let serve = |state: &str, more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kaizen"));
+        command.args(["serve", "--source", &setting.source, "--listen", "127.0.0.1:0", "--state"]);
+        command.arg(folder.join(state)).arg("--config").arg(&file).args(more);
+        command
+    };
+    let server = Server::start(&mut serve("a.db", &[]));
+    let status = server.get("/api/v1/status").json();
+    assert!(status["facts"]["provider"].as_str().unwrap().contains("tract"), "{status}");
+    assert!(status["facts"]["engine"].as_str().unwrap().contains("asked for"), "{status}");
+    assert_eq!(status["facts"]["model"], "tiny", "{status}");
+    assert_eq!(status["facts"]["memory_limit_megabytes"], 400, "{status}");
+    assert_eq!(
+        (&status["facts"]["quota_bytes"], &status["memory"]["quota_bytes"]),
+        (&quota.into(), &quota.into())
+    );
+    // What is typed counts for more than the file.
+    for (words, bytes) in [(["--quota-bytes", "7000000"], 7_000_000), (["--quota-mib", "9"], 9 << 20)] {
+        let server = Server::start(&mut serve("b.db", &words));
+        assert_eq!(server.get("/api/v1/status").json()["memory"]["quota_bytes"], bytes, "{words:?}");
+    }
+    let both = serve("c.db", &["--quota-bytes", "7000000", "--quota-mib", "9"]).output().unwrap();
+    let said = String::from_utf8_lossy(&both.stderr);
+    assert!(
+        both.status.code() == Some(2) && said.contains("--quota-mib") && said.contains("--quota-bytes"),
+        "{said}"
+    );
 }
 
 #[test]

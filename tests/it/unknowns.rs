@@ -40,7 +40,8 @@ enum Seen {
     AfterLearning,
 }
 
-/// A learner that was taught the training frames of a recording but for some classes, and saw `others` without labels.
+/// A learner that was taught the training frames of a recording but for some classes, and saw
+/// `others` without labels.
 fn taught(
     recording: &str,
     untaught: &[&str],
@@ -76,8 +77,8 @@ fn taught(
     (learner, truth)
 }
 
-/// Share of the clustered samples that are of the commonest class of their cluster, over clusters of three or more;
-/// and the share of all that is in those.
+/// Share of the clustered samples that are of the commonest class of their cluster, over clusters
+/// of three or more; and the share of all that is in those.
 fn purity(found: &Unknowns, truth: &Truth) -> (f64, f64) {
     let (mut common, mut clustered) = (0, 0);
     for cluster in found.clusters.iter().filter(|cluster| cluster.samples.len() > 2) {

@@ -1,31 +1,24 @@
-//! Who may do what: token, host, origin, rate.
+//! Who may call: the secret that callers show, the names under which they call, and how fast they
+//! may guess.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode, header};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::error::ApiError;
-use super::page;
-use super::rate::Bucket;
-use super::web::Web;
+use super::limiter::{Limiter, limiter};
 use crate::{Error, Result};
 
-/// Shorter tokens can be guessed.
+/// The least number of characters of a token; shorter ones can be guessed.
 const SHORTEST_TOKEN: usize = 16;
-/// Wrong tokens a second that are answered as such, and at once.
-const FAILURES: (f64, f64) = (2.0, 10.0);
-/// Name of the cookie that a browser gets for the token.
+/// The name of the cookie that a browser gets for the token.
 const COOKIE: &str = "kaizen";
 
 /// A secret that callers must show.
-pub(in crate::app) struct Token {
+pub(crate) struct Token {
     digest: [u8; 32],
     /// What the browser keeps instead of the token, in hexadecimal.
     cookie: String,
@@ -36,7 +29,7 @@ impl Token {
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be read, [`Error::Config`] if it is short.
-    pub(in crate::app) fn read(path: &Path) -> Result<Self> {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         Self::new(text.trim())
     }
@@ -50,29 +43,30 @@ impl Token {
         }
         let cookie = Sha256::new().chain_update(b"kaizen browser session\0").chain_update(text).finalize();
         let cookie = cookie.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { digest: digest(text.as_bytes()), cookie })
+        Ok(Self { digest: digest(text), cookie })
     }
 
-    /// Compares in a time that does not depend on where the two differ, nor on their lengths.
+    /// Compares in a time that depends neither on where the two differ nor on their lengths.
     fn is(&self, shown: &str) -> bool {
-        self.digest.ct_eq(&digest(shown.as_bytes())).into()
+        self.digest.ct_eq(&digest(shown)).into()
     }
 
     fn is_cookie(&self, shown: &str) -> bool {
-        digest(self.cookie.as_bytes()).ct_eq(&digest(shown.as_bytes())).into()
+        digest(&self.cookie).ct_eq(&digest(shown)).into()
     }
 }
 
-fn digest(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
+fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text).into()
 }
 
-/// What is asked of every request.
-pub(in crate::app) struct Access {
+/// The conditions that every request must meet.
+pub(crate) struct Access {
     token: Option<Token>,
-    /// Names under which it may be called, besides `localhost` and addresses.
+    /// The names under which the server may be called, besides `localhost` and addresses.
     hosts: Vec<String>,
-    failures: Bucket,
+    /// Wrong tokens that are answered as such; further ones have to wait.
+    failures: Limiter,
 }
 
 impl Access {
@@ -80,17 +74,17 @@ impl Access {
     ///
     /// # Errors
     /// [`Error::Config`] for an address that others reach, without a token.
-    pub(in crate::app) fn new(address: SocketAddr, token: Option<Token>, hosts: Vec<String>) -> Result<Self> {
+    pub(crate) fn new(address: SocketAddr, token: Option<Token>, hosts: Vec<String>) -> Result<Self> {
         if !address.ip().is_loopback() && token.is_none() {
             let allowed = "a loopback address such as 127.0.0.1:8080; any other needs --token-file FILE";
             return Err(Error::config("listen", address, allowed));
         }
-        Ok(Self { token, hosts, failures: Bucket::new(FAILURES) })
+        Ok(Self { token, hosts, failures: limiter(2, 10) })
     }
 
-    /// Whether the `Host` is one that a name on the internet cannot be made to point here as (DNS rebinding): an
-    /// address, `localhost`, or a name that was allowed.
-    fn knows_host(&self, host: &str) -> bool {
+    /// Whether the `Host` is one that a name on the internet cannot be made to point here as (DNS
+    /// rebinding): an address, `localhost`, or a name that was allowed.
+    pub(super) fn knows_host(&self, host: &str) -> bool {
         let name = match host.rsplit_once(':') {
             Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
             _ => host,
@@ -101,7 +95,8 @@ impl Access {
             || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
     }
 
-    fn is_let_in(&self, headers: &HeaderMap) -> bool {
+    /// Whether the caller shows the token or its cookie, where one is asked for.
+    pub(super) fn lets_in(&self, headers: &HeaderMap) -> bool {
         let Some(token) = &self.token else { return true };
         let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
         let bearer = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
@@ -121,8 +116,9 @@ impl Access {
         }
     }
 
-    fn refusal(&self) -> ApiError {
-        if self.failures.take() {
+    /// The answer to a caller without the token.
+    pub(super) fn refusal(&self) -> ApiError {
+        if self.failures.check().is_ok() {
             ApiError::new(
                 StatusCode::UNAUTHORIZED,
                 "the token of --token-file is needed: Authorization: Bearer TOKEN",
@@ -131,50 +127,6 @@ impl Access {
             ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens: wait a second")
         }
     }
-}
-
-/// Holds each request against [`Access`] before anything else sees it.
-pub(super) async fn check(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
-    match verdict(&web, &request) {
-        Ok(()) => next.run(request).await,
-        Err(refused) => refused,
-    }
-}
-
-#[allow(clippy::result_large_err, reason = "it is the answer itself, made once")]
-fn verdict(web: &Web, request: &Request) -> std::result::Result<(), Response> {
-    let headers = request.headers();
-    let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    let refuse = |status, why: &str| Err(ApiError::new(status, why).into_response());
-    let Some(host) = text(header::HOST).or_else(|| request.uri().host()) else {
-        return refuse(StatusCode::BAD_REQUEST, "a Host is needed");
-    };
-    if !web.access.knows_host(host) {
-        return refuse(
-            StatusCode::MISDIRECTED_REQUEST,
-            "this host name is not served: use the address, or start with --allow-host NAME",
-        );
-    }
-    let is_change = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    // A page of another site can make a browser send requests here; the browser then says where they come from.
-    let from_elsewhere = text(header::ORIGIN).is_some_and(|origin| {
-        let same = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-        same != Some(host)
-    });
-    let site = headers.get("sec-fetch-site").map(|value| value.to_str().unwrap_or("?"));
-    let across = site.is_some_and(|site| !matches!(site, "same-origin" | "none"));
-    if from_elsewhere || (is_change && across) {
-        return refuse(StatusCode::FORBIDDEN, "requests from pages of other sites are refused");
-    }
-    if !web.access.is_let_in(headers) && request.uri().path() != page::LOGIN {
-        let refusal = web.access.refusal();
-        let is_page = *request.method() == Method::GET && request.uri().path() == "/";
-        return Err(if is_page { page::login() } else { refusal.into_response() });
-    }
-    if is_change && !web.writes.take() {
-        return refuse(StatusCode::TOO_MANY_REQUESTS, "too many changes at once: wait a second");
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -188,25 +140,25 @@ mod tests {
         Access::new(([127, 0, 0, 1], 80).into(), token, vec!["jetson.local".to_owned()]).unwrap()
     }
 
-    fn let_in(name: header::HeaderName, value: &str) -> bool {
+    fn lets_in(name: header::HeaderName, value: &str) -> bool {
         let mut headers = HeaderMap::new();
         headers.insert(name, value.parse().unwrap());
-        access(true).is_let_in(&headers)
+        access(true).lets_in(&headers)
     }
 
     #[test]
     fn only_the_token_or_its_cookie_opens() {
-        assert!(let_in(header::AUTHORIZATION, &format!("Bearer {TOKEN}")));
+        assert!(lets_in(header::AUTHORIZATION, &format!("Bearer {TOKEN}")));
         for wrong in ["Bearer ", "Bearer 0123456789abcdef-secre", TOKEN, "Basic x"] {
-            assert!(!let_in(header::AUTHORIZATION, wrong), "{wrong}");
+            assert!(!lets_in(header::AUTHORIZATION, wrong), "{wrong}");
         }
         let cookie = access(true).cookie(TOKEN).unwrap();
         let pair = cookie.split(';').next().unwrap();
         assert!(!pair.contains(TOKEN) && cookie.contains("HttpOnly; SameSite=Strict"));
-        assert!(let_in(header::COOKIE, &format!("a=b; {pair}")));
-        assert!(!let_in(header::COOKIE, &format!("kaizen={TOKEN}")));
+        assert!(lets_in(header::COOKIE, &format!("a=b; {pair}")));
+        assert!(!lets_in(header::COOKIE, &format!("kaizen={TOKEN}")));
         assert!(access(true).cookie("wrong").is_err());
-        assert!(access(false).is_let_in(&HeaderMap::new()));
+        assert!(access(false).lets_in(&HeaderMap::new()));
         assert!(Token::new("short").is_err());
     }
 

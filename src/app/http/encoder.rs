@@ -1,4 +1,4 @@
-//! Frames as JPEG for the live stream: once for all who watch, and only while one does.
+//! Frames as JPEG for the live stream, encoded once for all viewers and only while there is one.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,10 +10,10 @@ use super::web::{Picture, Web};
 use crate::vision::Frame;
 
 const QUALITY: u8 = 80;
-/// Between two parts of the stream.
+/// The name of the boundary between two parts of the stream.
 pub(super) const BOUNDARY: &str = "kaizen-frame";
 
-/// Encodes the newest frame whenever there is one and somebody watches.
+/// Encodes each newest frame while somebody watches.
 pub(super) async fn run(web: Arc<Web>) {
     let mut seen = web.seen.subscribe();
     loop {
@@ -36,15 +36,17 @@ pub(super) async fn run(web: Arc<Web>) {
     }
 }
 
-/// One part of the multipart stream; none for a frame too large for JPEG.
+/// The line between two parts of the stream.
+pub(super) fn boundary() -> String {
+    format!("--{BOUNDARY}\r\n")
+}
+
+/// One part of the multipart stream; none for a frame too large for JPEG. The boundary after it tells a
+/// browser that the picture is complete; else it would be shown only with the next one.
 fn part(frame: &Frame) -> Option<Bytes> {
     let (width, height) = (u16::try_from(frame.width).ok()?, u16::try_from(frame.height).ok()?);
     let mut jpeg = Vec::with_capacity(frame.rgb.len() / 8);
     Encoder::new(&mut jpeg, QUALITY).encode(&frame.rgb, width, height, ColorType::Rgb).ok()?;
-    let head = format!("--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", jpeg.len());
-    let mut part = Vec::with_capacity(head.len() + jpeg.len() + 2);
-    part.extend_from_slice(head.as_bytes());
-    part.extend_from_slice(&jpeg);
-    part.extend_from_slice(b"\r\n");
-    Some(part.into())
+    let head = format!("Content-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", jpeg.len());
+    Some([head.as_bytes(), &jpeg, b"\r\n", boundary().as_bytes()].concat().into())
 }

@@ -1,19 +1,19 @@
-//! Failures as HTTP.
+//! Failures as answers of the API.
 
 use axum::Json;
-use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::Error;
+use crate::app::outcome::sentence;
 use crate::session::live::Busy;
 
-/// Why a request was not done.
+/// The reason why a request was not done.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct Failure {
-    /// What, why, and the way out.
+    /// The thing, the reason, and the way out.
     error: String,
 }
 
@@ -22,7 +22,7 @@ pub(super) struct Failure {
 pub(super) struct ApiError {
     status: StatusCode,
     error: String,
-    /// Seconds after which to try again.
+    /// The seconds after which to try again.
     retry_after: Option<u16>,
 }
 
@@ -50,6 +50,11 @@ impl ApiError {
     pub(super) fn not_found(what: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, format!("{what} is not there"))
     }
+
+    /// A value in a request that is out of its range.
+    pub(super) fn invalid(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, why)
+    }
 }
 
 impl IntoResponse for ApiError {
@@ -64,46 +69,83 @@ impl IntoResponse for ApiError {
 
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
-        let status = match &error {
-            // A class is named in the request, the others in its path.
-            Error::NotFound { what: "class", .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            Error::NotFound { .. } => StatusCode::NOT_FOUND,
-            Error::Config { .. } | Error::Shape { .. } | Error::Frame { .. } | Error::Refused { .. } => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
-            Error::NotReady { .. } => StatusCode::CONFLICT,
-            Error::State { .. } | Error::Full { .. } | Error::Io { .. } => StatusCode::INSUFFICIENT_STORAGE,
-            Error::Corrupt { .. }
-            | Error::Model { .. }
-            | Error::Provider { .. }
-            | Error::Device { .. }
-            | Error::NonFinite { .. }
-            | Error::Source { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self::new(status, error.to_string())
+        Self::new(status(&error), sentence(&error))
     }
 }
 
-impl From<JsonRejection> for ApiError {
-    fn from(rejection: JsonRejection) -> Self {
-        Self::new(rejection.status(), rejection.body_text())
+/// The status of an error, as in the table of docs/errors.md.
+fn status(error: &Error) -> StatusCode {
+    match error {
+        // A class is named in the request, the others in its path.
+        Error::NotFound { what: "class", .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        Error::NotFound { .. } => StatusCode::NOT_FOUND,
+        Error::Config { .. } | Error::Shape { .. } | Error::Frame { .. } | Error::Refused { .. } => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        Error::NotReady { .. } => StatusCode::CONFLICT,
+        Error::State { .. } | Error::Full { .. } | Error::Io { .. } => StatusCode::INSUFFICIENT_STORAGE,
+        Error::Corrupt { .. }
+        | Error::Model { .. }
+        | Error::Provider { .. }
+        | Error::Device { .. }
+        | Error::NonFinite { .. }
+        | Error::Source { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
-impl From<PathRejection> for ApiError {
-    fn from(rejection: PathRejection) -> Self {
-        Self::new(rejection.status(), rejection.body_text())
-    }
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
 
-impl From<QueryRejection> for ApiError {
-    fn from(rejection: QueryRejection) -> Self {
-        Self::new(rejection.status(), rejection.body_text())
-    }
-}
+    use super::*;
 
-impl From<BytesRejection> for ApiError {
-    fn from(rejection: BytesRejection) -> Self {
-        Self::new(rejection.status(), rejection.body_text())
+    fn one_of_each() -> Vec<Error> {
+        let text = String::new;
+        vec![
+            Error::config("engine", "tpu", "auto, gpu or cpu"),
+            Error::shape("features", [1], [2]),
+            Error::Model { path: "a.onnx".into(), reason: text() },
+            Error::Provider { asked: text(), reason: text() },
+            Error::Device { adapter: text(), reason: text() },
+            Error::NonFinite { term: text(), step: 0 },
+            Error::Source { uri: text(), reason: text() },
+            Error::Frame { name: text(), reason: text() },
+            Error::State { path: "s.db".into(), reason: text() },
+            Error::not_ready("", "", ""),
+            Error::not_found("cluster", "", ""),
+            Error::corrupt("", "", ""),
+            Error::refused("", "", ""),
+            Error::full("", "", ""),
+            Error::io("a")(std::io::ErrorKind::NotFound.into()),
+        ]
+    }
+
+    #[test]
+    fn the_documentation_has_every_error_with_its_status() {
+        let table = include_str!("../../../docs/errors.md").lines();
+        let cells = table.filter_map(|row| row.strip_prefix("| `")?.strip_suffix(" |"));
+        let rows: BTreeMap<&str, &str> =
+            cells.map(|row| (row.split('`').next().unwrap(), row.rsplit("| ").next().unwrap())).collect();
+        let source = include_str!("../../error.rs").split("impl Error {").next().unwrap();
+        let variants: BTreeSet<&str> = (source.lines())
+            .filter_map(|line| line.strip_prefix("    ")?.strip_suffix(" {"))
+            .filter(|name| name.chars().all(char::is_alphanumeric))
+            .collect();
+        assert_eq!(rows.keys().copied().collect::<BTreeSet<_>>(), variants);
+        assert_eq!(one_of_each().len(), variants.len());
+        for error in one_of_each() {
+            let debug = format!("{error:?}");
+            let name = debug.split(' ').next().unwrap();
+            assert!(rows[name].starts_with(status(&error).as_str()), "{name}: {}", rows[name]);
+        }
+        assert!(rows["NotFound"].contains(status(&Error::not_found("class", "", "")).as_str()));
+    }
+
+    #[test]
+    fn an_answer_says_the_same_as_the_terminal() {
+        let full = || Error::io("state.db")(std::io::ErrorKind::StorageFull.into());
+        let answer = ApiError::from(full());
+        assert_eq!(answer.error, sentence(&full()));
+        assert!(answer.error.contains("make room"), "{}", answer.error);
     }
 }

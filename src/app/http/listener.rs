@@ -1,4 +1,4 @@
-//! Connections with limits: so many at once, and none that only waits.
+//! Connections with limits: on their number, and on the time for which nothing moves.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,15 +12,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 
-/// Connections at once; further ones wait in the system's queue.
+/// The most connections at once; further ones wait in the system's queue.
 const MOST_CONNECTIONS: usize = 256;
-/// A connection on which nothing moves for so long is closed. Streams move at least every ten seconds; the longest wait
-/// for an answer is that of a label behind a training.
+/// The time without movement after which a connection is closed. Streams move at least every ten
+/// seconds; the longest wait for an answer is that of a label behind a training.
 const STILL: Duration = Duration::from_secs(120);
-/// After an error of the system (too many open files) the next try.
+/// The time before the next try after an error of the system (too many open files).
 const BREATH: Duration = Duration::from_millis(200);
 
-/// A listener that counts.
+/// A listener that limits the number of connections.
 pub(super) struct Guarded {
     listener: TcpListener,
     places: Arc<Semaphore>,
@@ -41,7 +41,7 @@ impl axum::serve::Listener for Guarded {
             let place = self.places.clone().acquire_owned().await.ok();
             match self.listener.accept().await {
                 Ok((stream, address)) => {
-                    // Small messages go out at once; without it they only come later.
+                    // Small messages go out at once; if this fails they only come later.
                     let _ = stream.set_nodelay(true);
                     return (Connection::new(stream, place), address);
                 }
@@ -55,7 +55,7 @@ impl axum::serve::Listener for Guarded {
     }
 }
 
-/// A stream that fails once nothing moves any more.
+/// A stream that fails when nothing has moved for too long.
 pub(super) struct Connection {
     stream: TcpStream,
     alarm: Pin<Box<Sleep>>,
@@ -94,19 +94,6 @@ impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let moved = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.watch(cx, moved)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let moved = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
-        self.watch(cx, moved)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,14 +1,15 @@
-//! The page, REST and metrics of `kaizen serve`. The only module with an async runtime; it speaks to the live loop by
-//! channels.
+//! The page, REST and metrics of `kaizen serve`. No other module has an async runtime; channels
+//! connect it with the live loop.
 
 mod access;
 mod encoder;
 mod error;
+mod guard;
+mod limiter;
 mod listener;
-mod log;
+pub(super) mod log;
 mod metrics;
 mod page;
-mod rate;
 mod reply;
 mod router;
 mod routes;
@@ -22,25 +23,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use access::{Access, Token};
-pub(super) use log::{Log, LogFormat};
 pub(super) use web::{Channels, Facts, Web};
 
 use crate::session::yield_to_others;
 
-/// Threads of the runtime: one reads and writes sockets, the other keeps it answering while one is busy.
+/// The number of threads of the runtime: while one is busy, the other one answers.
 const WORKERS: usize = 2;
-/// Threads that read the state or encode pictures.
+/// The most threads that read the state or encode pictures.
 const BLOCKING: usize = 3;
-/// `nice` of everything that serves: below the thread that predicts.
+/// The `nice` value of every thread that serves: their priority is below that of prediction.
 const NICE: i32 = 5;
-/// How long open connections may take to end.
+/// The longest that open connections may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Serves until SIGTERM or SIGINT; then connections end, and the live loop with them. A second signal ends the process.
+/// Serves until SIGTERM or SIGINT; then the connections end. A second signal ends the process.
 ///
 /// # Errors
-/// If the runtime or the listener cannot be started.
-pub(super) fn serve(listener: TcpListener, web: &Arc<Web>, log: &Log) -> anyhow::Result<()> {
+/// An error if the runtime or the listener cannot be started.
+pub(super) fn serve(listener: TcpListener, web: &Arc<Web>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING)
@@ -67,10 +67,9 @@ pub(super) fn serve(listener: TcpListener, web: &Arc<Web>, log: &Log) -> anyhow:
         let _ = end.await;
         #[cfg(target_os = "linux")]
         supervisor::stopping(&watchdog);
-        log.say(
-            "stopping",
-            "stopping: the change being made is finished, what waits is named",
-            &serde_json::json!({}),
+        tracing::info!(
+            event = "stopping",
+            "stopping: the change being made is finished, what waits is named"
         );
         tokio::spawn(async {
             if let Ok(signal) = stop_signal() {
@@ -89,7 +88,7 @@ pub(super) fn serve(listener: TcpListener, web: &Arc<Web>, log: &Log) -> anyhow:
 /// Listens on `address`.
 ///
 /// # Errors
-/// [`crate::Error::Io`] if it cannot be had.
+/// [`crate::Error::Io`] if the address cannot be had.
 pub(super) fn listen(address: SocketAddr) -> crate::Result<TcpListener> {
     TcpListener::bind(address).map_err(crate::Error::io(format!("address {address}")))
 }

@@ -1,11 +1,11 @@
-//! The page and its parts, embedded: nothing is read from the disk, so no path leads anywhere else.
+//! The page and its parts, which are embedded: nothing is read from the disk, so no path leads
+//! anywhere else.
 
 use std::sync::Arc;
 
 use axum::Form;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use rust_embed::RustEmbed;
 use serde::Deserialize;
@@ -13,9 +13,9 @@ use serde::Deserialize;
 use super::error::ApiError;
 use super::web::Web;
 
-/// Where the login form goes.
+/// The path that the login form is sent to.
 pub(super) const LOGIN: &str = "/login";
-/// Everything comes from here, and no other page may frame this one.
+/// The content policy: everything comes from this server, and no other page may frame this one.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
@@ -42,12 +42,10 @@ fn asset(name: &str) -> Response {
     }
 }
 
-/// What a browser without the token gets.
+/// The answer to a browser without the token.
 pub(super) fn login() -> Response {
     let form = Assets::get("login.html").map(|file| file.data.into_owned()).unwrap_or_default();
-    let mut response = (StatusCode::UNAUTHORIZED, Html(form)).into_response();
-    harden(&mut response);
-    response
+    (StatusCode::UNAUTHORIZED, Html(form)).into_response()
 }
 
 #[derive(Deserialize)]
@@ -62,14 +60,8 @@ pub(super) async fn enter(State(web): State<Arc<Web>>, Form(login): Form<Login>)
     }
 }
 
-/// Headers that keep a browser from doing more with an answer than it should.
-pub(super) async fn hardened(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    harden(&mut response);
-    response
-}
-
-fn harden(response: &mut Response) {
+/// Adds headers that keep a browser from doing more with an answer than it should.
+pub(super) async fn harden(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, POLICY),
@@ -80,4 +72,5 @@ fn harden(response: &mut Response) {
         headers.insert(name, HeaderValue::from_static(value));
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
 }

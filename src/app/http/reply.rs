@@ -1,4 +1,4 @@
-//! What the API says, as JSON.
+//! The answers of the API, and the bodies of its requests.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,18 @@ use utoipa::ToSchema;
 
 use super::web::Facts;
 use crate::memory::{LabelId, VersionEntry, VersionFigures, VersionId, VersionStatus};
-use crate::session::live::{AnsweredFrame, LiveStatus, Taught};
+use crate::session::live::{AnsweredFrame, LiveStatus};
 use crate::session::{Cluster, Suggestion};
 
-/// What the published head says of a frame.
+/// The published head's prediction for a frame.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Prediction {
     /// Number of the frame, from 1.
     number: u64,
     /// File name or position in the source.
     name: String,
-    /// The class; none for a frame that is unlike everything learned, or before anything was learned.
+    /// The class; none for a frame that is unlike everything learned, or before anything was
+    /// learned.
     class: Option<String>,
     /// Whether anything was learned.
     learned: bool,
@@ -27,7 +28,7 @@ pub(super) struct Prediction {
     novelty: f32,
     /// The best classes, best first.
     ranking: Vec<Ranked>,
-    /// From arrival to answer.
+    /// The time from the frame's arrival to its answer.
     latency_millis: f64,
 }
 
@@ -55,29 +56,29 @@ impl Prediction {
     }
 }
 
-/// Everything about now.
+/// The present state of everything.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Status {
-    /// What runs.
+    /// Facts that do not change while the server runs.
     pub(super) facts: Facts,
-    /// Source, frame rate, latency, learning.
+    /// The source, the frame rate, the latency, and learning.
     pub(super) live: LiveStatus,
     /// The newest answer.
     pub(super) prediction: Option<Prediction>,
-    /// The state.
+    /// What the state holds.
     pub(super) memory: MemoryUse,
     /// Clients that watch the live picture.
     pub(super) viewers: usize,
-    /// Pictures encoded for them since the start.
+    /// Pictures encoded for these clients since the start.
     pub(super) pictures_encoded: u64,
 }
 
-/// What the state holds.
+/// The contents of the state.
 #[derive(Serialize, ToSchema)]
 pub(super) struct MemoryUse {
-    /// Bytes on disk.
+    /// Bytes of the state on disk.
     pub(super) bytes: u64,
-    /// Bytes allowed; none without a quota.
+    /// Bytes that the state may take; none if there is no quota.
     pub(super) quota_bytes: Option<u64>,
     /// Classes that some sample is labelled with.
     pub(super) classes: u64,
@@ -85,18 +86,18 @@ pub(super) struct MemoryUse {
     pub(super) labelled: u64,
     /// Unlabelled samples kept.
     pub(super) unlabelled: u64,
-    /// Labelled samples that no consolidation has seen yet are learned by `POST /api/v1/learn`; rows of the label log.
+    /// Rows of the label log.
     pub(super) labels: u64,
 }
 
-/// A class.
+/// A class that was taught.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Class {
-    /// Its name.
+    /// The name of the class.
     pub(super) name: String,
-    /// Samples labelled with it.
+    /// Samples labelled with the class.
     pub(super) samples: usize,
-    /// Whether the head that answers knows it.
+    /// Whether the head that answers knows the class.
     pub(super) learned: bool,
 }
 
@@ -106,7 +107,7 @@ pub(super) struct Lesson {
     /// Name of the class, at most 64 characters.
     #[schema(min_length = 1, max_length = 64)]
     pub(super) name: String,
-    /// The newest so many frames; 20 if not given.
+    /// The number of frames, the newest ones; 20 if it is not given.
     #[serde(default = "twenty")]
     #[schema(minimum = 1, maximum = 120, default = 20)]
     pub(super) frames: usize,
@@ -119,7 +120,7 @@ fn twenty() -> usize {
 /// A class name.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Name {
-    /// At most 64 characters.
+    /// The name, at most 64 characters.
     #[schema(min_length = 1, max_length = 64)]
     pub(super) name: String,
 }
@@ -139,15 +140,11 @@ pub(super) struct Acknowledged {
     pub(super) class: String,
     /// Rows of the label log, to be taken back by `POST /api/v1/undo`.
     pub(super) labels: Vec<i64>,
-    /// How many repeated a stored sample, to which their label went.
+    /// The number of frames that repeated a stored sample; their label went to that sample.
     pub(super) duplicates: usize,
 }
 
 impl Acknowledged {
-    pub(super) fn taught(class: String, taught: &Taught) -> Self {
-        Self::new(class, &taught.labels, taught.duplicates)
-    }
-
     pub(super) fn new(class: String, labels: &[LabelId], duplicates: usize) -> Self {
         Self { class, labels: labels.iter().map(|label| label.0).collect(), duplicates }
     }
@@ -160,21 +157,21 @@ pub(super) struct Queued {
     pub(super) pending: usize,
 }
 
-/// Something was taken back.
+/// The result of taking labels back.
 #[derive(Serialize, ToSchema)]
 pub(super) struct TakenBack {
     /// Whether the heads were learned anew.
     pub(super) learned_anew: bool,
 }
 
-/// A class was forgotten.
+/// The result of forgetting a class.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Forgotten {
     /// Samples erased.
     pub(super) samples: usize,
 }
 
-/// A version was taken back.
+/// The result of taking a version back.
 #[derive(Serialize, ToSchema)]
 pub(super) struct RolledBack {
     /// The version that answers now, if there is one.
@@ -186,7 +183,7 @@ pub(super) struct RolledBack {
 pub(super) struct Record {
     /// The newest labels that count, the newest first.
     pub(super) labels: Vec<Label>,
-    /// How many labels count in all.
+    /// The number of labels that count.
     pub(super) labels_in_all: usize,
     /// The newest versions, the newest first.
     pub(super) versions: Vec<Version>,
@@ -199,7 +196,7 @@ pub(super) struct Label {
     pub(super) class: String,
     /// The stored sample.
     pub(super) sample: Option<i64>,
-    /// Its name in the source.
+    /// The name of the sample in the source.
     pub(super) name: Option<String>,
     /// Milliseconds since the Unix epoch.
     pub(super) created_millis: i64,
@@ -214,13 +211,14 @@ pub(super) struct Version {
     status: &'static str,
     /// The kind of head.
     head: String,
-    /// Why it was published or refused.
+    /// The reason why the version was published or refused.
     reason: String,
     /// Held-out accuracy of each candidate, 0..1.
     candidates: BTreeMap<String, f64>,
     /// Accuracy of each class before and after.
     classes: Vec<ClassFigures>,
-    /// Whether these are of held-out samples; of training samples otherwise, while there are few.
+    /// Whether the figures are of held-out samples; while there are few, they are of training
+    /// samples.
     held_out: bool,
     /// Milliseconds since the Unix epoch.
     created_millis: i64,
@@ -230,9 +228,9 @@ pub(super) struct Version {
 #[derive(Serialize, ToSchema)]
 pub(super) struct ClassFigures {
     class: String,
-    /// By the head before, 0..1; none if it did not know the class.
+    /// The accuracy of the head before, 0..1; none if it did not know the class.
     before: Option<f64>,
-    /// By the new head, 0..1.
+    /// The accuracy of the new head, 0..1.
     after: Option<f64>,
     /// Samples behind these figures.
     samples: u64,
@@ -267,29 +265,29 @@ impl Version {
 
 /// Unlabelled frames that are unlike everything learned.
 #[derive(Default, Serialize, ToSchema)]
-pub(super) struct Strangers {
-    /// The largest first.
+pub(super) struct UnknownFrames {
+    /// The clusters, the largest first.
     pub(super) clusters: Vec<UnknownCluster>,
-    /// How many frames are unknown in all.
+    /// The number of unknown frames.
     pub(super) unknown: usize,
-    /// How many unlabelled frames are stored.
+    /// The number of unlabelled frames that are stored.
     pub(super) unlabelled: usize,
 }
 
 /// Unknown frames that are alike.
 #[derive(Serialize, ToSchema)]
 pub(super) struct UnknownCluster {
-    /// The sample that stands for all; names the cluster.
+    /// The sample that stands for all and by which the cluster is named.
     cluster: i64,
-    /// How many there are.
+    /// The number of frames in the cluster.
     size: usize,
-    /// Some of them, to be shown, the one that stands for all first.
+    /// Some of the frames, to be shown, the one that stands for all first.
     shown: Vec<i64>,
-    /// Mean cosine of two of them, at most 1.
+    /// The mean cosine between two frames of the cluster, at most 1.
     cohesion: f32,
 }
 
-/// Pictures of a cluster that are shown.
+/// The number of pictures of a cluster that are shown.
 const SHOWN: usize = 6;
 
 impl UnknownCluster {
@@ -307,8 +305,8 @@ impl UnknownCluster {
 }
 
 /// Frames worth a label.
-#[derive(Serialize, ToSchema)]
+#[derive(Default, Serialize, ToSchema)]
 pub(super) struct Suggestions {
-    /// Those first that would tell most.
+    /// The frames, those first whose label would tell most.
     pub(super) suggestions: Vec<Suggestion>,
 }

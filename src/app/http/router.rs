@@ -1,4 +1,4 @@
-//! Every route, with its description: the router and the OpenAPI document are made of the same list.
+//! The routes. The router and the OpenAPI document are made from the same list.
 
 use std::sync::Arc;
 
@@ -8,15 +8,17 @@ use axum::{Json, Router, middleware};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
 use super::error::ApiError;
 use super::web::Web;
-use super::{access, metrics, page, routes as handlers, stream};
+use super::{guard, metrics, page, routes as handlers, stream};
 
-/// Bytes of a request that is no picture.
+/// The most bytes of a request that is no picture.
 const MOST_BYTES: usize = 64 << 10;
+/// The most bytes of a picture that is sent.
+const MOST_PICTURE_BYTES: usize = 8 << 20;
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -39,7 +41,7 @@ pub(super) fn router(web: &Arc<Web>) -> (Router, OpenApi) {
         .routes(routes!(stream::events))
         .routes(routes!(stream::picture))
         .routes(routes!(handlers::teach::teach))
-        .routes(routes!(handlers::teach::teach_image))
+        .routes(routes!(handlers::teach::teach_image).layer(DefaultBodyLimit::max(MOST_PICTURE_BYTES)))
         .routes(routes!(handlers::teach::label))
         .routes(routes!(handlers::unknowns::unknowns))
         .routes(routes!(handlers::unknowns::name_cluster))
@@ -64,13 +66,14 @@ pub(super) fn router(web: &Arc<Web>) -> (Router, OpenApi) {
             ApiError::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, "this path has no such method")
         })
         .layer(DefaultBodyLimit::max(MOST_BYTES))
-        .layer(middleware::from_fn(page::hardened))
-        .layer(middleware::from_fn_with_state(web.clone(), access::check))
+        .layer(middleware::map_response(guard::reword))
+        .layer(middleware::from_fn_with_state(web.clone(), guard::check))
+        .layer(middleware::map_response(page::harden))
         .with_state(web.clone());
     (router, document)
 }
 
-/// What holds for every route.
+/// Adds to the document what holds for every route.
 fn describe(document: &mut OpenApi) {
     let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     document.components.get_or_insert_default().add_security_scheme("token", bearer);

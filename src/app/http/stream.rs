@@ -1,4 +1,4 @@
-//! What goes on as long as a client listens: events, and the live picture.
+//! The answers that last as long as a client listens: events, and the live picture.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,22 +14,23 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_stream::wrappers::{BroadcastStream, WatchStream};
 use tokio_stream::{Stream, StreamExt as _};
 
-use super::encoder::BOUNDARY;
+use super::encoder::{BOUNDARY, boundary};
 use super::error::{ApiError, Failure};
 use super::reply::Prediction;
 use super::web::{Message, Picture, Web};
 use crate::session::live::LiveEvent;
 
-/// Those who may watch the live picture at once.
+/// The most viewers of the live picture at once.
 const MOST_VIEWERS: usize = 128;
-/// A line that keeps the connection, if nothing else was said.
+/// The time without an event after which a line is sent that keeps the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// What happens, as server-sent events.
 ///
-/// `prediction` (the newest answer; older ones are skipped if the reader is slow), `learning` (`task_started`,
-/// `narrowed`, `trained`, `candidate_failed`, `consolidated`, `frame_rejected`), `changed` (`labels`, `samples` or
-/// `versions` are other than they were: read them again), `source`, `backbone`, and `missed` (so many messages were skipped).
+/// The events are `prediction` (the newest answer; older ones are skipped if the reader is slow),
+/// `learning` (`task_started`, `narrowed`, `trained`, `candidate_failed`, `consolidated`,
+/// `frame_rejected`), `changed` (`labels`, `samples` or `versions` have changed: read them again),
+/// `source`, `backbone`, and `missed` (the number of messages that were skipped).
 #[utoipa::path(get, path = "/api/v1/events", tag = "live", responses(
     (status = 200, description = "a stream without end", content_type = "text/event-stream", body = String)
 ))]
@@ -81,5 +82,6 @@ pub(super) async fn picture(State(web): State<Arc<Web>>) -> Result<Response, Api
     });
     let kind = format!("multipart/x-mixed-replace; boundary={BOUNDARY}");
     let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store".to_owned())];
-    Ok((headers, Body::from_stream(parts)).into_response())
+    let first = tokio_stream::once(Ok(Bytes::from(boundary())));
+    Ok((headers, Body::from_stream(first.chain(parts))).into_response())
 }

@@ -1,14 +1,16 @@
-//! What systemd is told (`Type=notify`, `WatchdogSec`): ready, alive, stopping. Nothing where it does not ask.
+//! The messages to systemd (`Type=notify`, `WatchdogSec`): ready, alive, stopping. Without a
+//! systemd that asks for them, nothing is sent.
 
 use std::sync::Arc;
 
 use sd_notify::NotifyState;
 use tokio::task::JoinHandle;
 
-use super::Web;
+use super::web::Web;
 
-/// Says that connections are taken; from then on, twice in each period that the watchdog allows, that the live loop still
-/// answers. A loop that is stuck does not, and is restarted.
+/// Says that connections are accepted; from then on, twice in each period that the watchdog allows,
+/// that the live loop still answers. A loop that is stuck does not, and systemd restarts the
+/// service.
 pub(super) async fn ready(web: Arc<Web>) {
     tell(NotifyState::Ready);
     let Some(period) = sd_notify::watchdog_enabled() else { return };
@@ -28,7 +30,7 @@ pub(super) fn stopping(watchdog: &JoinHandle<()>) {
     tell(NotifyState::Stopping);
 }
 
-/// A supervisor that cannot be reached is its own concern.
 fn tell(state: NotifyState<'_>) {
+    // A systemd that cannot be reached stops waiting by itself.
     let _ = sd_notify::notify(&[state]);
 }

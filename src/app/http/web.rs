@@ -1,4 +1,5 @@
-//! What the handlers share: the live loop, a reader of the state, channels to streams, limits.
+//! The objects that the handlers share: the live loop, a reader of the state, channels to streams,
+//! limits.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,35 +11,36 @@ use utoipa::ToSchema;
 
 use super::access::Access;
 use super::error::ApiError;
-use super::rate::Bucket;
+use super::limiter::{Limiter, limiter};
 use crate::memory::Memory;
 use crate::session::live::{AnsweredFrame, LearnWorker, Live, LiveEvent};
 
-/// Messages that a slow reader of events may be behind; then it is told how many it missed.
+/// The most messages that a slow reader of events may be behind; then it is told how many it
+/// missed.
 const QUEUED_MESSAGES: usize = 128;
-/// Changes a second that are let through, and at once.
-const WRITES: (f64, f64) = (20.0, 60.0);
 
-/// What does not change while it runs.
+/// Facts about a running server that do not change.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub(in crate::app) struct Facts {
+pub(crate) struct Facts {
     /// Version of the program.
-    pub(in crate::app) version: &'static str,
-    /// Who trains, on what.
-    pub(in crate::app) engine: String,
-    /// Who runs the backbone, and why.
-    pub(in crate::app) provider: String,
+    pub(crate) version: &'static str,
+    /// The engine that trains, and its device.
+    pub(crate) engine: String,
+    /// The provider that runs the backbone, and why.
+    pub(crate) provider: String,
     /// The backbone.
-    pub(in crate::app) model: String,
-    /// How much of the machine learning takes.
-    pub(in crate::app) power: &'static str,
+    pub(crate) model: String,
+    /// The share of the machine that learning takes.
+    pub(crate) power: &'static str,
     /// The state file.
-    pub(in crate::app) state: String,
-    /// Bytes that the state may take; none if it was not set.
-    pub(in crate::app) quota_bytes: Option<u64>,
+    pub(crate) state: String,
+    /// Bytes that the state may take; none if there is no quota.
+    pub(crate) quota_bytes: Option<u64>,
+    /// Megabytes that the process stays below while it learns; none if there is no limit.
+    pub(crate) memory_limit_megabytes: Option<u64>,
 }
 
-/// What a stream of events carries besides predictions.
+/// A message of the stream of events; predictions come beside them.
 #[derive(Clone, Debug)]
 pub(super) enum Message {
     Event(LiveEvent),
@@ -54,51 +56,49 @@ pub(super) enum Picture {
 }
 
 /// Channels from the live loop, made before it.
-pub(in crate::app) struct Channels {
+pub(crate) struct Channels {
     seen: watch::Sender<Option<Arc<AnsweredFrame>>>,
     messages: broadcast::Sender<Message>,
 }
 
 impl Channels {
-    pub(in crate::app) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { seen: watch::Sender::new(None), messages: broadcast::Sender::new(QUEUED_MESSAGES) }
     }
 
-    /// A copy to give to the live loop. Never waits: a newer frame takes the place of the last.
-    pub(in crate::app) fn sender(&self) -> impl Fn(LiveEvent) + Send + Sync + use<> {
+    /// A sender for the live loop. It never waits: a newer frame takes the place of the last.
+    pub(crate) fn sender(&self) -> impl Fn(LiveEvent) + Send + Sync + use<> {
         let (seen, messages) = (self.seen.clone(), self.messages.clone());
         move |event| match event {
             LiveEvent::Answered(frame) => {
                 seen.send_replace(Some(frame));
             }
-            // Without a reader there is nobody to tell.
+            // Sending fails if nobody reads.
             other => drop(messages.send(Message::Event(other))),
         }
     }
 }
 
-pub(in crate::app) struct Web {
+/// The live loop with all that the handlers share.
+pub(crate) struct Web {
     pub(super) live: Live,
     pub(super) facts: Facts,
     pub(super) access: Access,
+    /// The newest answered frame.
     pub(super) seen: watch::Sender<Option<Arc<AnsweredFrame>>>,
     pub(super) messages: broadcast::Sender<Message>,
     pub(super) pictures: watch::Sender<Picture>,
-    /// Somebody began to watch.
+    /// Notified when somebody begins to watch the live picture.
     pub(super) watched: Notify,
+    /// The number of pictures encoded for the live stream.
     pub(super) encoded: AtomicU64,
-    pub(super) writes: Bucket,
+    /// Requests that change something; further ones have to wait.
+    pub(super) changes: Limiter,
     reader: Mutex<Memory>,
 }
 
 impl Web {
-    pub(in crate::app) fn new(
-        live: Live,
-        reader: Memory,
-        channels: Channels,
-        facts: Facts,
-        access: Access,
-    ) -> Self {
+    pub(crate) fn new(live: Live, reader: Memory, channels: Channels, facts: Facts, access: Access) -> Self {
         Self {
             live,
             facts,
@@ -108,17 +108,18 @@ impl Web {
             pictures: watch::Sender::new(Picture::Nothing),
             watched: Notify::new(),
             encoded: AtomicU64::new(0),
-            writes: Bucket::new(WRITES),
+            changes: limiter(20, 60),
             reader: Mutex::new(reader),
         }
     }
 
-    /// Stops the live loop; gives what was queued and not done.
-    pub(in crate::app) fn stop(&self) -> Vec<&'static str> {
+    /// Stops the live loop; gives the names of the jobs that were queued and not done.
+    pub(crate) fn stop(&self) -> Vec<&'static str> {
         self.live.stop()
     }
 
-    /// Has the learning thread do `work` and waits for it. The work is done also if nobody waits any more.
+    /// Lets the learning thread do `work` and waits for it. The work is done also if the caller
+    /// goes away.
     pub(super) async fn job<T: Send + 'static>(
         &self,
         what: &'static str,

@@ -1,20 +1,22 @@
-//! The reading thread: frames go into the slot for the newest, at the pace at which they were taken.
+//! The capture thread: it puts each frame of the source into the slot for the newest one, at the
+//! pace at which the frames were taken.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::live_event::LiveEvent;
+use super::lock::locked;
+use super::shared::Shared;
 use super::status::SourceState;
-use super::{LiveEvent, Shared, locked};
-use crate::event::Event;
 use crate::vision::{Frame, FrameSource};
 use crate::{Error, Result};
 
-/// Opens a source, again and again.
+/// Opens the source; it is called again for each repetition.
 pub(crate) type SourceOpener = Box<dyn FnMut() -> Result<Box<dyn FrameSource>> + Send>;
 
-/// The longest wait for the next frame of a recording, whatever its times say.
+/// The longest wait for the next frame of a recording, whatever its timestamps say.
 const LONGEST_GAP: Duration = Duration::from_secs(2);
-/// Between two looks at whether to stop.
+/// The time between two checks of whether to stop.
 const NAP: Duration = Duration::from_millis(50);
 
 pub(super) fn run(mut open: SourceOpener, repeats: bool, shared: &Arc<Shared>) {
@@ -37,7 +39,7 @@ fn set(shared: &Shared, state: SourceState) {
     shared.tell(LiveEvent::Source(state));
 }
 
-/// Plays to the end; gives the number of usable frames.
+/// Plays the source to its end and returns the number of usable frames.
 fn play(source: &mut dyn FrameSource, shared: &Shared) -> Result<usize> {
     let mut frames = 0;
     let start = Instant::now();
@@ -62,7 +64,7 @@ fn play(source: &mut dyn FrameSource, shared: &Shared) -> Result<usize> {
             Ok(None) => break,
             Err(Error::Frame { name, reason }) => {
                 locked(&shared.meter).rejected += 1;
-                shared.tell(LiveEvent::Learner(Event::FrameRejected { name, reason }));
+                shared.tell_rejected(name, reason);
             }
             Err(error) => return Err(error),
         }

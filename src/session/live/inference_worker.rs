@@ -1,49 +1,36 @@
-//! The answering thread: newest frame, backbone, last published head.
+//! The inference thread: it answers the newest frame by the backbone and the last published head.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::answered_frame::AnsweredFrame;
+use super::live_event::LiveEvent;
+use super::lock::locked;
+use super::shared::Shared;
 use super::status::BackboneState;
-use super::{LiveEvent, Shared, locked};
 use crate::Result;
 use crate::backbone::Backbone;
-use crate::event::Event;
 use crate::session::embedder::Embedder;
 use crate::session::feature_learner::ServingHead;
-use crate::session::published_head::Prediction;
 use crate::vision::Frame;
 
-/// An unknown frame, or one between two classes, is stored for a person to look at, but not more often than this.
+/// The least time between two frames that are stored for a person to look at: unknown ones, and
+/// those between two classes.
 const KEEP_EVERY: Duration = Duration::from_millis(400);
-/// Any other frame is stored unlabelled at most this often: training uses it.
+/// The least time before any other frame is stored, unlabelled, for training.
 const KEEP_ANY_EVERY: Duration = Duration::from_secs(5);
-/// Below this difference of its two best probabilities a frame is between two classes.
+/// A frame whose two best probabilities differ by less than this is between two classes.
 const NARROW_MARGIN: f32 = 0.3;
-/// Between two looks at whether to stop.
+/// The time between two checks of whether to stop.
 const NAP: Duration = Duration::from_millis(200);
-
-/// A frame that was answered.
-#[derive(Clone, Debug)]
-pub(crate) struct AnsweredFrame {
-    /// Its number, from 1.
-    pub number: u64,
-    /// The frame.
-    pub frame: Frame,
-    /// Its features, `[D]`.
-    pub features: Vec<f32>,
-    /// What the published head says of it; none before anything was learned.
-    pub prediction: Option<Prediction>,
-    /// From arrival to answer.
-    pub latency: Duration,
-}
 
 pub(super) struct InferenceWorker {
     embedder: Embedder,
     serving: ServingHead,
-    /// Whether features are of the class that the state holds.
+    /// Whether the features are of the class that the state holds.
     is_storable: bool,
     shared: Arc<Shared>,
-    /// When a frame was last handed on to be stored.
+    /// The time at which a frame was last handed on to be stored.
     last_kept: Option<Instant>,
 }
 
@@ -58,7 +45,7 @@ impl InferenceWorker {
         Ok(Self { embedder, serving, is_storable, shared, last_kept: None })
     }
 
-    /// Answers with the backbone that was pending, once it is there.
+    /// Takes the backbone that was pending, once it is there; it answers from then on.
     fn take_next_backbone(&mut self) {
         let Some(backbone) = locked(&self.shared.next_backbone).take() else { return };
         let provider = backbone.provider().line();
@@ -90,8 +77,7 @@ impl InferenceWorker {
                 }
                 Err(error) => {
                     locked(&self.shared.meter).rejected += 1;
-                    let reason = error.to_string();
-                    self.shared.tell(LiveEvent::Learner(Event::FrameRejected { name, reason }));
+                    self.shared.tell_rejected(name, error.to_string());
                 }
             }
         }

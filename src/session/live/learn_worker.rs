@@ -5,10 +5,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::inference_worker::AnsweredFrame;
-use super::status::{BackboneState, Progress};
-use super::{LiveEvent, PendingBackbones, Queued, Shared, locked};
+use super::answered_frame::AnsweredFrame;
+use super::live_event::LiveEvent;
+use super::lock::locked;
+use super::shared::Shared;
+use super::status::BackboneState;
 use crate::Result;
+use crate::backbone::Backbone;
 use crate::event::Event;
 use crate::ids::SampleId;
 use crate::memory::{LabelId, Sample, VersionId};
@@ -18,21 +21,35 @@ use crate::session::power::{Power, yield_to_others};
 use crate::session::training_control::TrainingControl;
 use crate::vision::Frame;
 
-/// Between two looks for frames to store.
+/// The time between two checks for frames to store.
 const NAP: Duration = Duration::from_millis(100);
-/// `nice` of everything that learns.
+/// The `nice` value of every thread that learns.
 const NICE: i32 = 10;
 
-/// What teaching stored.
+/// Two backbones that are still being made, as with TensorRT's engine: the one that answers in the
+/// end, and the learner's. Another backbone answers until then; its features are of another class,
+/// so nothing is stored, taught or learned.
+pub(crate) type PendingBackbones = Receiver<Result<[Box<dyn Backbone>; 2]>>;
+
+/// A job for the learning thread.
+pub(super) struct Queued {
+    /// The name of the job, for people.
+    pub(super) what: &'static str,
+    /// Whether training ends early for the job.
+    pub(super) is_pressing: bool,
+    pub(super) job: Box<dyn FnOnce(&mut LearnWorker) + Send>,
+}
+
+/// The result of teaching frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Taught {
-    /// Rows of the label log, in order.
+    /// The rows of the label log, in order.
     pub labels: Vec<LabelId>,
-    /// How many repeated a stored sample, to which their label went.
+    /// The number of frames that repeated a stored sample; their label went to that sample.
     pub duplicates: usize,
 }
 
-/// Owns the learner on the learning thread; jobs get it to work with.
+/// The owner of the learner on the learning thread; each job gets it to work with.
 #[derive(Debug)]
 pub(crate) struct LearnWorker {
     learner: Learner,
@@ -41,8 +58,8 @@ pub(crate) struct LearnWorker {
     shared: Arc<Shared>,
 }
 
-/// Waits for the backbones, hands the one that answers on, and gives the other one to the learner; `None` at the end of
-/// the loop, or if they could not be made.
+/// Waits for both backbones, hands on the one that answers, and gives the other one to the learner.
+/// Returns `None` if the loop ends first, or if they could not be made.
 pub(super) fn with_pending(backbones: &PendingBackbones, mut worker: LearnWorker) -> Option<LearnWorker> {
     let shared = worker.shared.clone();
     let made = loop {
@@ -62,7 +79,8 @@ pub(super) fn with_pending(backbones: &PendingBackbones, mut worker: LearnWorker
     ready.map_err(|reason| shared.set_backbone(BackboneState::Failed { reason }, None)).ok()
 }
 
-/// Does jobs until there are no more senders, and stores frames in between. Jobs left at the end are named in `left`.
+/// Does jobs until there are no more senders, and stores frames in between. The names of the jobs
+/// that are left at the end go into `left`.
 pub(super) fn run(mut worker: LearnWorker, jobs: &Receiver<Queued>, left: &Mutex<Vec<&'static str>>) {
     yield_to_others(NICE);
     loop {
@@ -91,14 +109,14 @@ impl LearnWorker {
         Ok(Self { learner, power, workers, shared })
     }
 
-    /// The learner, to be read.
+    /// The learner, for reading.
     #[cfg(test)]
     #[must_use]
     pub(crate) fn learner(&self) -> &Learner {
         &self.learner
     }
 
-    /// Teaches frames that were answered; durable when it returns.
+    /// Teaches frames that were answered. They are durable when this returns.
     ///
     /// # Errors
     /// As [`Learner::teach`].
@@ -110,7 +128,7 @@ impl LearnWorker {
         self.store_labelled(&samples)
     }
 
-    /// Teaches a picture; durable when it returns.
+    /// Teaches a picture. It is durable when this returns.
     ///
     /// # Errors
     /// As [`Learner::teach`].
@@ -123,7 +141,7 @@ impl LearnWorker {
         self.store_labelled(&[sample?])
     }
 
-    /// Gives a stored sample a label; durable when it returns.
+    /// Gives a stored sample a label. It is durable when this returns.
     ///
     /// # Errors
     /// As [`crate::memory::Memory::label`].
@@ -143,7 +161,7 @@ impl LearnWorker {
         labels
     }
 
-    /// Consolidates; a new head answers when it returns. A failure is told to the watcher too.
+    /// Consolidates. A new head answers when this returns, and the watcher is told of a failure.
     ///
     /// # Errors
     /// As [`Learner::learn`].
@@ -156,7 +174,7 @@ impl LearnWorker {
         outcome
     }
 
-    /// Takes labels back; what was learned from them is learned anew without them, once.
+    /// Takes labels back. What was learned from them is learned anew without them, once for all.
     ///
     /// # Errors
     /// As [`Learner::undo`]; labels before the one that is refused are taken back.
@@ -164,7 +182,7 @@ impl LearnWorker {
         self.while_learning(|learner, control| learner.core_mut().undo_all(labels, control))
     }
 
-    /// Erases a class; returns the number of samples erased.
+    /// Erases a class and returns the number of samples erased.
     ///
     /// # Errors
     /// As [`Learner::forget`].
@@ -172,7 +190,7 @@ impl LearnWorker {
         self.while_learning(|learner, control| Ok(learner.core_mut().forget(name, control)?.0))
     }
 
-    /// Takes a version back; the one before answers when it returns, if there is one.
+    /// Takes a version back. The version before it answers when this returns, if there is one.
     ///
     /// # Errors
     /// As [`Learner::roll_back`].
@@ -180,8 +198,8 @@ impl LearnWorker {
         self.while_learning(|learner, _| learner.roll_back(version))
     }
 
-    /// Runs `work` on the threads for learning, beside prediction: it pauses as the power says and ends early for a
-    /// pressing job.
+    /// Runs `work` on the learning threads, beside prediction: it pauses as the power demands and
+    /// ends early for a pressing job.
     fn while_learning<T: Send>(
         &mut self,
         work: impl FnOnce(&mut Learner, &mut TrainingControl<'_>) -> Result<T> + Send,
@@ -201,7 +219,7 @@ impl LearnWorker {
         outcome
     }
 
-    /// Stores one frame that waits, if there is one.
+    /// Stores the oldest frame that waits, if there is one.
     fn store_kept(&mut self) {
         let Some(answered) = locked(&self.shared.kept).pop_front() else { return };
         let stored = match self.learner.core().has_room() {
@@ -222,8 +240,7 @@ impl LearnWorker {
             Ok(_) => {}
             Err(error) => {
                 locked(&self.shared.meter).not_kept += 1;
-                let (name, reason) = (answered.frame.name.clone(), error.to_string());
-                self.shared.tell(LiveEvent::Learner(Event::FrameRejected { name, reason }));
+                self.shared.tell_rejected(answered.frame.name.clone(), error.to_string());
             }
         }
     }
@@ -238,18 +255,5 @@ impl LearnWorker {
         self.shared.tell(LiveEvent::Changed("labels"));
         let duplicates = stored.iter().filter(|stored| stored.duplicate).count();
         Ok(Taught { labels: stored.iter().filter_map(|stored| stored.label).collect(), duplicates })
-    }
-}
-
-impl Shared {
-    /// Keeps how far the running consolidation is.
-    fn note_progress(&self, event: &Event) {
-        let mut meter = locked(&self.meter);
-        if let Event::TaskStarted { steps, .. } = event {
-            meter.learning = Some(Progress { step: 0, of: *steps });
-        } else if let Event::Trained { step, .. } = event {
-            let of = meter.learning.map_or(*step, |progress| progress.of);
-            meter.learning = Some(Progress { step: *step, of });
-        }
     }
 }

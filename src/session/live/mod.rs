@@ -1,144 +1,55 @@
-//! The live loop: a source is watched, answered and learned from at once. Three named threads: `kaizen-capture` reads
-//! frames, `kaizen-infer` answers by the last published head, `kaizen-learn` owns the learner and does what is asked of
-//! it. Between them stand a slot for the newest frame and bounded queues, so prediction waits for neither a slow reader
-//! nor for training; what does not fit is dropped and counted.
+//! The live loop watches a source, answers its frames and learns from them at the same time. It has
+//! three named threads: `kaizen-capture` reads frames, `kaizen-infer` answers by the last published
+//! head, and `kaizen-learn` owns the learner and does jobs. Between them stand a slot for the
+//! newest frame and bounded queues, so prediction waits neither for a slow reader nor for training;
+//! what does not fit is dropped and counted.
 
+mod answered_frame;
 mod capture_worker;
 mod inference_worker;
 mod learn_worker;
+mod live_event;
+mod lock;
+mod parts;
 mod recent;
+mod shared;
 mod slot;
 mod status;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub(crate) use capture_worker::SourceOpener;
-pub(crate) use inference_worker::AnsweredFrame;
-pub(crate) use learn_worker::{LearnWorker, Taught};
-pub(crate) use recent::{FrameBudget, MOST_RECENT};
+pub(crate) use answered_frame::AnsweredFrame;
+pub(crate) use learn_worker::LearnWorker;
+pub(crate) use live_event::LiveEvent;
+pub(crate) use parts::{LiveOptions, LiveParts};
+pub(crate) use recent::MOST_RECENT;
 pub(crate) use status::{BackboneState, LiveStatus, SourceState};
 
 use super::feature_learner::ServingHead;
-use super::learner::Learner;
-use super::power::Power;
 use super::published_head::PublishedHead;
-use crate::backbone::Backbone;
-use crate::event::Event;
-use crate::vision::Frame;
 use crate::{Error, Result};
 use inference_worker::InferenceWorker;
-use recent::Recent;
-use slot::Slot;
+use learn_worker::Queued;
+use lock::locked;
+use shared::Shared;
 use status::Meter;
 
-/// Jobs that wait for the learning thread.
+/// The most jobs that wait for the learning thread.
 const QUEUED_JOBS: usize = 32;
-/// Unlabelled frames that wait to be stored.
-const QUEUED_FRAMES: usize = 16;
-/// How long stopping waits for a thread that is inside a source's driver.
+/// The longest that stopping waits for a thread that is inside a source's driver.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What the live loop runs on.
-pub(crate) struct LiveParts {
-    /// Opens the source; called again at its end if it repeats.
-    pub source: SourceOpener,
-    /// The source as given, for people.
-    pub uri: String,
-    /// Whether a source that ends is opened again.
-    pub repeats: bool,
-    /// The backbone that answers. The learner has another one, for views of what is learned and for pictures that are sent,
-    /// so that learning never delays an answer.
-    pub inference_backbone: Box<dyn Backbone>,
-    /// Where the learner's backbone comes from if it is still being made.
-    pub pending_backbones: Option<PendingBackbones>,
-    /// Learns, and owns the state.
-    pub learner: Learner,
-    /// How much of the machine learning takes.
-    pub power: Power,
-    /// How many pixels are held.
-    pub frame_budget: FrameBudget,
-    /// Told what happens, from any of the threads; must return quickly.
-    pub watcher: Watcher,
-}
-
-/// Where two backbones come that are still being made, as with TensorRT's engine: the one that answers in the end, and the
-/// learner's. Until then [`LiveParts::inference_backbone`] answers; its features are of another class, so nothing is
-/// stored, taught or learned.
-pub(crate) type PendingBackbones = Receiver<Result<[Box<dyn Backbone>; 2]>>;
-
-/// Takes what happens.
-pub(crate) type Watcher = Arc<dyn Fn(LiveEvent) + Send + Sync>;
-
-/// What happens in the live loop.
-#[derive(Clone, Debug)]
-pub(crate) enum LiveEvent {
-    /// A frame was answered.
-    Answered(Arc<AnsweredFrame>),
-    /// The learner reports something, or a frame was rejected.
-    Learner(Event),
-    /// Labels, samples or versions in the state changed.
-    Changed(&'static str),
-    /// The source began, ended or failed.
-    Source(SourceState),
-    /// A backbone is being made, answers, or failed.
-    Backbone(BackboneState),
-}
-
-impl std::fmt::Debug for LiveParts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LiveParts")
-            .field("uri", &self.uri)
-            .field("power", &self.power)
-            .finish_non_exhaustive()
-    }
-}
-
-type Job = Box<dyn FnOnce(&mut LearnWorker) + Send>;
-type Jobs = SyncSender<Queued>;
-
-/// A job for the learning thread.
-struct Queued {
-    what: &'static str,
-    /// Whether training ends early for it.
-    is_pressing: bool,
-    job: Job,
-}
-
-/// A running live loop. Dropping it stops it.
+/// A running live loop, which stops when this is dropped.
 pub(crate) struct Live {
     shared: Arc<Shared>,
     serving: ServingHead,
-    jobs: Mutex<Option<Jobs>>,
+    jobs: Mutex<Option<SyncSender<Queued>>>,
     threads: Mutex<Vec<(&'static str, JoinHandle<()>)>>,
     unfinished: Arc<Mutex<Vec<&'static str>>>,
-}
-
-/// What the threads share.
-pub(super) struct Shared {
-    stopping: AtomicBool,
-    newest: Slot<(Frame, Instant)>,
-    recent: Mutex<Recent>,
-    kept: Mutex<std::collections::VecDeque<Arc<AnsweredFrame>>>,
-    frame_budget: FrameBudget,
-    meter: Mutex<Meter>,
-    waiting: AtomicUsize,
-    /// Whether the learner's backbone is not there.
-    is_without_backbone: AtomicBool,
-    /// The backbone that is to answer from now on.
-    next_backbone: Mutex<Option<Box<dyn Backbone>>>,
-    /// Queued jobs for which training ends early.
-    pressing: AtomicUsize,
-    watcher: Watcher,
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("frame_budget", &self.frame_budget).finish_non_exhaustive()
-    }
 }
 
 impl std::fmt::Debug for Live {
@@ -151,25 +62,14 @@ impl Live {
     /// Starts the three threads.
     ///
     /// # Errors
-    /// [`Error::Config`] for preprocessing out of range, [`Error::Io`] if a thread cannot be started.
+    /// [`Error::Config`] for preprocessing out of range, [`Error::Io`] if a thread cannot be
+    /// started.
     pub(crate) fn start(parts: LiveParts) -> Result<Self> {
         let LiveParts { source, uri, repeats, inference_backbone, pending_backbones, .. } = parts;
         let LiveParts { learner, power, frame_budget, watcher, .. } = parts;
         let (serving, is_pending) = (learner.core().serving().clone(), pending_backbones.is_some());
-        let provider = inference_backbone.provider().line();
-        let shared = Arc::new(Shared {
-            stopping: AtomicBool::new(false),
-            newest: Slot::default(),
-            recent: Mutex::new(Recent::new(frame_budget.recent)),
-            frame_budget,
-            kept: Mutex::default(),
-            meter: Mutex::new(Meter::new(uri, provider, is_pending)),
-            waiting: AtomicUsize::new(0),
-            is_without_backbone: AtomicBool::new(is_pending),
-            next_backbone: Mutex::default(),
-            pressing: AtomicUsize::new(0),
-            watcher,
-        });
+        let meter = Meter::new(uri, inference_backbone.provider().line(), is_pending);
+        let shared = Arc::new(Shared::new(meter, frame_budget, is_pending, watcher));
         let inference =
             InferenceWorker::new(inference_backbone, serving.clone(), !is_pending, shared.clone())?;
         let worker = LearnWorker::new(learner, power, shared.clone())?;
@@ -200,7 +100,7 @@ impl Live {
         Ok(())
     }
 
-    /// Figures of now.
+    /// The present figures.
     #[must_use]
     pub(crate) fn status(&self) -> LiveStatus {
         let recent = locked(&self.shared.recent).len();
@@ -221,11 +121,12 @@ impl Live {
         locked(&self.shared.recent).last(most)
     }
 
-    /// Hands `job` to the learning thread; jobs are done in order, and training that runs ends early for it. A job still
-    /// queued when the loop stops is dropped and named by [`Live::stop`].
+    /// Hands `job` to the learning thread. Jobs are done in order, and running training ends early
+    /// for this one. A job that is still queued when the loop stops is dropped and named by
+    /// [`Live::stop`].
     ///
     /// # Errors
-    /// [`Busy`] if too many wait already, or the learner's backbone is not there.
+    /// [`Busy`] if too many jobs wait already, or the learner's backbone is not there.
     pub(crate) fn submit(
         &self,
         what: &'static str,
@@ -234,10 +135,11 @@ impl Live {
         self.queue(Queued { what, is_pressing: true, job: Box::new(job) })
     }
 
-    /// As [`Live::submit`], for a job that can wait until the training before it has taken all its steps.
+    /// Hands over a job as [`Live::submit`] does, but one that can wait until the training before
+    /// it has taken all its steps.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Live::submit`].
     pub(crate) fn submit_patient(
         &self,
         what: &'static str,
@@ -262,14 +164,14 @@ impl Live {
         sent.map_err(|_| Busy::Full)
     }
 
-    /// Ends the threads: capture and inference at once, learning after what it is doing. Gives the jobs that were
-    /// queued and not done.
+    /// Ends the threads: capture and inference at once, learning after its present job. Returns the
+    /// names of the jobs that were queued and not done.
     pub(crate) fn stop(&self) -> Vec<&'static str> {
         self.shared.stopping.store(true, Ordering::SeqCst);
         *locked(&self.jobs) = None;
         self.shared.newest.wake();
         for (name, thread) in std::mem::take(&mut *locked(&self.threads)) {
-            // A driver that hangs must not hold the process; what learning does must be finished.
+            // A driver that hangs must not hold the process; a job of the learner must be finished.
             let start = Instant::now();
             while name != "kaizen-learn" && !thread.is_finished() && start.elapsed() < PATIENCE {
                 std::thread::sleep(Duration::from_millis(10));
@@ -288,47 +190,13 @@ impl Drop for Live {
     }
 }
 
-/// Why the learning thread takes no job.
+/// The reason why the learning thread takes no job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Busy {
-    /// Too many wait, or it is stopping.
+    /// Too many jobs wait, or the loop is stopping.
     Full,
-    /// Its backbone is still being made, or could not be.
+    /// The learner's backbone is still being made, or could not be made.
     Building,
-}
-
-impl Shared {
-    fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::SeqCst)
-    }
-
-    fn tell(&self, event: LiveEvent) {
-        (self.watcher)(event);
-    }
-
-    fn set_backbone(&self, state: BackboneState, provider: Option<String>) {
-        let mut meter = locked(&self.meter);
-        meter.backbone = state.clone();
-        meter.provider = provider.unwrap_or_else(|| meter.provider.clone());
-        drop(meter);
-        self.tell(LiveEvent::Backbone(state));
-    }
-
-    /// Queues an unlabelled frame to be stored; the oldest goes if too many wait.
-    fn keep(&self, answered: Arc<AnsweredFrame>) {
-        let mut kept = locked(&self.kept);
-        kept.push_back(answered);
-        let bytes: usize = kept.iter().map(|answered| answered.frame.rgb.len()).sum();
-        if kept.len() > QUEUED_FRAMES || (bytes > self.frame_budget.waiting && kept.len() > 1) {
-            kept.pop_front();
-            locked(&self.meter).not_kept += 1;
-        }
-    }
-}
-
-/// Locks also after another thread panicked: every value is consistent whenever its lock is free.
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

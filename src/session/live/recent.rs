@@ -1,19 +1,20 @@
-//! The last frames, with pixels, so that what was just seen can be taught.
+//! The last frames, with their pixels, so that what was just seen can be taught.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::inference_worker::AnsweredFrame;
+use super::answered_frame::AnsweredFrame;
 
-/// The last so many frames are at hand to be taught, fewer if their pixels take more than [`FrameBudget::recent`].
+/// The number of last frames that are at hand to be taught; there are fewer if their pixels take
+/// more than [`FrameBudget::recent`].
 pub(crate) const MOST_RECENT: usize = 120;
 
-/// Bytes of pixels that the live loop holds.
+/// The bytes of pixels that the live loop may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameBudget {
-    /// Of the last frames, to be taught.
+    /// Bytes of the last frames, which can be taught.
     pub recent: usize,
-    /// Of unlabelled frames that wait to be stored.
+    /// Bytes of the unlabelled frames that wait to be stored.
     pub waiting: usize,
 }
 
@@ -27,13 +28,13 @@ impl FrameBudget {
 }
 
 impl Default for FrameBudget {
-    /// 69 and 17 frames of 640x480.
+    /// Room for 72 and 18 frames of 640x480.
     fn default() -> Self {
         Self { recent: 64 << 20, waiting: 16 << 20 }
     }
 }
 
-/// The last frames, oldest first.
+/// The last frames, the oldest first.
 #[derive(Debug)]
 pub(super) struct Recent {
     frames: VecDeque<Arc<AnsweredFrame>>,

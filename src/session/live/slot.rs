@@ -1,9 +1,11 @@
-//! A place for one thing, the newest.
+//! A place for the newest value.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Holds at most one value; a newer one takes the place of one that nobody took.
+use super::lock::locked;
+
+/// A place for one value, where a newer value replaces one that nobody took.
 pub(super) struct Slot<T> {
     value: Mutex<Option<T>>,
     filled: Condvar,
@@ -16,21 +18,21 @@ impl<T> Default for Slot<T> {
 }
 
 impl<T> Slot<T> {
-    /// Puts `value` in; whether an older one was lost by it.
+    /// Puts `value` in and returns whether an older one was lost.
     pub(super) fn put(&self, value: T) -> bool {
-        let lost = super::locked(&self.value).replace(value).is_some();
+        let lost = locked(&self.value).replace(value).is_some();
         self.filled.notify_one();
         lost
     }
 
-    /// Takes the value, waiting for one up to `patience`.
+    /// Takes the value, after waiting for one up to `patience`.
     pub(super) fn take(&self, patience: Duration) -> Option<T> {
-        let guard = super::locked(&self.value);
+        let guard = locked(&self.value);
         let waited = self.filled.wait_timeout_while(guard, patience, |value| value.is_none());
         waited.unwrap_or_else(PoisonError::into_inner).0.take()
     }
 
-    /// Ends the wait of whoever waits at the next time-out.
+    /// Wakes every thread that waits, to look again.
     pub(super) fn wake(&self) {
         self.filled.notify_all();
     }

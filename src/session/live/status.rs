@@ -1,52 +1,54 @@
-//! Counters and clocks of the live loop.
+//! The counters and clocks of the live loop.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// Answers whose latency is remembered.
+/// The number of answers whose latency is remembered.
 const WINDOW: usize = 512;
-/// Answers that the frame rate is taken from.
+/// The number of answers that the frame rate is taken from.
 const RATE_WINDOW: usize = 32;
-/// Without an answer for so long the frame rate is 0.
+/// The time without an answer after which the frame rate is 0.
 const STILL: Duration = Duration::from_secs(3);
 
-/// What the source does.
+/// The state of the source.
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub(crate) enum SourceState {
-    /// It is being opened.
+    /// The source is being opened.
     Opening,
     /// Frames arrive.
     Playing,
-    /// It came to its end.
+    /// The source came to its end.
     Ended,
-    /// It cannot be read any more.
+    /// The source cannot be read any more.
     Failed {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
-/// Whether the backbone is the one that was asked for.
+/// The state of the backbone that was asked for.
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub(crate) enum BackboneState {
-    /// It is.
+    /// The backbone that was asked for answers.
     Ready,
-    /// It is still being made, as TensorRT's engine is: another one answers, nothing is taught or learned.
+    /// The backbone is still being made, as TensorRT's engine is: another one answers, and nothing
+    /// is taught or learned.
     Building,
-    /// It could not be made: the other one goes on to answer, nothing is taught or learned.
+    /// The backbone could not be made: the other one goes on answering, and nothing is taught or
+    /// learned.
     Failed {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
-/// How far a consolidation is.
+/// The progress of a consolidation.
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Progress {
@@ -56,17 +58,17 @@ pub(crate) struct Progress {
     pub of: usize,
 }
 
-/// Figures of the live loop.
+/// The figures of the live loop.
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct LiveStatus {
-    /// The source as given.
+    /// The source as typed.
     pub uri: String,
-    /// What the source does.
+    /// The state of the source.
     pub source: SourceState,
-    /// What computes the features: asked, got, why.
+    /// The provider that computes the features, and why.
     pub provider: String,
-    /// Whether it is the backbone that was asked for.
+    /// The state of the backbone that was asked for.
     pub backbone: BackboneState,
     /// Frames answered.
     pub frames: u64,
@@ -76,17 +78,18 @@ pub(crate) struct LiveStatus {
     pub rejected: u64,
     /// Unlabelled frames stored.
     pub kept: u64,
-    /// Unlabelled frames that were to be stored and found no room in the queue or within the memory limit.
+    /// Unlabelled frames that found no room, in the queue or within the memory limit.
     pub not_kept: u64,
-    /// Answers a second.
+    /// Answers per second.
     pub frames_per_sec: f64,
-    /// Median time from a frame's arrival to its answer, of the last 512, in milliseconds.
+    /// The median time from a frame's arrival to its answer, of the last 512 answers, in
+    /// milliseconds.
     pub latency_p50_millis: f64,
-    /// The same, 99th percentile.
+    /// The 99th percentile of this time.
     pub latency_p99_millis: f64,
-    /// The same, since the start, the largest.
+    /// The largest such time since the start.
     pub latency_max_millis: f64,
-    /// How far the running consolidation is, if one runs.
+    /// The progress of the running consolidation, if one runs.
     pub learning: Option<Progress>,
     /// Jobs that wait for the learning thread or are being done.
     pub pending: usize,
@@ -98,7 +101,7 @@ pub(crate) struct LiveStatus {
     pub uptime_secs: f64,
 }
 
-/// Counts and clocks.
+/// The counters and clocks behind the figures.
 #[derive(Debug)]
 pub(super) struct Meter {
     uri: String,
@@ -137,7 +140,7 @@ impl Meter {
         }
     }
 
-    /// Counts an answer; gives its number, from 1.
+    /// Counts an answer and returns its number, from 1.
     pub(super) fn answered(&mut self, latency: Duration) -> u64 {
         self.frames += 1;
         self.longest = self.longest.max(latency);

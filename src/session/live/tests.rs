@@ -2,15 +2,17 @@ use std::sync::mpsc::{Receiver, channel};
 
 use ndarray::{Array2, ArrayView4};
 
+use super::learn_worker::PendingBackbones;
+use super::recent::FrameBudget;
 use super::*;
-use crate::backbone::{BackboneSpec, Channels, Layout, Precision, Provider, ProviderReport};
+use crate::backbone::{Backbone, BackboneSpec, Channels, Layout, Precision, Provider, ProviderReport};
 use crate::event::Event;
 use crate::learn::engine_choice::EngineChoice;
 use crate::memory::Memory;
-use crate::session::{Embedder, Options, identity};
-use crate::vision::FrameSource;
+use crate::session::{Embedder, Learner, Options, Power, identity};
+use crate::vision::{Frame, FrameSource};
 
-/// Mean colour of each quarter: a backbone that takes as long as it is told.
+/// A backbone whose features are the mean colours of the quarters, and that takes a given time.
 struct Quarters {
     spec: BackboneSpec,
     report: ProviderReport,
@@ -62,7 +64,7 @@ impl Backbone for Quarters {
     }
 }
 
-/// Plain frames of a shade that changes every twenty, without end, as fast as they are read.
+/// An endless source of plain frames of one shade with a little wobble, as fast as they are read.
 struct Shades(u8, u64);
 
 impl FrameSource for Shades {

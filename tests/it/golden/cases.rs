@@ -358,7 +358,7 @@ fn optimizer(file: &File) -> Case {
 
 fn kaizen_step(file: &File) -> Case {
     let [rows, features] = file.shape("input.x1");
-    let method: SslMethod = file.meta("method").parse().unwrap();
+    let method: SslMethod = clap::ValueEnum::from_str(file.meta("method"), false).unwrap();
     assert_eq!(file.meta("batchnorm"), "train", "{}", file.name);
     let architecture = Architecture {
         features,

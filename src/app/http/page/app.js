@@ -148,7 +148,7 @@ function naming(label, send) {
     const name = box.value.trim();
     if (!name) return;
     box.value = '';
-    box.blur();
+    document.activeElement.blur();
     attempt(async () => taught(await send(name)));
   } }, box, make('button', { textContent: 'Name' }));
   return form;
@@ -157,8 +157,8 @@ function naming(label, send) {
 const picture = (sample, alt) => make('img', { src: thumbnail(sample), alt, loading: 'lazy', onerror: event => event.target.remove() });
 
 function showUnknowns({ clusters, unknown }) {
-  // A box that somebody is typing into stays.
-  if ($('unknowns').contains(document.activeElement) && document.activeElement.value) return;
+  // A box that somebody is in stays: what they type next belongs there. Leaving it reads the clusters again.
+  if ($('unknowns').contains(document.activeElement)) return;
   $('unknown-count').textContent = unknown ? `${unknown} frames` : '';
   $('unknown-hint').textContent = clusters.length ? 'Frames that belong together. One name teaches all of them.'
     : 'Frames unlike everything learned gather here.';
@@ -172,7 +172,7 @@ function showSuggestions({ suggestions }) {
   if ($('suggestions').contains(document.activeElement)) return;
   $('suggestion-hint').hidden = suggestions.length > 0;
   $('suggestions').replaceChildren(...suggestions.slice(0, 4).map(s => {
-    const why = s.novelty > 1 ? `unlike the rest: novelty ${s.novelty.toFixed(2)}` : `${s.nearest} ${percent(s.probability)}${s.second ? ` or ${s.second}?` : ''}`;
+    const why = s.novelty > 1 ? `unlike the rest: novelty ${s.novelty.toFixed(2)}` : `${s.nearest} ${percent(s.probability)}${s.second && s.probability < .9 ? ` or ${s.second}?` : ''}`;
     const names = [s.nearest, s.second].filter(Boolean);
     const button = name => make('button', { type: 'button', textContent: name,
       onclick: () => attempt(async () => taught(await post(`/api/v1/samples/${s.sample}/label`, { name }))) });
@@ -292,6 +292,7 @@ document.addEventListener('keydown', event => {
   const does = { n: () => $('name').focus(), l: learn, u: undoNewest, r: rollBackNewest }[event.key];
   if (does) { event.preventDefault(); does(); }
 });
+for (const id of ['unknowns', 'suggestions']) $(id).addEventListener('focusout', refresh);
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', drawCurve);
 addEventListener('resize', drawCurve);
 $('live').src = '/api/v1/stream.mjpeg';

@@ -1,43 +1,41 @@
-//! Learning, and taking it back.
+//! The handlers that learn, and that take back what was learned.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 
-use super::super::error::{ApiError, Failure};
-use super::super::reply::{Forgotten, Label, Labels, Queued, Record, RolledBack, TakenBack, Version};
-use super::super::web::Web;
-use super::class_name;
+use super::class_name::class_name;
+use crate::app::http::error::{ApiError, Failure};
+use crate::app::http::reply::{Forgotten, Label, Labels, Queued, Record, RolledBack, TakenBack, Version};
+use crate::app::http::web::Web;
 use crate::memory::{LabelId, VersionId};
+use crate::session::live::LearnWorker;
 
-/// Labels that the record names.
+/// The most labels that the record names.
 const MOST_LABELS: usize = 200;
-/// Versions that the record names.
+/// The most versions that the record names.
 const MOST_VERSIONS: usize = 100;
-/// Labels that are taken back together.
+/// The most labels that are taken back together.
 const MOST_UNDONE: usize = 1000;
 
-/// Learns what was taught since the last time, and what was seen. Answered at once; the outcome comes as an event and
-/// in the versions.
+/// Learns what was taught since the last time, and what was seen. Answered at once; the outcome
+/// comes as an event and in the versions.
 #[utoipa::path(post, path = "/api/v1/learn", tag = "heads", responses(
     (status = 202, body = Queued),
     (status = 429, description = "too much waits", body = Failure)
 ))]
-pub(in super::super) async fn learn(
-    State(web): State<Arc<Web>>,
-) -> Result<(StatusCode, Json<Queued>), ApiError> {
-    // What comes of it is told to the watcher.
-    let job = |worker: &mut crate::session::live::LearnWorker| drop(worker.learn());
+pub(crate) async fn learn(State(web): State<Arc<Web>>) -> Result<(StatusCode, Json<Queued>), ApiError> {
+    // The live loop tells its watcher what comes of it.
+    let job = |worker: &mut LearnWorker| drop(worker.learn());
     web.live.submit_patient("learning", job).map_err(ApiError::busy)?;
     Ok((StatusCode::ACCEPTED, Json(Queued { pending: web.live.status().pending })))
 }
 
 /// Labels that count and versions of the heads, the newest first.
 #[utoipa::path(get, path = "/api/v1/history", tag = "heads", responses((status = 200, body = Record)))]
-pub(in super::super) async fn history(State(web): State<Arc<Web>>) -> Result<Json<Record>, ApiError> {
+pub(crate) async fn history(State(web): State<Arc<Web>>) -> Result<Json<Record>, ApiError> {
     let record = web.read(|memory| {
         let history = memory.history()?;
         let serving = memory.published()?.map(|version| version.entry.id);
@@ -68,14 +66,13 @@ pub(in super::super) async fn history(State(web): State<Arc<Web>>) -> Result<Jso
     (status = 422, description = "no label, or too many", body = Failure),
     (status = 429, description = "too much waits", body = Failure)
 ))]
-pub(in super::super) async fn undo(
+pub(crate) async fn undo(
     State(web): State<Arc<Web>>,
-    labels: Result<Json<Labels>, JsonRejection>,
+    Json(Labels { labels }): Json<Labels>,
 ) -> Result<Json<TakenBack>, ApiError> {
-    let Json(Labels { labels }) = labels?;
     if !(1..=MOST_UNDONE).contains(&labels.len()) {
         let why = format!("{} labels: allowed are 1 to {MOST_UNDONE} at once", labels.len());
-        return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, why));
+        return Err(ApiError::invalid(why));
     }
     let labels: Vec<_> = labels.into_iter().map(LabelId).collect();
     let outcome = web.job("an undo", move |worker| worker.undo(&labels)).await?;
@@ -91,11 +88,10 @@ pub(in super::super) async fn undo(
     (status = 404, description = "not a published version", body = Failure),
     (status = 429, description = "too much waits", body = Failure)
 ))]
-pub(in super::super) async fn roll_back(
+pub(crate) async fn roll_back(
     State(web): State<Arc<Web>>,
-    version: Result<Path<i64>, PathRejection>,
+    Path(version): Path<i64>,
 ) -> Result<Json<RolledBack>, ApiError> {
-    let Path(version) = version?;
     let serving = web.job("a roll-back", move |worker| worker.roll_back(VersionId(version))).await?;
     Ok(Json(RolledBack { serving: serving.map(|version| version.0) }))
 }
@@ -109,11 +105,10 @@ pub(in super::super) async fn roll_back(
     (status = 422, description = "no such class", body = Failure),
     (status = 429, description = "too much waits", body = Failure)
 ))]
-pub(in super::super) async fn forget(
+pub(crate) async fn forget(
     State(web): State<Arc<Web>>,
-    name: Result<Path<String>, PathRejection>,
+    Path(name): Path<String>,
 ) -> Result<Json<Forgotten>, ApiError> {
-    let Path(name) = name?;
     let name = class_name(&name)?;
     let samples = web.job("forgetting a class", move |worker| worker.forget(&name)).await?;
     Ok(Json(Forgotten { samples }))

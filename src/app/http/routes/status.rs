@@ -1,19 +1,21 @@
-//! What is going on.
+//! The handlers that tell what is going on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::error::{ApiError, Failure};
-use super::super::reply::{Class, MemoryUse, Prediction, Status};
-use super::super::web::{Facts, Web};
+use crate::app::http::error::{ApiError, Failure};
+use crate::app::http::reply::{Class, MemoryUse, Prediction, Status};
+use crate::app::http::web::{Facts, Web};
+use crate::session::live::{BackboneState, LiveStatus, SourceState};
 
 /// Frame rate, latency, engine, provider, state: everything about now.
 #[utoipa::path(get, path = "/api/v1/status", tag = "live", responses((status = 200, body = Status)))]
-pub(in super::super) async fn status(State(web): State<Arc<Web>>) -> Result<Json<Status>, ApiError> {
+pub(crate) async fn status(State(web): State<Arc<Web>>) -> Result<Json<Status>, ApiError> {
     let (bytes, counts) = web.read(|memory| Ok((memory.bytes()?, memory.counts()?))).await?;
     let prediction = web.seen.borrow().as_deref().map(Prediction::of);
     let live = web.live.status();
@@ -36,7 +38,7 @@ pub(in super::super) async fn status(State(web): State<Arc<Web>>) -> Result<Json
 
 /// Classes that were taught.
 #[utoipa::path(get, path = "/api/v1/classes", tag = "teaching", responses((status = 200, body = Vec<Class>)))]
-pub(in super::super) async fn classes(State(web): State<Arc<Web>>) -> Result<Json<Vec<Class>>, ApiError> {
+pub(crate) async fn classes(State(web): State<Arc<Web>>) -> Result<Json<Vec<Class>>, ApiError> {
     let learned = web.live.published_head();
     let classes = web.read(move |memory| {
         let mut samples: BTreeMap<_, usize> = BTreeMap::new();
@@ -56,13 +58,14 @@ pub(in super::super) async fn classes(State(web): State<Arc<Web>>) -> Result<Jso
     (status = 200, description = "all is well"),
     (status = 503, description = "the source or the backbone failed", body = Failure)
 ))]
-pub(in super::super) async fn health(State(web): State<Arc<Web>>) -> Result<Json<Value>, ApiError> {
-    use crate::session::live::{BackboneState, LiveStatus, SourceState};
+pub(crate) async fn health(State(web): State<Arc<Web>>) -> Result<Json<Value>, ApiError> {
     let LiveStatus { source, backbone, .. } = web.live.status();
     match (source, backbone) {
         (SourceState::Failed { reason }, _) | (_, BackboneState::Failed { reason }) => {
-            Err(ApiError::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, reason))
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, reason))
         }
-        (state, _) => Ok(Json(json!({ "healthy": true, "source": state }))),
+        (state, BackboneState::Ready | BackboneState::Building) => {
+            Ok(Json(json!({ "healthy": true, "source": state })))
+        }
     }
 }

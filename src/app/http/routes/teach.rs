@@ -1,25 +1,22 @@
-//! Names for frames.
+//! The handlers that give frames a name.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 
-use super::super::error::{ApiError, Failure};
-use super::super::reply::{Acknowledged, Lesson, Name};
-use super::super::web::Web;
-use super::class_name;
+use super::class_name::class_name;
+use crate::app::http::error::{ApiError, Failure};
+use crate::app::http::reply::{Acknowledged, Lesson, Name};
+use crate::app::http::web::Web;
 use crate::ids::SampleId;
-use crate::session::live::{BackboneState, Busy, MOST_RECENT};
+use crate::session::live::{BackboneState, Busy, LearnWorker, MOST_RECENT};
 use crate::vision::decode;
 
-/// Pixels of a picture that is sent: more than any camera's frame.
+/// The most pixels of a picture that is sent: more than any camera's frame has.
 const MOST_PIXELS: u64 = 16_000_000;
-/// Its bytes.
-const MOST_BYTES: usize = 8 << 20;
 
 /// Teaches the frames seen last. Durable when answered; `POST /api/v1/learn` then learns it.
 #[utoipa::path(post, path = "/api/v1/teach", tag = "teaching", request_body = Lesson, responses(
@@ -30,15 +27,13 @@ const MOST_BYTES: usize = 8 << 20;
     (status = 422, description = "a name or number out of range", body = Failure),
     (status = 429, description = "too much waits", body = Failure)
 ))]
-pub(in super::super) async fn teach(
+pub(crate) async fn teach(
     State(web): State<Arc<Web>>,
-    lesson: Result<Json<Lesson>, JsonRejection>,
+    Json(Lesson { name, frames }): Json<Lesson>,
 ) -> Result<Json<Acknowledged>, ApiError> {
-    let Json(Lesson { name, frames }) = lesson?;
     let name = class_name(&name)?;
     if !(1..=MOST_RECENT).contains(&frames) {
-        let why = format!("frames is {frames}: allowed is 1 to {MOST_RECENT}");
-        return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, why));
+        return Err(ApiError::invalid(format!("frames is {frames}: allowed is 1 to {MOST_RECENT}")));
     }
     let frames = web.live.recent(frames);
     if frames.is_empty() {
@@ -51,7 +46,7 @@ pub(in super::super) async fn teach(
     }
     let class = name.clone();
     let taught = web.job("a lesson of frames", move |worker| worker.teach(&name, &frames)).await?;
-    Ok(Json(Acknowledged::taught(class, &taught)))
+    Ok(Json(Acknowledged::new(class, &taught.labels, taught.duplicates)))
 }
 
 /// Teaches a picture: a JPEG or PNG as the body, at most 8 MiB and 16 million pixels.
@@ -64,34 +59,18 @@ pub(in super::super) async fn teach(
     (status = 422, description = "not a JPEG or PNG, or too large, or a name out of range", body = Failure),
     (status = 429, description = "too much waits", body = Failure)
 ))]
-pub(in super::super) async fn teach_image(
+pub(crate) async fn teach_image(
     State(web): State<Arc<Web>>,
-    name: Result<Query<Name>, QueryRejection>,
-    picture: Result<Picture, ApiError>,
+    Query(Name { name }): Query<Name>,
+    picture: Bytes,
 ) -> Result<Json<Acknowledged>, ApiError> {
-    let Query(Name { name }) = name?;
     let name = class_name(&name)?;
-    let Picture(bytes) = picture?;
     let class = name.clone();
-    let teach = move |worker: &mut crate::session::live::LearnWorker| {
-        let frame = decode(&bytes, "sent picture", MOST_PIXELS)?;
-        worker.teach_picture(&name, &frame)
+    let teach = move |worker: &mut LearnWorker| {
+        worker.teach_picture(&name, &decode(&picture, "sent picture", MOST_PIXELS)?)
     };
     let taught = web.job("a picture", teach).await?;
-    Ok(Json(Acknowledged::taught(class, &taught)))
-}
-
-/// A body with room for a picture.
-pub(in super::super) struct Picture(Bytes);
-
-impl<S: Send + Sync> axum::extract::FromRequest<S> for Picture {
-    type Rejection = ApiError;
-
-    async fn from_request(mut request: axum::extract::Request, state: &S) -> Result<Self, ApiError> {
-        DefaultBodyLimit::max(MOST_BYTES).apply(&mut request);
-        let bytes: Result<Bytes, BytesRejection> = Bytes::from_request(request, state).await;
-        Ok(Self(bytes?))
-    }
+    Ok(Json(Acknowledged::new(class, &taught.labels, taught.duplicates)))
 }
 
 /// Gives a stored sample a name.
@@ -105,12 +84,11 @@ impl<S: Send + Sync> axum::extract::FromRequest<S> for Picture {
     (status = 422, description = "a name out of range", body = Failure),
     (status = 429, description = "too much waits", body = Failure)
 ))]
-pub(in super::super) async fn label(
+pub(crate) async fn label(
     State(web): State<Arc<Web>>,
-    sample: Result<Path<i64>, PathRejection>,
-    name: Result<Json<Name>, JsonRejection>,
+    Path(sample): Path<i64>,
+    Json(Name { name }): Json<Name>,
 ) -> Result<Json<Acknowledged>, ApiError> {
-    let (Path(sample), Json(Name { name })) = (sample?, name?);
     let name = class_name(&name)?;
     let class = name.clone();
     let label = web.job("a label", move |worker| worker.label(SampleId(sample), &name)).await?;

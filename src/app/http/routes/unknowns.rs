@@ -1,33 +1,32 @@
-//! What nobody has named yet.
+//! The handlers for samples that have no name yet.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
-use super::super::error::{ApiError, Failure};
-use super::super::reply::{Acknowledged, Name, Strangers, Suggestions, UnknownCluster};
-use super::super::web::Web;
-use super::class_name;
+use super::class_name::class_name;
+use crate::app::http::error::{ApiError, Failure};
+use crate::app::http::reply::{Acknowledged, Name, Suggestions, UnknownCluster, UnknownFrames};
+use crate::app::http::web::Web;
 use crate::ids::SampleId;
 use crate::session;
 
-/// Clusters that are shown.
+/// The most clusters that are shown.
 const MOST_CLUSTERS: usize = 12;
-/// A single frame is no cluster to a person.
+/// The least number of frames that are shown as a cluster.
 const SMALLEST_CLUSTER: usize = 2;
 const MOST_SUGGESTIONS: usize = 12;
 
 /// Clusters of frames that are unlike everything learned.
-#[utoipa::path(get, path = "/api/v1/unknowns", tag = "teaching", responses((status = 200, body = Strangers)))]
-pub(in super::super) async fn unknowns(State(web): State<Arc<Web>>) -> Result<Json<Strangers>, ApiError> {
-    let Some(head) = web.live.published_head() else { return Ok(Json(Strangers::default())) };
+#[utoipa::path(get, path = "/api/v1/unknowns", tag = "teaching", responses((status = 200, body = UnknownFrames)))]
+pub(crate) async fn unknowns(State(web): State<Arc<Web>>) -> Result<Json<UnknownFrames>, ApiError> {
+    let Some(head) = web.live.published_head() else { return Ok(Json(UnknownFrames::default())) };
     let found = web.read(move |memory| session::unknowns(memory, &head)).await?;
     let large = found.clusters.iter().filter(|cluster| cluster.samples.len() >= SMALLEST_CLUSTER);
-    Ok(Json(Strangers {
+    Ok(Json(UnknownFrames {
         clusters: large.take(MOST_CLUSTERS).map(UnknownCluster::of).collect(),
         unknown: found.unknown,
         unlabelled: found.unlabelled,
@@ -45,12 +44,11 @@ pub(in super::super) async fn unknowns(State(web): State<Arc<Web>>) -> Result<Js
     (status = 422, description = "a name out of range", body = Failure),
     (status = 429, description = "too much waits", body = Failure)
 ))]
-pub(in super::super) async fn name_cluster(
+pub(crate) async fn name_cluster(
     State(web): State<Arc<Web>>,
-    cluster: Result<Path<i64>, PathRejection>,
-    name: Result<Json<Name>, JsonRejection>,
+    Path(cluster): Path<i64>,
+    Json(Name { name }): Json<Name>,
 ) -> Result<Json<Acknowledged>, ApiError> {
-    let (Path(cluster), Json(Name { name })) = (cluster?, name?);
     let name = class_name(&name)?;
     let class = name.clone();
     let job = web.job("a name for a cluster", move |worker| worker.name_cluster(SampleId(cluster), &name));
@@ -59,12 +57,8 @@ pub(in super::super) async fn name_cluster(
 
 /// Stored frames whose label would tell most.
 #[utoipa::path(get, path = "/api/v1/suggestions", tag = "teaching", responses((status = 200, body = Suggestions)))]
-pub(in super::super) async fn suggestions(
-    State(web): State<Arc<Web>>,
-) -> Result<Json<Suggestions>, ApiError> {
-    let Some(head) = web.live.published_head() else {
-        return Ok(Json(Suggestions { suggestions: Vec::new() }));
-    };
+pub(crate) async fn suggestions(State(web): State<Arc<Web>>) -> Result<Json<Suggestions>, ApiError> {
+    let Some(head) = web.live.published_head() else { return Ok(Json(Suggestions::default())) };
     let read = web.read(move |memory| session::suggestions(memory, &head, MOST_SUGGESTIONS));
     Ok(Json(Suggestions { suggestions: read.await? }))
 }
@@ -77,11 +71,10 @@ pub(in super::super) async fn suggestions(
     (status = 400, description = "no number", body = Failure),
     (status = 404, description = "no such sample, or one without a picture", body = Failure)
 ))]
-pub(in super::super) async fn thumbnail(
+pub(crate) async fn thumbnail(
     State(web): State<Arc<Web>>,
-    sample: Result<Path<i64>, PathRejection>,
+    Path(sample): Path<i64>,
 ) -> Result<Response, ApiError> {
-    let Path(sample) = sample?;
     let jpeg = web.read(move |memory| memory.thumbnail(SampleId(sample))).await?;
     let jpeg = jpeg.ok_or_else(|| ApiError::not_found("this picture"))?;
     // A sample's picture never changes.

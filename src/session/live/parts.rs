@@ -1,0 +1,150 @@
+//! The parts that the live loop runs on, and how they are opened.
+
+use std::path::PathBuf;
+use std::sync::mpsc::sync_channel;
+
+use super::capture_worker::SourceOpener;
+use super::learn_worker::PendingBackbones;
+use super::live_event::Watcher;
+use super::recent::FrameBudget;
+use crate::backbone::{self, Backbone, BackboneOptions, Provider};
+use crate::memory::{FeatureIdentity, Memory};
+use crate::session::embedder::{Embedder, identity};
+use crate::session::learner::{Learner, second_backbone};
+use crate::session::options::Options;
+use crate::session::power::Power;
+use crate::vision::{self, SourceOptions};
+use crate::{Error, Result};
+
+/// The options that a live loop is opened with.
+pub(crate) struct LiveOptions {
+    /// The source as typed.
+    pub uri: String,
+    /// The options that the source is opened with.
+    pub source: SourceOptions,
+    /// Whether a source that ends is opened again.
+    pub repeats: bool,
+    /// The state file, which is made if it is not there.
+    pub state: PathBuf,
+    /// The options that the learner is opened with.
+    pub learner: Options,
+    /// The share of the machine that learning takes.
+    pub power: Power,
+    /// Takes what happens, from any of the threads; it must return quickly.
+    pub watcher: Watcher,
+}
+
+/// The parts that the live loop runs on.
+pub(crate) struct LiveParts {
+    /// Opens the source; called again at its end if it repeats.
+    pub source: SourceOpener,
+    /// The source as typed, for people.
+    pub uri: String,
+    /// Whether a source that ends is opened again.
+    pub repeats: bool,
+    /// The backbone that answers. The learner has another one, for views of what is learned and for
+    /// pictures that are sent, so that learning never delays an answer.
+    pub inference_backbone: Box<dyn Backbone>,
+    /// Both backbones, if the learner's is still being made.
+    pub pending_backbones: Option<PendingBackbones>,
+    /// The learner, which owns the state.
+    pub learner: Learner,
+    /// The share of the machine that learning takes.
+    pub power: Power,
+    /// The bytes of frames that are held.
+    pub frame_budget: FrameBudget,
+    /// Takes what happens, from any of the threads; it must return quickly.
+    pub watcher: Watcher,
+}
+
+impl std::fmt::Debug for LiveParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LiveParts")
+            .field("uri", &self.uri)
+            .field("power", &self.power)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LiveParts {
+    /// Opens the source, the backbones, the state and the engine, and returns the engine's line as
+    /// well.
+    ///
+    /// # Errors
+    /// The error of whichever cannot be opened.
+    pub(crate) fn open(options: LiveOptions) -> Result<(Self, String)> {
+        let LiveOptions { uri, source, repeats, state, learner: options, power, watcher } = options;
+        // The source is opened before anything is loaded, so that a wrong one costs nothing.
+        let mut first = Some(vision::open(&uri, &source)?);
+        let own_uri = uri.clone();
+        let open = move || first.take().map_or_else(|| vision::open(&own_uri, &source), Ok);
+        let asked = options.backbone_for_state()?;
+        let Backbones { inference, learning, identity } = Backbones::open(&asked)?;
+        let limit = options.memory_limit_megabytes;
+        let frame_budget = limit.map_or_else(FrameBudget::default, FrameBudget::of_limit);
+        let memory = Memory::open(Some(&state), &identity)?;
+        let is_pending = learning.is_none();
+        let embedder = learning.map(|backbone| Embedder::new(backbone, options.settings.seed)).transpose()?;
+        // The frames that wait count twice: as many again are on their way.
+        let frame_bytes = (frame_budget.recent + 2 * frame_budget.waiting) as u64;
+        let mut learner = Learner::on(memory, embedder, Options { frame_bytes, ..options })?;
+        let slot = learner.core_mut().engine();
+        slot.get()?;
+        let engine = slot.take_line().unwrap_or_default();
+        let pending_backbones = is_pending.then(|| in_background(asked)).transpose()?;
+        let parts = Self {
+            source: Box::new(open),
+            uri,
+            repeats,
+            inference_backbone: inference,
+            pending_backbones,
+            learner,
+            power,
+            frame_budget,
+            watcher,
+        };
+        Ok((parts, engine))
+    }
+}
+
+/// The backbones of a live loop, and the features that its state holds.
+struct Backbones {
+    inference: Box<dyn Backbone>,
+    /// The learner's backbone; none while it is still to be loaded.
+    learning: Option<Box<dyn Backbone>>,
+    identity: FeatureIdentity,
+}
+
+impl Backbones {
+    /// Loads both backbones. While TensorRT has yet to build its engine, CUDA answers from what was
+    /// learned before.
+    fn open(asked: &BackboneOptions) -> Result<Self> {
+        if asked.feature_class.is_some() && backbone::awaits_engine(asked)? {
+            let at_once = BackboneOptions { provider: Provider::Cuda, ..asked.clone() };
+            if let Ok(inference) = backbone::load(&at_once) {
+                let feature_class = backbone::feature_class(inference.spec().precision, Provider::TensorRt);
+                let identity = FeatureIdentity { feature_class, ..identity(inference.as_ref()) };
+                return Ok(Self { inference, learning: None, identity });
+            }
+        }
+        let [inference, learning] = load_both(asked)?;
+        let identity = identity(inference.as_ref());
+        Ok(Self { inference, learning: Some(learning), identity })
+    }
+}
+
+fn load_both(options: &BackboneOptions) -> Result<[Box<dyn Backbone>; 2]> {
+    let inference = backbone::load(options)?;
+    let learning = second_backbone(inference.as_ref(), options)?;
+    Ok([inference, learning])
+}
+
+/// Loads both backbones on a thread of their own.
+fn in_background(options: BackboneOptions) -> Result<PendingBackbones> {
+    let (sender, made) = sync_channel(1);
+    // Sending fails if the loop has stopped.
+    let load = move || drop(sender.send(load_both(&options)));
+    let thread = std::thread::Builder::new().name("kaizen-engine".to_owned()).spawn(load);
+    thread.map_err(Error::io("kaizen-engine"))?;
+    Ok(made)
+}
