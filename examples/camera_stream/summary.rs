@@ -85,7 +85,8 @@ pub(crate) fn table(outcome: &StreamOutcome) -> Table {
     }
 }
 
-/// The accuracy matrix of the learner beside that of the naive fine-tune, and the table of all methods.
+/// The accuracy matrix of the learner beside that of the naive fine-tune, and the table of all
+/// methods.
 pub(crate) fn text(outcome: &StreamOutcome) -> String {
     if outcome.methods.is_empty() {
         return format!("{} frames seen, none with a label to learn from", outcome.frames);
@@ -101,7 +102,8 @@ pub(crate) fn text(outcome: &StreamOutcome) -> String {
     text + "\n" + &text_table(&table(outcome))
 }
 
-/// Frames that could not be used make the run a failure, after all that could be learned was learned and written.
+/// Frames that could not be used make the run a failure, after all that could be learned was
+/// learned and written.
 pub(crate) fn rejected(outcome: &StreamOutcome, first: Option<&str>) -> Result<()> {
     match (outcome.rejected, first) {
         (0, _) => Ok(()),

@@ -12,8 +12,8 @@ const GARBAGE: f32 = 3.5e33;
 
 /// The process's device, software adapters welcome. Tests that call it are ignored by name where no
 /// driver was found when they were built (see `build.rs`), so a device that does not open is a
-/// failure. An adapter without `KAIZEN_ADAPTER` in its description is not the one that the tests are
-/// meant for.
+/// failure. An adapter without `KAIZEN_ADAPTER` in its description is not the one that the tests
+/// are meant for.
 pub(crate) fn device() -> &'static Device {
     static DEVICE: OnceLock<Device> = OnceLock::new();
     DEVICE.get_or_init(|| {

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::published_head::{Head, HeadKind, Inputs, PublishedHead, best_of};
-use super::statistics::join;
+use super::published_head::{Head, HeadKind, Inputs, PublishedHead, best_of, join};
 use crate::Result;
 use crate::ids::ClassId;
 use crate::learn::closed_form::LdaModel;

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::published_head::{Head, HeadKind, Inputs, best_of};
-use super::statistics::join;
+use super::published_head::{Head, HeadKind, Inputs, best_of, join};
 use crate::Result;
 use crate::ids::ClassId;
 use crate::memory::StoredSample;

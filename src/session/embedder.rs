@@ -254,7 +254,8 @@ struct FrameReader {
 impl FrameReader {
     fn start(mut source: Box<dyn FrameSource>, preparation: Preparation, views: usize) -> Result<Self> {
         let (sender, receiver) = sync_channel(QUEUED_FRAMES);
-        // A live frame goes on alone and at once. Others are read several at a time and prepared over the cores.
+        // A live frame goes on alone and at once. Others are read several at a time and prepared
+        // over the cores.
         let is_live = source.is_live();
         let ahead = if is_live { 1 } else { BATCH };
         let (mut number, mut ends) = (0, false);

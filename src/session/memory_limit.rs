@@ -3,9 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::LearnerSettings;
 use crate::learn::closed_form::EnsembleSettings;
-use crate::memory::Counts;
 use crate::{Error, Result};
 
 /// Bytes of a value in single and in double precision.
@@ -18,9 +16,6 @@ const TRAINING: u64 = 32_000_000;
 const MEGABYTE: u64 = 1_000_000;
 /// What products of matrices take on each thread besides their operands.
 const SCRATCH: u64 = 8 * MEGABYTE;
-/// Fewest random features that still help. If they do not fit, the limit is refused.
-const FEWEST_FEATURES: usize = 250;
-
 /// Resident memory that the process stays below while it learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryLimit {
@@ -51,12 +46,15 @@ impl MemoryLimit {
 
 /// The sizes that decide how much memory a consolidation needs.
 #[derive(Clone, Copy, Debug)]
-struct Load {
-    width: u64,
-    samples: u64,
-    classes: u64,
+pub(super) struct Load {
+    /// Width D of the features.
+    pub(super) width: u64,
+    /// Stored samples, labelled or not.
+    pub(super) samples: u64,
+    /// Classes.
+    pub(super) classes: u64,
     /// Samples that training holds with their views.
-    trained: u64,
+    pub(super) trained: u64,
 }
 
 impl Load {
@@ -81,53 +79,44 @@ impl Load {
     }
 }
 
-impl LearnerSettings {
-    /// Settings of the closed forms with the fewest random features.
-    pub(super) fn narrowest_ensemble(&self, features: usize) -> EnsembleSettings {
-        let ensemble = self.ensemble(features);
-        EnsembleSettings { random_features: ensemble.random_features.min(FEWEST_FEATURES), ..ensemble }
-    }
-
-    /// Settings of the closed forms for what the memory holds, within the limit if there is one.
+impl MemoryLimit {
+    /// The settings of the closed forms with the most random features, at least `fewest`, with
+    /// which a consolidation of this size stays within the limit.
     ///
     /// # Errors
     /// [`Error::Config`] naming the least limit if learning so many samples does not fit.
-    pub(super) fn ensemble_for(&self, features: usize, counts: &Counts) -> Result<EnsembleSettings> {
-        let ensemble = self.ensemble(features);
-        let Some(limit) = self.memory_limit else { return Ok(ensemble) };
-        let samples = counts.training + counts.held_out + counts.unlabelled;
-        let recipe = &self.recipe;
-        let drawn = (recipe.steps * recipe.current_rows) as u64;
-        let replayed = if recipe.steps == 0 { 0 } else { self.replay_per_class as u64 * counts.classes };
-        let load = Load {
-            width: features as u64,
-            samples,
-            classes: counts.classes,
-            trained: drawn.min(samples) + replayed,
-        };
-        let fewest = self.narrowest_ensemble(features).random_features;
-        let fits = |random: &usize| limit.besides + load.bytes(&ensemble, *random) <= limit.bytes;
+    pub(super) fn fit(
+        self,
+        load: &Load,
+        ensemble: EnsembleSettings,
+        fewest: usize,
+    ) -> Result<EnsembleSettings> {
+        let fits = |random: &usize| self.besides + load.bytes(&ensemble, *random) <= self.bytes;
         // Halved as often as it takes.
         let mut halves = std::iter::successors(Some(ensemble.random_features), |wide| Some(wide / 2))
             .take_while(|wide| *wide >= fewest);
-        halves.find(fits).map(|random_features| EnsembleSettings { random_features, ..ensemble }).ok_or_else(|| {
-            let least = limit.besides + load.bytes(&ensemble, fewest);
-            Error::config(
+        let Some(random_features) = halves.find(fits) else {
+            let least = self.besides + load.bytes(&ensemble, fewest);
+            let Load { samples, classes, .. } = load;
+            return Err(Error::config(
                 "memory limit",
-                format!("{} MB", limit.bytes / MEGABYTE),
+                format!("{} MB", self.bytes / MEGABYTE),
                 format!(
-                    "at least {} MB to learn {samples} samples of {} classes, or fewer samples (--quota-bytes)",
-                    least.div_ceil(MEGABYTE),
-                    counts.classes
+                    "at least {} MB to learn {samples} samples of {classes} classes, or fewer samples \
+                     (--quota-bytes)",
+                    least.div_ceil(MEGABYTE)
                 ),
-            )
-        })
+            ));
+        };
+        Ok(EnsembleSettings { random_features, ..ensemble })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Counts;
+    use crate::session::settings::LearnerSettings;
 
     fn with(limit: Option<u64>) -> LearnerSettings {
         let memory_limit =

@@ -12,6 +12,7 @@ use crate::learn::closed_form::{
     EnsembleHead, FeatureMap, FeatureTransform, LinearHead, Mahalanobis, softmax_rows,
 };
 use crate::learn::inference;
+use crate::memory::StoredSample;
 
 /// The kinds of heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -242,6 +243,11 @@ impl PublishedHead {
     pub fn columns(&self) -> &[ClassId] {
         self.head.columns()
     }
+}
+
+/// Features of rows one after the other, `[N, D]`.
+pub(super) fn join<'a>(rows: impl IntoIterator<Item = &'a StoredSample>) -> Vec<f32> {
+    rows.into_iter().map(|sample| &*sample.features).collect::<Vec<_>>().concat()
 }
 
 /// Index and value of the largest element; the first of equals.

@@ -2,13 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::memory_limit::MemoryLimit;
+use super::memory_limit::{Load, MemoryLimit};
 use crate::Result;
 use crate::heads::{Adapter, Architecture, Mlp, Norm};
 use crate::learn::closed_form::{EnsembleSettings, FeatureMap, FeatureTransform};
 use crate::learn::objective::{Objective, SslMethod};
 use crate::learn::trainer::Recipe;
 use crate::learn::update::Optimizer;
+use crate::memory::Counts;
+
+/// Fewest random features that still help. If they do not fit, the memory limit is refused.
+const FEWEST_FEATURES: usize = 250;
 
 /// Settings of a learner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,5 +101,26 @@ impl LearnerSettings {
     /// [`crate::Error::Shape`] for a width of 0.
     pub fn map(&self, features: usize) -> Result<FeatureMap> {
         FeatureMap::new(features, self.transform)
+    }
+
+    /// Settings of the closed forms with the fewest random features.
+    pub(super) fn narrowest_ensemble(&self, features: usize) -> EnsembleSettings {
+        let ensemble = self.ensemble(features);
+        EnsembleSettings { random_features: ensemble.random_features.min(FEWEST_FEATURES), ..ensemble }
+    }
+
+    /// Settings of the closed forms for what the memory holds, within the limit if there is one.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] naming the least limit if learning so many samples does not fit.
+    pub(super) fn ensemble_for(&self, features: usize, counts: &Counts) -> Result<EnsembleSettings> {
+        let ensemble = self.ensemble(features);
+        let Some(limit) = self.memory_limit else { return Ok(ensemble) };
+        let samples = counts.training + counts.held_out + counts.unlabelled;
+        let drawn = (self.recipe.steps * self.recipe.current_rows) as u64;
+        let replayed = if self.recipe.steps == 0 { 0 } else { self.replay_per_class as u64 * counts.classes };
+        let (width, classes, trained) = (features as u64, counts.classes, drawn.min(samples) + replayed);
+        let load = Load { width, samples, classes, trained };
+        limit.fit(&load, ensemble, self.narrowest_ensemble(features).random_features)
     }
 }

@@ -202,8 +202,3 @@ impl Statistics {
         Ok((candidates, lda))
     }
 }
-
-/// Features of rows one after the other, `[N, D]`.
-pub(super) fn join<'a>(rows: impl IntoIterator<Item = &'a StoredSample>) -> Vec<f32> {
-    rows.into_iter().map(|sample| &*sample.features).collect::<Vec<_>>().concat()
-}

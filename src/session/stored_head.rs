@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::calibration::calibrated;
-use super::published_head::{Head, HeadKind, Inputs, PublishedHead, TrainedHead};
+use super::published_head::{Head, HeadKind, Inputs, PublishedHead, TrainedHead, join};
 use super::settings::LearnerSettings;
-use super::statistics::join;
 use crate::heads::{Architecture, Parameters, Tensor};
 use crate::ids::ClassId;
 use crate::learn::closed_form::{

@@ -3,8 +3,7 @@
 use serde::Serialize;
 
 use super::clustering::dot;
-use super::published_head::PublishedHead;
-use super::statistics::join;
+use super::published_head::{PublishedHead, join};
 use crate::Result;
 use crate::ids::SampleId;
 use crate::memory::{Memory, Rows, StoredSample};

@@ -4,8 +4,7 @@
 use serde::Serialize;
 
 use super::clustering::{Thresholds, cluster, dot, normalize};
-use super::published_head::PublishedHead;
-use super::statistics::join;
+use super::published_head::{PublishedHead, join};
 use crate::ids::{ClassId, SampleId};
 use crate::memory::{LabelId, Memory, Rows, StoredSample};
 use crate::{Error, Result};

@@ -41,8 +41,8 @@ pub(super) fn boundary() -> String {
     format!("--{BOUNDARY}\r\n")
 }
 
-/// One part of the multipart stream; none for a frame too large for JPEG. The boundary after it tells a
-/// browser that the picture is complete; else it would be shown only with the next one.
+/// One part of the multipart stream; none for a frame too large for JPEG. The boundary after it
+/// tells a browser that the picture is complete; else it would be shown only with the next one.
 fn part(frame: &Frame) -> Option<Bytes> {
     let (width, height) = (u16::try_from(frame.width).ok()?, u16::try_from(frame.height).ok()?);
     let mut jpeg = Vec::with_capacity(frame.rgb.len() / 8);

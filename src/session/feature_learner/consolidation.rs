@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use super::FeatureLearner;
 use super::decision::Chosen;
+use super::gathered::Gathered;
 use crate::event::Event;
-use crate::learn::closed_form::{EnsembleSettings, LdaModel};
+use crate::learn::closed_form::LdaModel;
 use crate::memory::{NewVersion, Rows, StoredSample};
 use crate::rng::Rng;
 use crate::session::calibration::calibrated;
@@ -31,25 +32,6 @@ pub struct Consolidation {
     pub candidates: Vec<(HeadKind, f64)>,
 }
 
-/// What is learned, and what the heads are judged on.
-pub(super) struct Gathered {
-    pub(super) started: Instant,
-    pub(super) closed_forms: EnsembleSettings,
-    /// Every labelled sample for training.
-    pub(super) training: Vec<StoredSample>,
-    /// Every labelled sample that is held out.
-    pub(super) held_out: Vec<StoredSample>,
-    /// Those of `training` that this consolidation learns.
-    pub(super) labelled: Vec<StoredSample>,
-    /// Every unlabelled sample; after fitting those that training uses.
-    pub(super) unlabelled: Vec<StoredSample>,
-    /// Samples of old classes to train on again, with their columns.
-    pub(super) replay: Vec<(StoredSample, i32)>,
-    /// Whether something was taken back: the heads are made anew without it, whatever that costs
-    /// the other classes.
-    pub(super) is_removal: bool,
-}
-
 /// The closed forms, best guess first, and the discriminant behind the novelty.
 struct Fitted {
     candidates: Vec<Candidate>,
@@ -60,20 +42,6 @@ struct Fitted {
 struct Judged {
     candidates: Vec<(Score, Candidate)>,
     serving: Score,
-}
-
-impl Gathered {
-    /// The labelled samples that the new heads know: after a removal not those that are still to be
-    /// learned.
-    fn learned(&self) -> &[StoredSample] {
-        if self.is_removal { &self.labelled } else { &self.training }
-    }
-
-    /// The samples that decide: without held-out ones (very few labels) the training samples must
-    /// do.
-    pub(super) fn judges(&self) -> &[StoredSample] {
-        if self.held_out.is_empty() { self.learned() } else { &self.held_out }
-    }
 }
 
 impl FeatureLearner {

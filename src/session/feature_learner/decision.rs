@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::FeatureLearner;
-use super::consolidation::Gathered;
+use super::gathered::Gathered;
 use crate::Result;
 use crate::memory::{ClassFigures, VersionFigures};
 use crate::session::candidate::{Candidate, Score, guard};

@@ -4,9 +4,11 @@
 mod consolidation;
 mod decision;
 mod engine_slot;
+mod gathered;
 mod removal;
 #[cfg(test)]
 mod tests;
+mod trained_state;
 mod training;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +24,7 @@ use crate::ids::SampleId;
 use crate::learn::closed_form::EnsembleSettings;
 use crate::memory::{LabelId, Memory, Sample, Stored, StoredSample, VersionId};
 use crate::{Error, Result};
-use training::TrainedState;
+use trained_state::{TrainedState, restored};
 
 /// An unlabelled sample is stored only if, beside what is stored, one part in so many more fits
 /// into the memory limit.
@@ -80,7 +82,7 @@ impl FeatureLearner {
     /// [`Error::State`] if the memory cannot be read, [`Error::Config`] for settings out of range.
     pub fn new(settings: LearnerSettings, memory: Memory, engine: impl Into<EngineSlot>) -> Result<Self> {
         let inputs = Inputs(settings.map(memory.identity().feature_width)?);
-        let (learned, trained) = training::restore(&memory, &settings)?;
+        let (learned, trained) = restored(&memory, &settings)?;
         let published = PublishedHead::restore(&memory, &settings)?.map(Arc::new);
         let serving = ServingHead::default();
         serving.set(published.clone());

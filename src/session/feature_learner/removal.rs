@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::consolidation::Gathered;
+use super::gathered::Gathered;
 use super::{Consolidation, FeatureLearner};
 use crate::Result;
 use crate::ids::ClassId;

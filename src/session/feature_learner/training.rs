@@ -1,58 +1,18 @@
-//! The trained head: adapter and classifier in training, and their state between consolidations.
+//! Training of the trained head: adapter and classifier on new samples and replay.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::FeatureLearner;
-use super::consolidation::Gathered;
+use super::gathered::Gathered;
 use crate::event::Event;
 use crate::heads::{Architecture, Parameters};
-use crate::ids::ClassId;
 use crate::learn::trainer::{Samples, Trainer, take_teacher};
-use crate::memory::{Memory, StoredSample};
+use crate::memory::StoredSample;
 use crate::rng::Rng;
 use crate::session::published_head::{Head, TrainedHead};
-use crate::session::settings::LearnerSettings;
-use crate::session::statistics::Learned;
 use crate::session::training_control::TrainingControl;
 use crate::{Error, Result};
-
-/// What training leaves for the next task.
-#[derive(Debug, Default)]
-pub(super) struct TrainedState {
-    /// Class of each column of the classifier.
-    columns: Vec<ClassId>,
-    /// Parts and parameters: heads, momentum copies, queues.
-    parameters: Option<(Architecture, Parameters)>,
-    /// Whether training has to begin anew because of a removal.
-    is_to_be_retrained: bool,
-}
-
-impl TrainedState {
-    pub(super) fn columns(&self) -> &[ClassId] {
-        &self.columns
-    }
-
-    /// Lets go of everything that was trained; training begins from the first parameters.
-    pub(super) fn start_anew(&mut self) {
-        self.is_to_be_retrained = self.parameters.take().is_some();
-        self.columns.clear();
-    }
-
-    pub(super) fn is_to_be_retrained(&self) -> bool {
-        self.is_to_be_retrained
-    }
-
-    #[cfg(test)]
-    pub(super) fn parameters(&self) -> Option<&Parameters> {
-        self.parameters.as_ref().map(|(_, parameters)| parameters)
-    }
-
-    fn column_of(&self, sample: &StoredSample) -> i32 {
-        let column = self.columns.iter().position(|class| Some(*class) == sample.class);
-        column.and_then(|column| i32::try_from(column).ok()).unwrap_or(-1)
-    }
-}
 
 impl FeatureLearner {
     /// Trains adapter and classifier on the gathered samples and the replay; keeps their state for
@@ -190,33 +150,4 @@ impl FeatureLearner {
 
 fn json<T: serde::Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::shape("training state", "JSON", error.to_string()))
-}
-
-/// Takes up what [`FeatureLearner::store_training`] kept; a trained head only if the settings still
-/// ask for the same parts.
-pub(super) fn restore(memory: &Memory, settings: &LearnerSettings) -> Result<(Learned, TrainedState)> {
-    let Some(bytes) = memory.load_training()? else {
-        return Ok((Learned::default(), TrainedState::default()));
-    };
-    let metadata = Parameters::metadata(&bytes)?;
-    let part = |name: &str| metadata.get(name).map_or("null", String::as_str);
-    let refused = |error: serde_json::Error| {
-        Error::corrupt(
-            "training state",
-            error.to_string(),
-            "run `kaizen check`, or put back a copy of the file",
-        )
-    };
-    let learned = serde_json::from_str(part("learned")).map_err(refused)?;
-    let architecture: Option<Architecture> = serde_json::from_str(part("architecture")).map_err(refused)?;
-    let columns: Vec<ClassId> = serde_json::from_str(part("columns")).map_err(refused)?;
-    let expected = settings.architecture(memory.identity().feature_width, columns.len());
-    let mut trained = TrainedState::default();
-    if let Some(architecture) = architecture
-        && architecture == expected
-    {
-        let parameters = Some((architecture, Parameters::from_safetensors(&bytes)?));
-        trained = TrainedState { columns, parameters, is_to_be_retrained: false };
-    }
-    Ok((learned, trained))
 }

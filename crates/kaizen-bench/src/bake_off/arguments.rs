@@ -48,7 +48,8 @@ pub struct Arguments {
     /// Shares of labelled samples, separated by commas; the rest of each task is unlabelled
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = share, default_value = "1.0", help_heading = "Scenario")]
     pub(super) labels: Vec<f64>,
-    /// What may be kept of earlier tasks: shares (0.01), counts (2/class) or bytes (4MiB), separated by commas
+    /// What may be kept of earlier tasks: shares (0.01), counts (2/class) or bytes (4MiB),
+    /// separated by commas
     #[arg(
         long,
         value_name = "LIST",
@@ -79,7 +80,8 @@ pub struct Arguments {
     /// Cached views of each training picture, the plain one included
     #[arg(long, default_value_t = 2, help_heading = "Pictures and features")]
     pub(super) views: usize,
-    /// Backbone: a name in models/manifest.toml or an ONNX file listed there [default: the manifest's]
+    /// Backbone: a name in models/manifest.toml or an ONNX file listed there [default: the
+    /// manifest's]
     #[arg(long, help_heading = "Pictures and features")]
     pub(super) model: Option<String>,
     /// Folder with manifest.toml and the ONNX files

@@ -1,5 +1,5 @@
-//! Features on disk, keyed by everything that they depend on, so that a second run does not touch the
-//! backbone.
+//! Features on disk, keyed by everything that they depend on, so that a second run does not touch
+//! the backbone.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -81,8 +81,9 @@ impl Dataset {
     /// Reads the collection, or for a folder its listing; `seed` splits a folder that has no split.
     ///
     /// # Errors
-    /// [`Error::Io`] for a file that is missing, [`Error::Corrupt`] for one that is truncated or malformed,
-    /// [`Error::Source`] naming the class that one side lacks, or that there is one class only.
+    /// [`Error::Io`] for a file that is missing, [`Error::Corrupt`] for one that is truncated or
+    /// malformed, [`Error::Source`] naming the class that one side lacks, or that there is one
+    /// class only.
     pub(crate) fn read(source: &DatasetSource, seed: u64) -> Result<Self> {
         let dataset = match source {
             DatasetSource::Cifar100(folder) => cifar::read(folder)?,

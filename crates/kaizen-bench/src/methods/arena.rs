@@ -105,8 +105,8 @@ impl Arena<'_> {
         2 * self.features.width
     }
 
-    /// A class-balanced random choice of labelled rows of the tasks `0..=last`, within the budget, in
-    /// ascending order of their classes.
+    /// A class-balanced random choice of labelled rows of the tasks `0..=last`, within the budget,
+    /// in ascending order of their classes.
     pub(super) fn exemplars(&self, last: usize) -> Vec<usize> {
         let tasks = &self.tasks()[..=last];
         let labelled: Vec<usize> = tasks.iter().flat_map(|task| &task.labelled).copied().collect();

@@ -1,5 +1,5 @@
-//! The default, `kaizen`: the ensemble over labelled rows and what expectation-maximisation finds in
-//! the unlabelled ones. ADR 12 has the figures.
+//! The default, `kaizen`: the ensemble over labelled rows and what expectation-maximisation finds
+//! in the unlabelled ones. ADR 12 has the figures.
 
 use kaizen_edge::Result;
 use kaizen_edge::low_level::learn::closed_form::{

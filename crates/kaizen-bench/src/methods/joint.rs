@@ -16,7 +16,8 @@ const DECAY: f64 = 0.01;
 /// The most iterations of L-BFGS, and the steps that it remembers.
 const ITERATIONS: usize = 60;
 const MEMORY: usize = 10;
-/// Share of the predicted decrease that a step must reach (Armijo), and the halvings that are tried.
+/// Share of the predicted decrease that a step must reach (Armijo), and the halvings that are
+/// tried.
 const SUFFICIENT: f64 = 1e-4;
 const HALVINGS: usize = 20;
 /// The solver ends when the gradient is this much smaller than the first one.

@@ -68,7 +68,8 @@ fn expected(name: &str) -> f64 {
     value["final"][name].as_f64().unwrap()
 }
 
-/// `tools/bakeoff_slice.py` computed the figures with scikit-learn. 0.7 points are two of the 300 test pictures.
+/// `tools/bakeoff_slice.py` computed the figures with scikit-learn. 0.7 points are two of the 300
+/// test pictures.
 #[test]
 fn closed_forms_and_joint_equal_the_independent_figures() {
     let features = slice();

@@ -11,8 +11,8 @@ const MARKS: [char; 4] = ['●', '■', '▲', '◆'];
 pub(super) struct Colours(Vec<(String, usize)>);
 
 impl Colours {
-    /// The colours of every chart: a name that an earlier chart showed keeps its position, a new one
-    /// takes the first that its own chart has free.
+    /// The colours of every chart: a name that an earlier chart showed keeps its position, a new
+    /// one takes the first that its own chart has free.
     pub(super) fn of(report: &Report) -> Self {
         let mut colours = Self(Vec::new());
         for (_, section) in &report.sections {

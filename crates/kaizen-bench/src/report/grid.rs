@@ -6,8 +6,8 @@ use super::unit::{MISSING, fixed};
 /// The fraction of the scale from which the text of a cell is set in the contrary tone.
 const DEEP: f64 = 0.65;
 
-/// Accuracies in 0..=1 with labels. Row t holds those after task t, and where there are as many rows
-/// as columns the diagonal is the task just learned.
+/// Accuracies in 0..=1 with labels. Row t holds those after task t, and where there are as many
+/// rows as columns the diagonal is the task just learned.
 #[derive(Clone, Debug, Default)]
 pub struct Grid {
     /// Labels of the columns.

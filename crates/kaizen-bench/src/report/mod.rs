@@ -1,7 +1,7 @@
 //! Reports for people: one self-contained HTML page, and the same tables in a terminal.
 //!
-//! The page needs no network and no script to be read; its short script only adds sorting to tables.
-//! This module knows nothing of learning: callers hand in numbers and words.
+//! The page needs no network and no script to be read; its short script only adds sorting to
+//! tables. This module knows nothing of learning: callers hand in numbers and words.
 
 mod bars;
 mod colours;

@@ -112,7 +112,8 @@ impl Table {
         (0..self.columns.len()).map(is_numeric).collect()
     }
 
-    /// How the best of at least two numbers of each column reads. Numbers that read alike win alike.
+    /// How the best of at least two numbers of each column reads. Numbers that read alike win
+    /// alike.
     pub(super) fn winners(&self) -> Vec<Option<String>> {
         let winner = |(c, column): (usize, &Column)| {
             let figures = self.rows.iter().filter_map(|row| row.get(c)?.finite());
@@ -136,8 +137,8 @@ impl Table {
     }
 }
 
-/// A `<table>` in a box that scrolls sideways; the first column heads its row. `is_sortable` lets the
-/// script add buttons.
+/// A `<table>` in a box that scrolls sideways; the first column heads its row. `is_sortable` lets
+/// the script add buttons.
 pub(super) fn html(table: &Table, label: &str, is_sortable: bool) -> String {
     let (numeric, winners) = (table.numeric(), table.winners());
     let right = |c: usize| if numeric.get(c) == Some(&true) { " class=\"n\"" } else { "" };

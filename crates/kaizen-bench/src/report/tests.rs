@@ -4,7 +4,8 @@ use std::fs;
 
 use super::*;
 
-/// Follows every tag of a page; an error names the first that does not fit. Text may hold no bare `<` or `&`.
+/// Follows every tag of a page; an error names the first that does not fit. Text may hold no bare
+/// `<` or `&`.
 fn well_formed(page: &str) -> std::result::Result<(), String> {
     let mut rest = page.strip_prefix("<!DOCTYPE html>\n").ok_or("doctype")?;
     let mut open: Vec<&str> = Vec::new();

@@ -88,8 +88,8 @@ impl Scenario {
     ///
     /// # Errors
     /// [`Error::Config`] for a setting out of range, classes that do not divide into the tasks, a
-    /// task in which a class has no labelled sample, or fewer tasks than domains; [`Error::Refused`]
-    /// for a task without samples.
+    /// task in which a class has no labelled sample, or fewer tasks than domains;
+    /// [`Error::Refused`] for a task without samples.
     pub(crate) fn new(
         settings: &ScenarioSettings,
         classes: usize,
@@ -145,8 +145,8 @@ impl ScenarioSettings {
         Ok(())
     }
 
-    /// The number of classes kept out of all tasks, so that there are strangers: a fifth, or more if
-    /// the tasks would not come out even.
+    /// The number of classes kept out of all tasks, so that there are strangers: a fifth, or more
+    /// if the tasks would not come out even.
     fn reserved(&self, classes: usize) -> Result<usize> {
         let even = |reserved: &usize| {
             self.increment != Increment::Class || (classes - reserved).is_multiple_of(self.tasks)

@@ -52,8 +52,8 @@ impl fmt::Display for ReplayBudget {
 }
 
 impl ReplayBudget {
-    /// The samples of each class that may be kept, with `classes` classes so far, `of_class` samples
-    /// of this one and `sample_bytes` a sample.
+    /// The samples of each class that may be kept, with `classes` classes so far, `of_class`
+    /// samples of this one and `sample_bytes` a sample.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
     pub(crate) fn per_class(&self, classes: usize, of_class: usize, sample_bytes: usize) -> usize {
         let most = match *self {

@@ -47,7 +47,8 @@ impl LinearProbe {
         Self { architecture, parameters, recipe, seed: settings.seed }
     }
 
-    /// Fine-tunes on `samples`, whose labels are columns of the head. Columns are added up to `classes`.
+    /// Fine-tunes on `samples`, whose labels are columns of the head. Columns are added up to
+    /// `classes`.
     pub(super) fn train(&mut self, engine: &mut dyn Engine, samples: Samples, classes: usize) -> Result<()> {
         self.architecture.grow(&mut self.parameters, classes, self.seed)?;
         self.parameters.drop_prefixed(&["optimizer."]);

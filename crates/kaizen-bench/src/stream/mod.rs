@@ -1,5 +1,5 @@
-//! A whole stream from the first frame to the accuracy matrix: learned as it comes, tested on frames
-//! set apart, beside the baselines on the same frames.
+//! A whole stream from the first frame to the accuracy matrix: learned as it comes, tested on
+//! frames set apart, beside the baselines on the same frames.
 //!
 //! A task ends, and a consolidation happens, when at least `task_min_frames` labelled frames have
 //! come since the last one and a name arrives that was never taught, or a frame for testing; and

@@ -1,0 +1,74 @@
+//! The trained head between consolidations, and its way back out of the state file.
+
+use crate::heads::{Architecture, Parameters};
+use crate::ids::ClassId;
+use crate::memory::{Memory, StoredSample};
+use crate::session::settings::LearnerSettings;
+use crate::session::statistics::Learned;
+use crate::{Error, Result};
+
+/// What training leaves for the next task.
+#[derive(Debug, Default)]
+pub(super) struct TrainedState {
+    /// Class of each column of the classifier.
+    pub(super) columns: Vec<ClassId>,
+    /// Parts and parameters: heads, momentum copies, queues.
+    pub(super) parameters: Option<(Architecture, Parameters)>,
+    /// Whether training has to begin anew because of a removal.
+    pub(super) is_to_be_retrained: bool,
+}
+
+impl TrainedState {
+    pub(super) fn columns(&self) -> &[ClassId] {
+        &self.columns
+    }
+
+    /// Lets go of everything that was trained; training begins from the first parameters.
+    pub(super) fn start_anew(&mut self) {
+        self.is_to_be_retrained = self.parameters.take().is_some();
+        self.columns.clear();
+    }
+
+    pub(super) fn is_to_be_retrained(&self) -> bool {
+        self.is_to_be_retrained
+    }
+
+    #[cfg(test)]
+    pub(super) fn parameters(&self) -> Option<&Parameters> {
+        self.parameters.as_ref().map(|(_, parameters)| parameters)
+    }
+
+    pub(super) fn column_of(&self, sample: &StoredSample) -> i32 {
+        let column = self.columns.iter().position(|class| Some(*class) == sample.class);
+        column.and_then(|column| i32::try_from(column).ok()).unwrap_or(-1)
+    }
+}
+
+/// Reads back what the last consolidation stored; a trained head only if the settings still ask for
+/// the same parts.
+pub(super) fn restored(memory: &Memory, settings: &LearnerSettings) -> Result<(Learned, TrainedState)> {
+    let Some(bytes) = memory.load_training()? else {
+        return Ok((Learned::default(), TrainedState::default()));
+    };
+    let metadata = Parameters::metadata(&bytes)?;
+    let part = |name: &str| metadata.get(name).map_or("null", String::as_str);
+    let refused = |error: serde_json::Error| {
+        Error::corrupt(
+            "training state",
+            error.to_string(),
+            "run `kaizen check`, or put back a copy of the file",
+        )
+    };
+    let learned = serde_json::from_str(part("learned")).map_err(refused)?;
+    let architecture: Option<Architecture> = serde_json::from_str(part("architecture")).map_err(refused)?;
+    let columns: Vec<ClassId> = serde_json::from_str(part("columns")).map_err(refused)?;
+    let expected = settings.architecture(memory.identity().feature_width, columns.len());
+    let mut trained = TrainedState::default();
+    if let Some(architecture) = architecture
+        && architecture == expected
+    {
+        let parameters = Some((architecture, Parameters::from_safetensors(&bytes)?));
+        trained = TrainedState { columns, parameters, is_to_be_retrained: false };
+    }
+    Ok((learned, trained))
+}
