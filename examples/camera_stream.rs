@@ -14,7 +14,7 @@ use anyhow::Result;
 use clap::Parser;
 use kaizen_bench::stream::{StreamSettings, run_stream};
 use kaizen_edge::low_level::backbone::{self, BackboneOptions};
-use kaizen_edge::low_level::learn::engine_choice;
+use kaizen_edge::low_level::learn::open_engine;
 use kaizen_edge::low_level::memory::Memory;
 use kaizen_edge::low_level::session::{Embedder, FeatureLearner};
 use kaizen_edge::low_level::vision::{self, SourceOptions};
@@ -94,7 +94,7 @@ fn main() -> Result<()> {
         threads: arguments.threads,
         ..BackboneOptions::default()
     })?;
-    let (engine, engine_line) = engine_choice::open(arguments.engine)?;
+    let (engine, engine_line) = open_engine(arguments.engine)?;
     let mut screen = screen::Screen::new(arguments.quiet, source.frames_hint());
     screen.line(&format!("source: {uri}"));
     screen.line(&format!("model: {} ({} features)", backbone.spec().name, backbone.spec().feature_width));

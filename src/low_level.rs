@@ -1,61 +1,142 @@
 //! The parts below the front door: backbones, engines, kernels, closed forms, the state file. They
-//! are what `kaizen-bench` and the tests are made of, and what to reach for when the learner does
-//! not fit. They may change in any release.
+//! are what `kaizen-bench` and the tests are made of, and what to reach for when the learner does not
+//! fit. They may change in any release.
 
-/// Backbones and who runs them.
+/// ONNX backbones, who runs them, and the manifest that lists them.
 pub mod backbone {
-    pub use crate::backbone::*;
+    pub use crate::backbone::{
+        Backbone, BackboneOptions, BackboneSpec, Channels, Layout, Precision, Provider, ProviderAttempt,
+        ProviderReport, find_onnx_runtime, load, resolve,
+    };
+    #[cfg(feature = "tract")]
+    pub use crate::backbone::{run_in_onnx_runtime, run_in_tract};
 }
-/// Events for whoever watches.
-pub mod event {
-    pub use crate::event::*;
-}
+
 /// What was learned as ONNX.
 #[cfg(feature = "tract")]
 pub mod export {
-    pub use crate::export::*;
+    pub use crate::export::{Scorer, Tail, tail_alone};
 }
+
+/// The sink that drops every event.
+pub mod event {
+    pub use crate::event::Discard;
+}
+
 /// Files that are either whole or untouched.
 pub mod file {
-    pub use crate::file::*;
+    pub use crate::file::write_atomic;
 }
-/// The GPU: device, buffers, recorded plans, kernels.
+
+/// The GPU device.
 pub mod gpu {
-    pub use crate::gpu::*;
+    pub use crate::gpu::Device;
 }
-/// Named parameters with shapes.
+
+/// Named parameters with shapes, and the parts that they belong to.
 pub mod heads {
-    pub use crate::heads::*;
+    pub use crate::heads::{Adapter, Architecture, Layer, Mlp, Norm, Parameters, Tensor};
 }
-/// Identifiers.
-pub mod ids {
-    pub use crate::ids::*;
-}
-/// The objective, the training step, both engines, closed forms.
+
+/// The objective, the training step, both engines, the trainer that feeds them, and the closed forms.
 pub mod learn {
-    pub use crate::learn::*;
+    pub use crate::learn::engine_choice::open as open_engine;
+    pub use crate::learn::inference;
+
+    /// Classifiers solved rather than trained.
+    pub mod closed_form {
+        pub use crate::learn::closed_form::{
+            ClassMeans, Ensemble, EnsembleHead, EnsembleModel, EnsembleSettings, Evidence, FeatureMap,
+            FeatureTransform, LdaSettings, LinearHead, MeanDistance, Responsibilities, RidgeHead,
+            StreamingLda, argmax_rows, distinct, softmax_rows,
+        };
+    }
+
+    /// Programs in plain Rust.
+    pub mod cpu {
+        pub use crate::learn::cpu::{CpuEngine, Interpreter, Product};
+    }
+
+    /// What an engine is given and gives back.
+    pub mod engine {
+        pub use crate::learn::engine::{Engine, Problem, StepInput, Terms};
+    }
+
+    /// Programs in compute shaders.
+    pub mod gpu {
+        pub use crate::learn::gpu::{GpuEngine, Run};
+    }
+
+    /// The losses and their weights.
+    pub mod objective {
+        pub use crate::learn::objective::{CopyNorm, Objective, SslMethod};
+    }
+
+    /// The operations that a step is made of.
+    pub mod op {
+        pub use crate::learn::op::{Finish, Op, RateGroup, Slot};
+    }
+
+    /// A list of operations and the slots that they work on.
+    pub mod program {
+        pub use crate::learn::program::{Program, Role};
+    }
+
+    /// The training step as a program.
+    pub mod step {
+        pub use crate::learn::step::{
+            StepSpec, distillation_program, mlp_program, ssl_program, step_program,
+        };
+    }
+
+    /// Steps over samples.
+    pub mod trainer {
+        pub use crate::learn::trainer::{Recipe, Samples, Trainer, take_teacher};
+    }
+
+    /// Optimisers.
+    pub mod update {
+        pub use crate::learn::update::Optimizer;
+    }
 }
+
+/// Every loss and layer once more, generic over the number type and without speed: what both engines
+/// are checked against.
+pub mod reference {
+    pub use crate::reference::Real;
+    pub use crate::reference::contrast::InfoNce;
+    pub use crate::reference::distill::{COSINE_EPS, Cosine, Mse, SoftLabel};
+    pub use crate::reference::linear::Layout;
+    pub use crate::reference::normalize::L2_EPS;
+    pub use crate::reference::optim::{AdamW, LARS_EPS, Lars, Sgd};
+}
+
 /// The state file.
 pub mod memory {
-    pub use crate::memory::*;
+    pub use crate::memory::{FeatureIdentity, Memory, Rows, Sample, Stored, StoredSample};
 }
-/// Conversions of numbers.
+
+/// Conversions between counts and floating point.
 pub mod number {
-    pub use crate::number::*;
+    pub use crate::number::real;
 }
-/// The definition of every kernel on the CPU.
-pub mod reference {
-    pub use crate::reference::*;
-}
+
 /// The only randomness.
 pub mod rng {
-    pub use crate::rng::*;
+    pub use crate::rng::Rng;
 }
+
 /// The learner on features, and what it is made of.
 pub mod session {
-    pub use crate::session::*;
+    pub use crate::session::{
+        Embedded, Embedder, EngineSlot, FeatureLearner, Inputs, LearnerSettings, MemoryLimit, PublishedHead,
+        ServingHead, TrainingControl, identity,
+    };
 }
+
 /// Frames and where they come from.
 pub mod vision {
-    pub use crate::vision::*;
+    pub use crate::vision::{
+        Augmentation, DEFAULT_MAX_PIXELS, FrameSource, Preprocess, SourceOptions, is_picture, open, read,
+    };
 }

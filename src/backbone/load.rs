@@ -19,7 +19,8 @@ use crate::error::{Error, Result};
 pub struct BackboneOptions {
     /// Name in the manifest or path of an `.onnx` file; the manifest's default if `None`.
     pub model: Option<String>,
-    /// Folder with the manifest; searched for if `None` (see [`super::locate`]).
+    /// Folder with the manifest; if `None`, `models` is looked for in the working directory, above
+    /// the program and in the data folders of the user and of the system.
     pub models_dir: Option<PathBuf>,
     /// Where to run it.
     pub provider: Provider,
@@ -27,8 +28,8 @@ pub struct BackboneOptions {
     pub ort_lib: Option<PathBuf>,
     /// CPU threads; 0 for one per core.
     pub threads: usize,
-    /// The class of features that a state holds already (see [`super::feature_class`]): `auto` then
-    /// takes TensorRT only, or anything but TensorRT.
+    /// The class of features that a state holds already, as [`super::Backbone::feature_class`]
+    /// names it: `auto` then takes TensorRT only, or anything but TensorRT.
     pub feature_class: Option<String>,
     /// Whether `auto` builds TensorRT's engine, which takes minutes, although something else could
     /// run.
@@ -105,7 +106,8 @@ pub fn find_onnx_runtime(ort_lib: Option<&Path>) -> Result<String> {
 ///
 /// # Errors
 /// As [`load`] for the model; a provider that cannot run is no error here.
-pub fn awaits_engine(options: &BackboneOptions) -> Result<bool> {
+#[cfg(any(feature = "serve", test))]
+pub(crate) fn awaits_engine(options: &BackboneOptions) -> Result<bool> {
     if chain(options) != [Provider::TensorRt] {
         return Ok(false);
     }

@@ -9,12 +9,12 @@ use super::spec::{BackboneSpec, sha256_hex};
 use crate::error::{Error, Result};
 
 /// File name of the manifest.
-pub const MANIFEST_FILE: &str = "manifest.toml";
+pub(crate) const MANIFEST_FILE: &str = "manifest.toml";
 
 /// A manifest that was read and checked.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Manifest {
+pub(crate) struct Manifest {
     /// Name of the model that is taken when none is asked for.
     pub default: String,
     /// The models.
@@ -28,7 +28,7 @@ impl Manifest {
     /// # Errors
     /// [`Error::Io`] if it cannot be read; [`Error::Model`] for an unknown or missing key, a name
     /// twice, a default that is not there, a malformed hash.
-    pub fn read(folder: &Path) -> Result<Self> {
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST_FILE);
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
         Self::parse(&text, folder)
@@ -84,7 +84,7 @@ fn fault(spec: &BackboneSpec) -> Option<String> {
 ///
 /// # Errors
 /// [`Error::Model`] that lists the folders searched.
-pub fn locate(models_dir: Option<&Path>) -> Result<PathBuf> {
+pub(crate) fn locate(models_dir: Option<&Path>) -> Result<PathBuf> {
     locate_in(models_dir, &Environment::of_process()?)
 }
 

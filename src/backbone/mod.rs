@@ -25,9 +25,16 @@ mod tests;
 mod tract;
 
 pub(crate) use batch::pattern;
-pub use load::{BackboneOptions, awaits_engine, find_onnx_runtime, load};
-pub use manifest::{MANIFEST_FILE, Manifest, locate, resolve};
+#[cfg(any(feature = "serve", test))]
+pub(crate) use load::awaits_engine;
+pub use load::{BackboneOptions, find_onnx_runtime, load};
+pub use manifest::resolve;
+pub(crate) use manifest::{Manifest, locate};
 pub use provider::{Provider, ProviderAttempt, ProviderReport};
 #[cfg(feature = "tract")]
-pub use run_onnx::{onnx, run_in_onnx_runtime, run_in_tract};
-pub use spec::{Backbone, BackboneSpec, Channels, Layout, Precision, feature_class};
+pub(crate) use run_onnx::onnx;
+#[cfg(feature = "tract")]
+pub use run_onnx::{run_in_onnx_runtime, run_in_tract};
+#[cfg(any(feature = "serve", test))]
+pub(crate) use spec::feature_class;
+pub use spec::{Backbone, BackboneSpec, Channels, Layout, Precision};

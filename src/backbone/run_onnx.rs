@@ -15,7 +15,7 @@ use super::provider::Provider;
 use crate::error::Result;
 
 /// The messages of an ONNX file.
-pub use tract_onnx::pb as onnx;
+pub(crate) use tract_onnx::pb as onnx;
 
 /// Returns all outputs of `file` for one input of `shape`, by tract. The shape's first dimension is
 /// the batch.

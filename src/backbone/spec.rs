@@ -127,7 +127,8 @@ pub trait Backbone: Send {
         Ok(None)
     }
 
-    /// Returns the class of the features, see [`feature_class`].
+    /// Returns the class of the features: the precision, with `-tensorrt` behind it where TensorRT
+    /// computes them, since its features differ from the others'.
     fn feature_class(&self) -> String {
         feature_class(self.spec().precision, self.provider().got)
     }
@@ -140,7 +141,7 @@ pub(super) const TENSORRT_CLASS: &str = "-tensorrt";
 /// Features of one class may be mixed. TensorRT rounds in its own way, so its features are of
 /// another class.
 #[must_use]
-pub fn feature_class(precision: Precision, provider: Provider) -> String {
+pub(crate) fn feature_class(precision: Precision, provider: Provider) -> String {
     let suffix = if provider == Provider::TensorRt { TENSORRT_CLASS } else { "" };
     format!("{}{suffix}", precision.name())
 }

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use ndarray::{Array2, Axis};
 
 use super::load::chain;
+use super::manifest::MANIFEST_FILE;
 use super::*;
 use crate::error::Error;
 

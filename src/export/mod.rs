@@ -9,7 +9,8 @@ mod tail;
 
 use prost::Message as _;
 
-pub use tail::{OUTPUTS, Scorer, Tail};
+pub(crate) use tail::OUTPUTS;
+pub use tail::{Scorer, Tail};
 
 use crate::backbone::BackboneSpec;
 use crate::backbone::onnx::{
@@ -31,7 +32,12 @@ const NEWEST_OPSET: i64 = 22;
 /// # Errors
 /// [`Error::Model`] if the file cannot be read, has an opset outside 13..=22 or a value with the
 /// name of an output; as [`Parameters::get`](crate::heads::Parameters::get) for a missing tensor.
-pub fn graft(spec: &BackboneSpec, onnx: &[u8], tail: &Tail, metadata: &[(&str, String)]) -> Result<Vec<u8>> {
+pub(crate) fn graft(
+    spec: &BackboneSpec,
+    onnx: &[u8],
+    tail: &Tail,
+    metadata: &[(&str, String)],
+) -> Result<Vec<u8>> {
     let refuse = |reason: String| Error::Model { path: spec.path.clone(), reason };
     let mut model = ModelProto::decode(onnx).map_err(|e| refuse(format!("not a readable ONNX file: {e}")))?;
     let opset = model.opset_import.iter().find(|set| set.domain.is_empty()).map_or(0, |set| set.version);

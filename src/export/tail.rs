@@ -9,7 +9,7 @@ use crate::reference::normalize::{BATCH_NORM_EPS, LAYER_NORM_EPS};
 use crate::{Error, Result};
 
 /// The names of the outputs, in order.
-pub const OUTPUTS: [&str; 3] = ["probabilities", "logits", "novelty"];
+pub(crate) const OUTPUTS: [&str; 3] = ["probabilities", "logits", "novelty"];
 
 /// The part that computes the logits.
 #[derive(Clone, Copy, Debug)]

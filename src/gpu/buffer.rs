@@ -5,7 +5,7 @@ use crate::gpu::device::{Counters, Device};
 
 /// A storage buffer of `len` 32-bit elements (f32, u32 or i32), zeroed when made.
 #[derive(Clone, Debug)]
-pub struct Buffer {
+pub(crate) struct Buffer {
     pub(crate) raw: wgpu::Buffer,
     len: usize,
 }
@@ -17,7 +17,7 @@ impl Buffer {
     /// A zeroed buffer. A length of 0 still takes one element, since empty bindings are not
     /// allowed.
     #[must_use]
-    pub fn zeroed(device: &Device, label: &str, len: usize) -> Self {
+    pub(crate) fn zeroed(device: &Device, label: &str, len: usize) -> Self {
         Counters::add(&device.counters.allocations);
         let raw = device.raw.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
@@ -30,7 +30,7 @@ impl Buffer {
 
     /// A buffer holding `values`.
     #[must_use]
-    pub fn from_slice<T: bytemuck::NoUninit>(device: &Device, label: &str, values: &[T]) -> Self {
+    pub(crate) fn from_slice<T: bytemuck::NoUninit>(device: &Device, label: &str, values: &[T]) -> Self {
         const { assert!(size_of::<T>() == 4, "elements are 32 bits") };
         let buffer = Self::zeroed(device, label, values.len());
         buffer.write(device, 0, values);
@@ -39,18 +39,12 @@ impl Buffer {
 
     /// Number of elements.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is no element.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Queues a write of `values` from element `start`; it happens before the next submit.
-    pub fn write<T: bytemuck::NoUninit>(&self, device: &Device, start: usize, values: &[T]) {
+    pub(crate) fn write<T: bytemuck::NoUninit>(&self, device: &Device, start: usize, values: &[T]) {
         if !values.is_empty() {
             device.queue.write_buffer(&self.raw, (start * 4) as u64, bytemuck::cast_slice(values));
         }
@@ -60,7 +54,7 @@ impl Buffer {
     ///
     /// # Errors
     /// [`crate::Error::Device`] if the device was lost or the mapping failed.
-    pub fn read<T: bytemuck::Pod>(&self, device: &Device) -> Result<Vec<T>> {
+    pub(crate) fn read<T: bytemuck::Pod>(&self, device: &Device) -> Result<Vec<T>> {
         if self.len == 0 {
             return Ok(Vec::new());
         }
@@ -70,7 +64,7 @@ impl Buffer {
 
 /// A host-visible staging buffer, kept for repeated reads of one length.
 #[derive(Debug)]
-pub struct ReadBack {
+pub(crate) struct ReadBack {
     raw: wgpu::Buffer,
     len: usize,
 }
@@ -78,7 +72,7 @@ pub struct ReadBack {
 impl ReadBack {
     /// Staging for `len` elements.
     #[must_use]
-    pub fn new(device: &Device, len: usize) -> Self {
+    pub(crate) fn new(device: &Device, len: usize) -> Self {
         Counters::add(&device.counters.allocations);
         let raw = device.raw.create_buffer(&wgpu::BufferDescriptor {
             label: Some("read_back"),
@@ -93,7 +87,7 @@ impl ReadBack {
     ///
     /// # Errors
     /// [`crate::Error::Device`] if the device was lost or the mapping failed.
-    pub fn read<T: bytemuck::Pod>(&self, device: &Device, source: &Buffer) -> Result<Vec<T>> {
+    pub(crate) fn read<T: bytemuck::Pod>(&self, device: &Device, source: &Buffer) -> Result<Vec<T>> {
         Counters::add(&device.counters.read_backs);
         let mut encoder = device.raw.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let bytes = (self.len.min(source.len) * 4) as u64;

@@ -114,7 +114,7 @@ fn enumerate() -> Vec<wgpu::Adapter> {
 
 /// Every compute adapter on this machine, as found.
 #[must_use]
-pub fn adapters() -> Vec<AdapterDescription> {
+pub(crate) fn adapters() -> Vec<AdapterDescription> {
     enumerate().iter().map(|adapter| AdapterDescription::of(&adapter.get_info())).collect()
 }
 

@@ -3,7 +3,7 @@
 /// One step's values; [`Plan::run`](crate::gpu::Plan::run) takes one per step.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::NoUninit)]
-pub struct Hyper {
+pub(crate) struct Hyper {
     /// Step inside this submit, from 0.
     pub step: u32,
     /// First element of this step's rows in the index buffer.

@@ -2,7 +2,7 @@
 
 /// A WGSL file with one compute entry point, as it is written.
 #[derive(Debug)]
-pub struct Kernel {
+pub(crate) struct Kernel {
     /// Path of the file under `shaders/` without its ending, `family/kernel`.
     pub name: &'static str,
     /// Text of the file, before its includes are in place.

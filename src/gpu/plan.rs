@@ -18,7 +18,7 @@ pub(super) struct Dispatch {
 }
 
 /// A recorded sequence of dispatches, replayed as often as needed with no further allocation.
-pub struct Plan {
+pub(crate) struct Plan {
     pub(super) dispatches: Vec<Dispatch>,
     pub(super) slots: u32,
     pub(super) hyper: wgpu::Buffer,
@@ -33,7 +33,7 @@ impl std::fmt::Debug for Plan {
 impl Plan {
     /// Most steps that one [`Plan::run`] can take.
     #[must_use]
-    pub fn slots(&self) -> usize {
+    pub(crate) fn slots(&self) -> usize {
         self.slots as usize
     }
 
@@ -41,7 +41,7 @@ impl Plan {
     ///
     /// # Errors
     /// [`crate::Error::Device`] if there are more steps than slots.
-    pub fn run(&self, device: &Device, hyper: &[Hyper]) -> Result<()> {
+    pub(crate) fn run(&self, device: &Device, hyper: &[Hyper]) -> Result<()> {
         if hyper.len() > self.slots() {
             return Err(device.error(format!("{} steps in a plan of {} slots", hyper.len(), self.slots)));
         }

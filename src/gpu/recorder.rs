@@ -12,7 +12,7 @@ const MAX_WORKGROUPS: u32 = 65_535;
 
 /// A value of a shader's `params`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Param {
+pub(crate) enum Param {
     /// A size or a position, `u32` in the shader.
     Size(usize),
     /// 1 or 0, `u32` in the shader.
@@ -22,7 +22,7 @@ pub enum Param {
 }
 
 /// Records dispatches into a [`Plan`].
-pub struct Recorder<'d> {
+pub(crate) struct Recorder<'d> {
     device: &'d Device,
     plan: Plan,
 }
@@ -32,7 +32,7 @@ impl<'d> Recorder<'d> {
     ///
     /// # Errors
     /// [`Error::Shape`] for more slots than a `u32` counts.
-    pub fn new(device: &'d Device, slots: usize) -> Result<Self> {
+    pub(crate) fn new(device: &'d Device, slots: usize) -> Result<Self> {
         let slots = size("steps per submit", slots.max(1))?;
         Counters::add(&device.counters.allocations);
         let hyper = device.raw.create_buffer(&wgpu::BufferDescriptor {
@@ -51,7 +51,7 @@ impl<'d> Recorder<'d> {
     /// # Errors
     /// [`Error::Shape`] if a buffer is too small, or if `params` or `buffers` are not what the
     /// shader declares; [`Error::Device`] if the shader is refused.
-    pub fn dispatch(
+    pub(crate) fn dispatch(
         &mut self,
         kernel: &Kernel,
         params: &[(&str, Param)],
@@ -120,7 +120,7 @@ impl<'d> Recorder<'d> {
 
     /// The finished plan.
     #[must_use]
-    pub fn finish(self) -> Plan {
+    pub(crate) fn finish(self) -> Plan {
         self.plan
     }
 }
@@ -148,7 +148,7 @@ fn packed(kernel: &str, interface: &Interface, values: &[(&str, Param)]) -> Resu
 /// Workgroup counts for `items` items, `per_group` to a workgroup, folded into two dimensions
 /// beyond 65 535 (`common/index.wgsl` is the way back).
 #[must_use]
-pub fn fold(items: usize, per_group: usize) -> [u32; 3] {
+pub(crate) fn fold(items: usize, per_group: usize) -> [u32; 3] {
     let groups = u32::try_from(items.div_ceil(per_group)).unwrap_or(u32::MAX);
     if groups <= MAX_WORKGROUPS {
         [groups, 1, 1]
@@ -161,7 +161,7 @@ pub fn fold(items: usize, per_group: usize) -> [u32; 3] {
 ///
 /// # Errors
 /// [`Error::Shape`] beyond `u32`.
-pub fn size(what: impl Into<String>, value: usize) -> Result<u32> {
+pub(crate) fn size(what: impl Into<String>, value: usize) -> Result<u32> {
     u32::try_from(value).map_err(|_| Error::shape(what, "below 2^32", value))
 }
 

@@ -13,7 +13,7 @@ const COMMON: &[(&str, &str)] = &[
 
 /// A composed shader and where each of its lines came from.
 #[derive(Clone, Debug, Default)]
-pub struct Composed {
+pub(crate) struct Composed {
     /// WGSL with all includes in place.
     pub text: String,
     /// `(file, line from 1)` of each line of `text`.
@@ -26,7 +26,7 @@ impl Composed {
     ///
     /// # Errors
     /// [`Error::Refused`] for an include that there is none of, [`Error::Io`] from writing.
-    pub fn new(kernel: &Kernel) -> Result<Self> {
+    pub(crate) fn new(kernel: &Kernel) -> Result<Self> {
         let mut composed = Self::default();
         composed.append(&format!("{}.wgsl", kernel.name), kernel.source)?;
         if let Some(folder) = std::env::var_os("WGSL_DUMP") {
@@ -61,7 +61,7 @@ impl Composed {
     ///
     /// # Errors
     /// [`Error::Refused`] with file and line of the mistake.
-    pub fn parse(&self) -> Result<naga::Module> {
+    pub(crate) fn parse(&self) -> Result<naga::Module> {
         naga::front::wgsl::parse_str(&self.text).map_err(|error| {
             let offset = error.location(&self.text).map_or(0, |place| place.offset as usize);
             let row = self.text[..offset.min(self.text.len())].matches('\n').count();
@@ -77,7 +77,7 @@ fn refused(what: &str, reason: impl Into<String>) -> Error {
 
 /// What a shader declares in group 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Interface {
+pub(crate) struct Interface {
     /// Bindings by number.
     pub bindings: Vec<Binding>,
     /// Members of the uniform `params`, without padding.
@@ -86,7 +86,7 @@ pub struct Interface {
 
 /// One binding of group 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Binding {
+pub(crate) struct Binding {
     /// Name of the variable in the shader.
     pub name: String,
     /// Binding number.
@@ -97,7 +97,7 @@ pub struct Binding {
 
 /// What a shader does with a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub(crate) enum Access {
     /// Uniform scalars fixed when the plan is recorded.
     Params,
     /// Uniform scalars that change every step.
@@ -110,7 +110,7 @@ pub enum Access {
 
 /// One scalar of a uniform.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
+pub(crate) struct Member {
     /// Name in the shader.
     pub name: String,
     /// Bytes before it.
@@ -124,7 +124,7 @@ impl Interface {
     ///
     /// # Errors
     /// [`Error::Refused`] for something else than uniforms of scalars and storage in group 0.
-    pub fn of(name: &str, module: &naga::Module) -> Result<Self> {
+    pub(crate) fn of(name: &str, module: &naga::Module) -> Result<Self> {
         let mut interface = Self::default();
         for (_, variable) in module.global_variables.iter() {
             let Some(binding) = &variable.binding else { continue };

@@ -1,17 +1,17 @@
 //! Learning on frozen features: the objective, its training step on both engines, schedules and
 //! closed-form heads.
 
-pub mod closed_form;
-pub mod cpu;
-pub mod engine;
-pub mod engine_choice;
-pub mod gpu;
+pub(crate) mod closed_form;
+pub(crate) mod cpu;
+pub(crate) mod engine;
+pub(crate) mod engine_choice;
+pub(crate) mod gpu;
 pub mod inference;
 mod loaded;
-pub mod objective;
-pub mod op;
-pub mod program;
-pub mod schedule;
-pub mod step;
-pub mod trainer;
-pub mod update;
+pub(crate) mod objective;
+pub(crate) mod op;
+pub(crate) mod program;
+pub(crate) mod schedule;
+pub(crate) mod step;
+pub(crate) mod trainer;
+pub(crate) mod update;

@@ -7,7 +7,7 @@ use crate::number::real;
 /// Linear warm-up from `start` to `peak` over `warmup` steps, then half a cosine down to 0 at
 /// `total` (the paper's scripts, per epoch; here per step).
 #[must_use]
-pub fn warmup_cosine(step: usize, total: usize, warmup: usize, start: f64, peak: f64) -> f64 {
+pub(crate) fn warmup_cosine(step: usize, total: usize, warmup: usize, start: f64, peak: f64) -> f64 {
     if step < warmup {
         return if warmup == 1 { peak } else { start + (peak - start) * real(step) / real(warmup - 1) };
     }
@@ -18,7 +18,7 @@ pub fn warmup_cosine(step: usize, total: usize, warmup: usize, start: f64, peak:
 /// EMA decay of the momentum copies, rising along a cosine from `base` to `last` over a task's
 /// steps.
 #[must_use]
-pub fn momentum_decay(step: usize, total: usize, base: f64, last: f64) -> f64 {
+pub(crate) fn momentum_decay(step: usize, total: usize, base: f64, last: f64) -> f64 {
     last - (last - base) * ((PI * real(step) / real(total.max(1))).cos() + 1.0) / 2.0
 }
 

@@ -48,13 +48,11 @@ mod state;
 mod tests;
 mod versions;
 
-pub use counts::Counts;
+pub(crate) use counts::Counts;
 pub use identity::FeatureIdentity;
 pub use label_log::{LabelEntry, LabelId, LabelKind};
-pub use quota::MIN_QUOTA_BYTES;
-pub use report::{CheckReport, Damage};
-pub use samples::{Description, Rows, Sample, Stored, StoredSample};
+pub(crate) use samples::Description;
+pub use samples::{Rows, Sample, Stored, StoredSample};
 pub use state::Memory;
-pub use versions::{
-    ClassFigures, History, NewVersion, Version, VersionEntry, VersionFigures, VersionId, VersionStatus,
-};
+pub(crate) use versions::NewVersion;
+pub use versions::{ClassFigures, History, VersionEntry, VersionFigures, VersionId, VersionStatus};

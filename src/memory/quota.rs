@@ -11,7 +11,7 @@ use super::schema::{EVICTED, KEPT};
 use crate::error::Error;
 
 /// The smallest quota: tables, indices and log of an empty state, and a few samples.
-pub const MIN_QUOTA_BYTES: u64 = 1 << 20;
+pub(crate) const MIN_QUOTA_BYTES: u64 = 1 << 20;
 /// The bytes of a page.
 pub(super) const PAGE: u64 = 4096;
 /// The bytes of content that surely fit a page.

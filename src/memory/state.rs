@@ -87,7 +87,7 @@ impl Memory {
     /// that is larger is shrunk at once.
     ///
     /// # Errors
-    /// [`Error::Config`] for less than [`MIN_QUOTA_BYTES`], [`Error::Full`] if the state cannot be
+    /// [`Error::Config`] for less than `MIN_QUOTA_BYTES`, [`Error::Full`] if the state cannot be
     /// made that small, [`Error::State`] if it cannot be written.
     pub fn set_quota_bytes(&mut self, bytes: u64) -> Result<()> {
         if bytes < MIN_QUOTA_BYTES {

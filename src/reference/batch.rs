@@ -3,7 +3,7 @@
 /// `x[i, :] = table[index[i], :]` for table `[S, F]` and x `[M, F]`, `F = columns`. Rows past the
 /// end read the last one; callers check their indices before they are stored. Nothing happens if
 /// the table is empty.
-pub fn gather_rows<T: Copy>(columns: usize, table: &[T], index: &[u32], x: &mut [T]) {
+pub(crate) fn gather_rows<T: Copy>(columns: usize, table: &[T], index: &[u32], x: &mut [T]) {
     let columns = columns.max(1);
     let Some(last) = (table.len() / columns).checked_sub(1) else {
         return;
@@ -16,14 +16,14 @@ pub fn gather_rows<T: Copy>(columns: usize, table: &[T], index: &[u32], x: &mut 
 
 /// `out[i] = labels[index[i]]` for labels `[S]` and out `[M]`, -1 for unlabelled. Bounds as for
 /// [`gather_rows`].
-pub fn gather_labels(labels: &[i32], index: &[u32], out: &mut [i32]) {
+pub(crate) fn gather_labels(labels: &[i32], index: &[u32], out: &mut [i32]) {
     gather_rows(1, labels, index, out);
 }
 
 /// `queue[(start + i) mod K, :] = keys[i, :]` for keys `[N, F]` and queue `[K, F]`, `F = columns`,
 /// N at most K: the first-in first-out queue of MoCo with wrap-around (He et al. 2020, section
 /// 3.2).
-pub fn enqueue<T: Copy>(columns: usize, start: usize, keys: &[T], queue: &mut [T]) {
+pub(crate) fn enqueue<T: Copy>(columns: usize, start: usize, keys: &[T], queue: &mut [T]) {
     let columns = columns.max(1);
     let rows = queue.len() / columns;
     for (i, key) in keys.chunks_exact(columns).enumerate().take(rows) {

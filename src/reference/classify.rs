@@ -30,7 +30,7 @@ pub(super) fn exponentials<T: Real>(values: &[T], shift: T) -> T {
 
 /// 1 / labelled rows of one view, 0 if there are none: the sum over both views of such means is the
 /// term. A label counts if it names one of the `classes`.
-pub fn inverse_labelled(classes: usize, view: impl Iterator<Item = i32>) -> f64 {
+pub(crate) fn inverse_labelled(classes: usize, view: impl Iterator<Item = i32>) -> f64 {
     let is_class = |label: i32| usize::try_from(label).is_ok_and(|label| label < classes);
     match view.filter(|&label| is_class(label)).count() {
         0 => 0.0,
@@ -42,7 +42,7 @@ pub fn inverse_labelled(classes: usize, view: impl Iterator<Item = i32>) -> f64 
 /// `loss[i] = s (lse(logits[i]) - logits[i, label])`, `d_logits[i] = weight s (softmax - onehot)`
 /// with `s = inverse_labelled`. Rows whose label is negative or not below `classes` get 0 in both.
 /// Both are overwritten.
-pub fn cross_entropy<T: Real>(
+pub(crate) fn cross_entropy<T: Real>(
     [rows, classes]: [usize; 2],
     [weight, inverse_labelled]: [f64; 2],
     logits: &[T],

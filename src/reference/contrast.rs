@@ -8,7 +8,8 @@ use super::classify::{exponentials, largest};
 use super::real::Real;
 use super::reduce::total;
 
-pub use decorrelation::{Correlation, VARIANCE_EPS, Variance, correlation, variance};
+pub(crate) use decorrelation::{Correlation, Variance};
+pub(crate) use decorrelation::{VARIANCE_EPS, correlation, variance};
 
 /// Settings of [`nt_xent`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,7 +27,7 @@ pub struct NtXent {
 /// without `k` if decoupled: `loss[i] = scale (lse_D(s[i]) - s[i, k])`; `s[i, j]` becomes
 /// `weight scale ([j in D] softmax_D(s[i])_j - [j == k])`, 0 on the diagonal. Decoupled needs
 /// `half >= 2`; else D is empty and nothing is finite.
-pub fn nt_xent<T: Real>(half: usize, settings: &NtXent, loss: &mut [T], s: &mut [T]) {
+pub(crate) fn nt_xent<T: Real>(half: usize, settings: &NtXent, loss: &mut [T], s: &mut [T]) {
     let rows = 2 * half;
     let loss_scale = T::of(settings.scale);
     let scale = T::of(settings.weight) * loss_scale;
@@ -49,7 +50,7 @@ pub fn nt_xent<T: Real>(half: usize, settings: &NtXent, loss: &mut [T], s: &mut 
     }
 }
 
-/// Sizes and settings of [`info_nce`].
+/// Sizes and settings of `info_nce`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct InfoNce {
     /// Rows of queries and keys.
@@ -74,7 +75,14 @@ pub struct InfoNce {
 /// `d_q[i] = weight scale (exp(pos - lse) - 1) key_k / temperature` (overwritten), and `s[i]`
 /// becomes `weight scale exp(s[i] - lse)`. The caller adds `s · queue / temperature` to `d_q`; keys
 /// get no gradient.
-pub fn info_nce<T: Real>(settings: &InfoNce, q: &[T], key: &[T], loss: &mut [T], d_q: &mut [T], s: &mut [T]) {
+pub(crate) fn info_nce<T: Real>(
+    settings: &InfoNce,
+    q: &[T],
+    key: &[T],
+    loss: &mut [T],
+    d_q: &mut [T],
+    s: &mut [T],
+) {
     let InfoNce { rows, columns, negatives, row_shift, inverse_temperature, scale, weight } = *settings;
     let [inverse_temperature, loss_scale, weight] = [inverse_temperature, scale, weight].map(T::of);
     let scale = weight * loss_scale;
@@ -103,7 +111,7 @@ pub fn info_nce<T: Real>(settings: &InfoNce, q: &[T], key: &[T], loss: &mut [T],
 }
 
 /// `lse[i] = log sum_j exp(s[i, j])` of `s[rows, columns]`.
-pub fn row_lse<T: Real>([rows, columns]: [usize; 2], s: &[T], lse: &mut [T]) {
+pub(crate) fn row_lse<T: Real>([rows, columns]: [usize; 2], s: &[T], lse: &mut [T]) {
     for i in 0..rows {
         let row = &s[i * columns..(i + 1) * columns];
         let shift = largest(row);
@@ -115,7 +123,7 @@ pub fn row_lse<T: Real>([rows, columns]: [usize; 2], s: &[T], lse: &mut [T]) {
 const STRIPE: usize = 64;
 
 /// `lse[j] = log sum_i exp(s[i, j])` of `s[rows, columns]`.
-pub fn column_lse<T: Real>([rows, columns]: [usize; 2], s: &[T], lse: &mut [T]) {
+pub(crate) fn column_lse<T: Real>([rows, columns]: [usize; 2], s: &[T], lse: &mut [T]) {
     for first in (0..columns).step_by(STRIPE) {
         let width = STRIPE.min(columns - first);
         let mut shifts = [T::neg_infinity(); STRIPE];
@@ -144,7 +152,7 @@ pub fn column_lse<T: Real>([rows, columns]: [usize; 2], s: &[T], lse: &mut [T]) 
 /// `loss[i] = scale ((row_lse[i] - s[i, i]) + (column_lse[i] - s[i, i]))`; `s[i, j]` becomes
 /// `weight scale (exp(s[i, j] - row_lse[i]) + exp(s[i, j] - column_lse[j]) - 2 [i == j])`.
 /// The mean of both directions has `scale` 1 / (2 rows).
-pub fn symmetric<T: Real>(
+pub(crate) fn symmetric<T: Real>(
     rows: usize,
     [scale, weight]: [f64; 2],
     row_lse: &[T],

@@ -7,7 +7,7 @@ use super::real::Real;
 /// Least norm in a cosine, as PyTorch has it.
 pub const COSINE_EPS: f64 = 1e-8;
 
-/// Sizes and settings of [`soft_label`].
+/// Sizes and settings of `soft_label`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SoftLabel {
     /// Rows.
@@ -29,7 +29,7 @@ pub struct SoftLabel {
 /// `loss[i] = -loss_scale sum_c t_c log p_c`, `d_logits[i, c] += weight loss_scale (p_c - t_c)`.
 /// `logits`, `d_logits` `[rows, classes]`, `teacher_logits` `[rows, teacher_classes]`,
 /// `loss` `[rows]`.
-pub fn soft_label<T: Real>(
+pub(crate) fn soft_label<T: Real>(
     settings: &SoftLabel,
     logits: &[T],
     teacher_logits: &[T],
@@ -55,7 +55,7 @@ pub fn soft_label<T: Real>(
     }
 }
 
-/// Settings of [`cosine`].
+/// Settings of `cosine`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cosine {
     /// Row `i` of p meets row `(i + row_shift) mod rows` of z.
@@ -77,7 +77,7 @@ pub struct Cosine {
 /// `cos = p_i . z_k / (a b)` the gradient is
 /// `d_p[i] = weight loss_scale slope (z_k / b - [|p_i| > eps] cos p_i / a) / a` (overwritten).
 /// p, z, `d_p` `[rows, columns]`.
-pub fn cosine<T: Real>(
+pub(crate) fn cosine<T: Real>(
     [rows, columns]: [usize; 2],
     settings: &Cosine,
     p: &[T],
@@ -110,7 +110,7 @@ pub fn cosine<T: Real>(
     }
 }
 
-/// Settings of [`mse`].
+/// Settings of `mse`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mse {
     /// Row `i` of r meets row `(i + row_shift) mod rows` of o.
@@ -127,7 +127,7 @@ pub struct Mse {
 /// `loss[i] = loss_scale |r_i - o_k|^2` with `k = (i + row_shift) mod rows`, and
 /// `d_r[i] = weight gradient_scale 2 (r_i - o_k)` (overwritten). r, o, `d_r` `[rows, columns]`,
 /// `loss` `[rows]`.
-pub fn mse<T: Real>(
+pub(crate) fn mse<T: Real>(
     [rows, columns]: [usize; 2],
     settings: &Mse,
     r: &[T],

@@ -5,7 +5,7 @@ use super::real::Real;
 /// What happens to a product on its way out:
 /// `y = mask(relu(alpha * product + bias + residual)) (+ y)`.
 #[derive(Clone, Copy, Debug)]
-pub struct Epilogue<'a, T> {
+pub(crate) struct Epilogue<'a, T> {
     /// Factor of the product.
     pub alpha: T,
     /// Added to each row, `[n]`.
@@ -23,13 +23,13 @@ pub struct Epilogue<'a, T> {
 impl<T: Real> Epilogue<'_, T> {
     /// The bare product.
     #[must_use]
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { alpha: T::one(), bias: None, residual: None, relu: false, mask: None, accumulate: false }
     }
 
     /// Applies everything but `accumulate` to `product`, the element `i` of column `column`.
     #[inline]
-    pub fn apply(&self, product: T, i: usize, column: usize) -> T {
+    pub(crate) fn apply(&self, product: T, i: usize, column: usize) -> T {
         let mut value = self.alpha * product;
         if let Some(bias) = self.bias {
             value += bias[column];
@@ -59,7 +59,7 @@ pub enum Layout {
 }
 
 /// `y = epilogue(a · b)` in the given layout, by the triple loop.
-pub fn gemm<T: Real>(
+pub(crate) fn gemm<T: Real>(
     layout: Layout,
     [m, n, k]: [usize; 3],
     a: &[T],

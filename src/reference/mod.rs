@@ -5,15 +5,15 @@
 //! in `f32` the CPU engine runs them. Sizes come first. Settings are doubles, and each definition
 //! rounds them once to the precision that it works in.
 
-pub mod batch;
-pub mod classify;
-pub mod contrast;
-pub mod distill;
-pub mod linear;
-pub mod normalize;
-pub mod optim;
+pub(crate) mod batch;
+pub(crate) mod classify;
+pub(crate) mod contrast;
+pub(crate) mod distill;
+pub(crate) mod linear;
+pub(crate) mod normalize;
+pub(crate) mod optim;
 mod real;
-pub mod reduce;
+pub(crate) mod reduce;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -11,9 +11,9 @@ use super::reduce::{column_sum, square_sum, sum_by, sum_pairs_by, total};
 use crate::{Error, Result};
 
 /// Batch norm: added to the variance, as PyTorch has it.
-pub const BATCH_NORM_EPS: f64 = 1e-5;
+pub(crate) const BATCH_NORM_EPS: f64 = 1e-5;
 /// Layer norm: added to the variance, as PyTorch has it.
-pub const LAYER_NORM_EPS: f64 = 1e-5;
+pub(crate) const LAYER_NORM_EPS: f64 = 1e-5;
 /// L2: the least norm that a row is divided by, as PyTorch has it.
 pub const L2_EPS: f64 = 1e-12;
 
@@ -100,7 +100,7 @@ fn masked<T: Real>(gradient: T, output: T) -> T {
 /// mean and the biased variance of each column in each group. `stats` `[groups, 2, F]` become mean
 /// and `inv_std = 1 / √(var + eps)`; `running` `[mean, var]`, `[F]` each, move towards mean and
 /// unbiased variance once a group, in order.
-pub fn batch_norm_forward<T: Real>(
+pub(crate) fn batch_norm_forward<T: Real>(
     shape: BatchShape,
     settings: &BatchNorm,
     x: &[T],
@@ -145,7 +145,7 @@ pub fn batch_norm_forward<T: Real>(
 
 /// Batch norm in use: `y = weight (x - mean) / √(var + eps) + bias` with the running statistics
 /// mean and var.
-pub fn batch_norm_inference<T: Real>(
+pub(crate) fn batch_norm_inference<T: Real>(
     columns: usize,
     settings: &BatchNorm,
     x: &[T],
@@ -166,7 +166,7 @@ pub fn batch_norm_inference<T: Real>(
 /// Backward of [`batch_norm_forward`]; `mask` is its output y where it had a ReLU. `d_x` `[M, F]`
 /// and `d_affine`, the gradients of weight and bias over all groups, are overwritten. `scratch`
 /// `[2, F]` holds the sums of one group.
-pub fn batch_norm_backward<T: Real>(
+pub(crate) fn batch_norm_backward<T: Real>(
     shape: BatchShape,
     d_y: &[T],
     x: &[T],
@@ -234,7 +234,7 @@ fn behind_relu<T: Real>(d_y: &[T], mask: Option<&[T]>, d_x: &mut [T]) {
 
 /// Layer norm (Ba et al. 2016): each row by its own mean and biased variance, then `weight` and
 /// `bias` `[F]`. `stats` `[M, 2]` become mean and `1 / √(var + eps)` of the rows.
-pub fn layer_norm_forward<T: Real>(
+pub(crate) fn layer_norm_forward<T: Real>(
     columns: usize,
     settings: &LayerNorm,
     x: &[T],
@@ -258,7 +258,7 @@ pub fn layer_norm_forward<T: Real>(
 
 /// Gradient of x under [`layer_norm_forward`]; `mask` is its output where it had a ReLU. `d_x` is
 /// overwritten.
-pub fn layer_norm_backward<T: Real>(
+pub(crate) fn layer_norm_backward<T: Real>(
     columns: usize,
     d_y: &[T],
     x: &[T],
@@ -285,7 +285,7 @@ pub fn layer_norm_backward<T: Real>(
 }
 
 /// Gradients of weight and bias under [`layer_norm_forward`]; both `[F]` and overwritten.
-pub fn layer_norm_backward_affine<T: Real>(
+pub(crate) fn layer_norm_backward_affine<T: Real>(
     columns: usize,
     d_y: &[T],
     x: &[T],
@@ -310,7 +310,7 @@ pub fn layer_norm_backward_affine<T: Real>(
 }
 
 /// Rows of unit length: `y = x / max(‖x‖, eps)`; `norm` `[M]` becomes `‖x‖`.
-pub fn l2_forward<T: Real>(columns: usize, eps: f64, x: &[T], y: &mut [T], norm: &mut [T]) {
+pub(crate) fn l2_forward<T: Real>(columns: usize, eps: f64, x: &[T], y: &mut [T], norm: &mut [T]) {
     let (columns, eps) = (columns.max(1), T::of(eps));
     let rows = x.chunks_exact(columns).zip(y.chunks_exact_mut(columns));
     for ((x, y), norm) in rows.zip(norm) {
@@ -324,7 +324,7 @@ pub fn l2_forward<T: Real>(columns: usize, eps: f64, x: &[T], y: &mut [T], norm:
 
 /// Backward of [`l2_forward`]: `d_x = (d_y - (d_y · y) y) / ‖x‖`, and `d_y / eps` for rows shorter
 /// than `eps`. `d_x` is overwritten.
-pub fn l2_backward<T: Real>(columns: usize, eps: f64, d_y: &[T], y: &[T], norm: &[T], d_x: &mut [T]) {
+pub(crate) fn l2_backward<T: Real>(columns: usize, eps: f64, d_y: &[T], y: &[T], norm: &[T], d_x: &mut [T]) {
     let (columns, eps) = (columns.max(1), T::of(eps));
     let rows = d_y.chunks_exact(columns).zip(y.chunks_exact(columns));
     for (((d_y, y), d_x), &norm) in rows.zip(d_x.chunks_exact_mut(columns)).zip(norm) {

@@ -5,7 +5,7 @@ use super::real::Real;
 /// LARS: added to the denominator of the local rate, as in the authors' code.
 pub const LARS_EPS: f64 = 1e-8;
 
-/// Settings of [`sgd`].
+/// Settings of `sgd`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sgd {
     /// Share of the old velocity that stays.
@@ -14,7 +14,7 @@ pub struct Sgd {
     pub weight_decay: f64,
 }
 
-/// Settings of [`adamw`].
+/// Settings of `adamw`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamW {
     /// Share of the old first moment that stays.
@@ -27,7 +27,7 @@ pub struct AdamW {
     pub weight_decay: f64,
 }
 
-/// Settings of [`lars`].
+/// Settings of `lars`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lars {
     /// Trust coefficient η: the step's length as a share of the weight's.
@@ -52,7 +52,7 @@ impl AdamW {
 
 /// `v = μ v + (g + λ w)`, `w -= rate v` (momentum SGD as PyTorch defines it: no dampening, no
 /// look-ahead).
-pub fn sgd<T: Real>(rate: f64, settings: &Sgd, grad: &[T], weight: &mut [T], velocity: &mut [T]) {
+pub(crate) fn sgd<T: Real>(rate: f64, settings: &Sgd, grad: &[T], weight: &mut [T], velocity: &mut [T]) {
     let [rate, momentum, weight_decay] = [rate, settings.momentum, settings.weight_decay].map(T::of);
     for ((w, v), &g) in weight.iter_mut().zip(velocity).zip(grad) {
         *v = momentum * *v + (g + weight_decay * *w);
@@ -62,7 +62,7 @@ pub fn sgd<T: Real>(rate: f64, settings: &Sgd, grad: &[T], weight: &mut [T], vel
 
 /// AdamW (Loshchilov and Hutter 2019, algorithm 2): `w -= rate λ w`, `m = β₁ m + (1 - β₁) g`,
 /// `s = β₂ s + (1 - β₂) g²`, `w -= rate (m / c₁) / (√(s / c₂) + ε)` with the `corrections` c.
-pub fn adamw<T: Real>(
+pub(crate) fn adamw<T: Real>(
     rate: f64,
     settings: &AdamW,
     corrections: [f64; 2],
@@ -98,7 +98,7 @@ fn lars_factor<T: Real>(rate: T, settings: &Lars, square_sums: [T; 2]) -> [T; 2]
 /// `v = μ v + factor (g + λ w)`, `w -= rate v` with `factor = min(local / rate, 1)`,
 /// `local = η ‖w‖ / (‖g‖ + λ ‖w‖ + ε)`; factor 1 and no decay if ‖w‖ or ‖g‖ is 0. `square_sums`
 /// `[2]` are `Σ w²` and `Σ g²`. For matrices; vectors take [`sgd`] without decay.
-pub fn lars<T: Real>(
+pub(crate) fn lars<T: Real>(
     rate: f64,
     settings: &Lars,
     square_sums: [T; 2],
@@ -115,7 +115,7 @@ pub fn lars<T: Real>(
 }
 
 /// `m = τ m + (1 - τ) w`: the momentum copy of a parameter (`BYOL`, `MoCo`).
-pub fn ema<T: Real>(decay: f64, online: &[T], momentum: &mut [T]) {
+pub(crate) fn ema<T: Real>(decay: f64, online: &[T], momentum: &mut [T]) {
     let decay = T::of(decay);
     for (m, &w) in momentum.iter_mut().zip(online) {
         *m = decay * *m + (T::one() - decay) * w;

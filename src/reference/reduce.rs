@@ -9,7 +9,7 @@ const LANES: usize = 8;
 /// `Σ_i term(a_i)` in eight interleaved partial sums, so that the loop vectorises with a fixed
 /// order.
 #[inline]
-pub fn sum_by<T: Real>(a: &[T], term: impl Fn(T) -> T) -> T {
+pub(crate) fn sum_by<T: Real>(a: &[T], term: impl Fn(T) -> T) -> T {
     let mut lanes = [T::zero(); LANES];
     let mut blocks = a.chunks_exact(LANES);
     for block in &mut blocks {
@@ -25,7 +25,7 @@ pub fn sum_by<T: Real>(a: &[T], term: impl Fn(T) -> T) -> T {
 
 /// `Σ_i term(a_i, b_i)`, summed as [`sum_by`] does.
 #[inline]
-pub fn sum_pairs_by<T: Real>(a: &[T], b: &[T], term: impl Fn(T, T) -> T) -> T {
+pub(crate) fn sum_pairs_by<T: Real>(a: &[T], b: &[T], term: impl Fn(T, T) -> T) -> T {
     let mut lanes = [T::zero(); LANES];
     let (mut left, mut right) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     for (left, right) in (&mut left).zip(&mut right) {
@@ -40,7 +40,7 @@ pub fn sum_pairs_by<T: Real>(a: &[T], b: &[T], term: impl Fn(T, T) -> T) -> T {
 }
 
 /// `out[j] = Σ_i g[i, j]` for g `[M, F]`, `F = columns`: the gradient of a bias.
-pub fn column_sum<T: Real>(columns: usize, g: &[T], out: &mut [T]) {
+pub(crate) fn column_sum<T: Real>(columns: usize, g: &[T], out: &mut [T]) {
     out.fill(T::zero());
     for row in g.chunks_exact(columns.max(1)) {
         for (sum, &value) in out.iter_mut().zip(row) {
@@ -51,14 +51,14 @@ pub fn column_sum<T: Real>(columns: usize, g: &[T], out: &mut [T]) {
 
 /// `scale * Σ_i rows[i]`: one term of the loss from its values per row.
 #[must_use]
-pub fn term_sum<T: Real>(scale: f64, rows: &[T]) -> T {
+pub(crate) fn term_sum<T: Real>(scale: f64, rows: &[T]) -> T {
     T::of(scale) * sum_by(rows, |value| value)
 }
 
 /// Population standard deviation of each column of z `[M, F]` into `deviation` `[F]`; `mean` `[F]`
 /// is scratch and holds the means afterwards. 0 for no rows. Its mean over the columns of unit rows
 /// falls to 0 when a projection collapses.
-pub fn column_deviation<T: Real>(z: &[T], mean: &mut [T], deviation: &mut [T]) {
+pub(crate) fn column_deviation<T: Real>(z: &[T], mean: &mut [T], deviation: &mut [T]) {
     let columns = deviation.len().max(1);
     let inverse = T::one() / count::<T>((z.len() / columns).max(1));
     column_sum(columns, z, mean);
@@ -74,19 +74,19 @@ pub fn column_deviation<T: Real>(z: &[T], mean: &mut [T], deviation: &mut [T]) {
 
 /// `Σ_i x[i]²`: the squared norm of a tensor.
 #[must_use]
-pub fn square_sum<T: Real>(x: &[T]) -> T {
+pub(crate) fn square_sum<T: Real>(x: &[T]) -> T {
     sum_by(x, |value| value * value)
 }
 
 /// `Σ_i x[i]`: what is left of [`square_sum`] when its partial sums are there.
 #[must_use]
-pub fn total<T: Real>(x: &[T]) -> T {
+pub(crate) fn total<T: Real>(x: &[T]) -> T {
     sum_by(x, |value| value)
 }
 
 /// Number of elements that are infinite or not a number.
 #[must_use]
-pub fn nonfinite<T: Real>(x: &[T]) -> usize {
+pub(crate) fn nonfinite<T: Real>(x: &[T]) -> usize {
     x.iter().filter(|value| !value.is_finite()).count()
 }
 

@@ -14,7 +14,7 @@ use crate::vision::{Augmentation, Frame, FrameSource, Preprocess, Split, thumbna
 use crate::{Error, Result};
 
 /// Augmented views that are stored with a sample.
-pub const VIEWS: usize = 2;
+pub(crate) const VIEWS: usize = 2;
 /// Frames that one call of the backbone takes.
 pub(crate) const BATCH: usize = 8;
 /// Frames that wait between reading and the backbone.
@@ -60,6 +60,7 @@ impl Embedder {
         self.backbone.as_ref()
     }
 
+    #[cfg(feature = "tract")]
     pub(crate) fn backbone_mut(&mut self) -> &mut dyn Backbone {
         self.backbone.as_mut()
     }

@@ -1,5 +1,6 @@
 //! The learner as its users see it: frames in, names and predictions out.
 
+#[cfg(feature = "tract")]
 use std::path::Path;
 
 use super::embedder::{BATCH, Embedder, VIEWS};

@@ -20,22 +20,26 @@ mod rebase;
 mod settings;
 mod statistics;
 mod stored_head;
+#[cfg(feature = "serve")]
 mod suggestions;
 mod training_control;
 mod unknowns;
 
-pub use embedder::{Embedded, Embedder, VIEWS, identity};
+pub use embedder::{Embedded, Embedder, identity};
 pub use feature_learner::{Consolidation, EngineSlot, FeatureLearner, ServingHead};
 pub use learner::Learner;
 pub(crate) use learner::{Labelling, Taken};
 pub use memory_limit::MemoryLimit;
 pub use options::Options;
-pub use power::{Power, yield_to_others};
+#[cfg(feature = "serve")]
+pub(crate) use power::{Power, yield_to_others};
 pub use predictor::Predictor;
 pub(crate) use predictor::{open_reader, restore};
 pub use published_head::{HeadKind, Inputs, Prediction, PublishedHead};
 pub(crate) use rebase::{losses, rebase};
 pub use settings::LearnerSettings;
-pub use suggestions::{Suggestion, suggestions};
+#[cfg(feature = "serve")]
+pub(crate) use suggestions::{Suggestion, suggestions};
 pub use training_control::TrainingControl;
-pub use unknowns::{Cluster, Unknowns, name_cluster, unknowns};
+pub(crate) use unknowns::unknowns;
+pub use unknowns::{Cluster, Unknowns};

@@ -1,6 +1,6 @@
 //! What a learner is opened with.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::embedder::Embedder;
 use super::settings::LearnerSettings;
@@ -138,7 +138,8 @@ impl Options {
     }
 
     /// ONNX Runtime's library as asked for.
-    pub(crate) fn library(&self) -> Option<&Path> {
+    #[cfg(feature = "tract")]
+    pub(crate) fn library(&self) -> Option<&std::path::Path> {
         self.backbone.ort_lib.as_deref()
     }
 }

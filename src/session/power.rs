@@ -8,7 +8,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How much of the machine learning takes. Its threads have a low priority in every case, and below
 /// `full` it also pauses between training steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Power {
+pub(crate) enum Power {
     /// No pauses: for a machine on mains.
     Full,
     /// Trains half of the time.
@@ -20,8 +20,8 @@ pub enum Power {
 
 impl Power {
     /// Name on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
+    #[cfg(feature = "serve")]
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Full => "full",
             Self::Balanced => "balanced",
@@ -53,7 +53,8 @@ impl Power {
 /// Gives the calling thread a lower priority, by so many steps of Unix's `nice` (0 to 19).
 /// Elsewhere than on Linux, where priorities belong to processes, it does nothing; a refusal of the
 /// system only costs the advantage.
-pub fn yield_to_others(steps: i32) {
+#[cfg(feature = "serve")]
+pub(crate) fn yield_to_others(steps: i32) {
     #[cfg(target_os = "linux")]
     {
         let own = rustix::thread::gettid();
@@ -74,9 +75,11 @@ mod tests {
         assert_eq!(Power::Balanced.pause(work), work);
         assert_eq!(Power::Low.pause(work), 4 * work);
         assert_eq!(Power::Low.pause(Duration::from_secs(9)), LONGEST_PAUSE);
+        #[cfg(feature = "serve")]
         assert_eq!((Power::Full.threads(4), Power::Low.threads(4), Power::Low.threads(1)), (4, 3, 1));
     }
 
+    #[cfg(feature = "serve")]
     #[test]
     fn names_are_those_of_the_command_line() {
         use clap::ValueEnum as _;

@@ -18,7 +18,7 @@ const ALIKE: f32 = 0.97;
 /// An unlabelled sample whose label would help most.
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Suggestion {
+pub(crate) struct Suggestion {
     /// Id of the sample.
     #[cfg_attr(feature = "serve", schema(value_type = i64))]
     pub sample: SampleId,
@@ -41,7 +41,7 @@ pub struct Suggestion {
 /// # Errors
 /// [`crate::Error::State`] if the memory cannot be read, [`crate::Error::Shape`] for a head of
 /// other features.
-pub fn suggestions(memory: &Memory, head: &PublishedHead, most: usize) -> Result<Vec<Suggestion>> {
+pub(crate) fn suggestions(memory: &Memory, head: &PublishedHead, most: usize) -> Result<Vec<Suggestion>> {
     let unlabelled = memory.samples(Rows::Unlabelled)?;
     let newest = &unlabelled[unlabelled.len().saturating_sub(MOST_SAMPLES)..];
     let mut scored: Vec<(f32, &StoredSample, Suggestion)> = Vec::new();

@@ -49,7 +49,7 @@ pub struct Unknowns {
 ///
 /// # Errors
 /// [`Error::State`] if the memory cannot be read, [`Error::Shape`] for a head of other features.
-pub fn unknowns(memory: &Memory, head: &PublishedHead) -> Result<Unknowns> {
+pub(crate) fn unknowns(memory: &Memory, head: &PublishedHead) -> Result<Unknowns> {
     let mut found = Unknowns::default();
     let unlabelled = memory.samples(Rows::Unlabelled)?;
     found.unlabelled = unlabelled.len();
@@ -90,7 +90,7 @@ pub fn unknowns(memory: &Memory, head: &PublishedHead) -> Result<Unknowns> {
 /// # Errors
 /// [`Error::NotFound`] if no cluster has this sample, [`Error::Config`] if the name cannot be used,
 /// [`Error::State`] from the memory.
-pub fn name_cluster(
+pub(crate) fn name_cluster(
     memory: &mut Memory,
     head: &PublishedHead,
     cluster: SampleId,

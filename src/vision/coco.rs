@@ -50,7 +50,11 @@ struct Category {
 /// # Errors
 /// [`Error::Source`] if the file is no COCO document or names a picture or category that it does
 /// not define; [`Error::Io`] if it cannot be read.
-pub fn open_coco(annotations: &Path, images: &Path, options: &SourceOptions) -> Result<Box<dyn FrameSource>> {
+pub(crate) fn open_coco(
+    annotations: &Path,
+    images: &Path,
+    options: &SourceOptions,
+) -> Result<Box<dyn FrameSource>> {
     let uri = annotations.display().to_string();
     let refuse = |reason: String| Error::Source { uri: uri.clone(), reason };
     let file = File::open(annotations).map_err(Error::io(annotations))?;

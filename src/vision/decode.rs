@@ -27,7 +27,7 @@ const SMALLEST_BUDGET_BYTES: u64 = 16 << 20;
 ///
 /// # Errors
 /// [`Error::Frame`] naming `name`: not a JPEG or PNG, too large, damaged, or cut short.
-pub fn decode(bytes: &[u8], name: &str, max_pixels: u64) -> Result<Frame> {
+pub(crate) fn decode(bytes: &[u8], name: &str, max_pixels: u64) -> Result<Frame> {
     let bad = |reason: String| Error::Frame { name: name.to_owned(), reason };
     let mut reader =
         ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| bad(e.to_string()))?;
@@ -61,7 +61,7 @@ pub fn decode(bytes: &[u8], name: &str, max_pixels: u64) -> Result<Frame> {
 /// Reads and decodes one picture file.
 ///
 /// # Errors
-/// [`Error::Frame`] naming `name`: the file cannot be read, or as [`decode`].
+/// [`Error::Frame`] naming `name`: the file cannot be read, or as `decode`.
 pub fn read(path: &Path, name: &str, max_pixels: u64) -> Result<Frame> {
     let bytes = std::fs::read(path).map_err(|error| Error::Frame {
         name: name.to_owned(),
@@ -111,7 +111,7 @@ fn jpeg_ends(bytes: &[u8]) -> bool {
 /// # Errors
 /// [`Error::Config`] for a zero side or a quality out of range, [`Error::Shape`] for a malformed
 /// frame, [`Error::Frame`] if it cannot be encoded (a side above 65 535).
-pub fn thumbnail_jpeg(frame: &Frame, max_side: u32, quality: u8) -> Result<Vec<u8>> {
+pub(crate) fn thumbnail_jpeg(frame: &Frame, max_side: u32, quality: u8) -> Result<Vec<u8>> {
     if max_side == 0 {
         return Err(Error::config("thumbnail_side", max_side, "1 or more pixels"));
     }

@@ -20,11 +20,12 @@ mod source;
 mod unsupported;
 
 pub use augment::Augmentation;
-pub use coco::open_coco;
-pub use decode::{DEFAULT_MAX_PIXELS, decode, read, thumbnail_jpeg};
+pub(crate) use coco::open_coco;
+pub use decode::{DEFAULT_MAX_PIXELS, read};
+pub(crate) use decode::{decode, thumbnail_jpeg};
 pub use folder::is_picture;
 pub use frame::{Frame, Split};
 pub use open::{Frames, frames, open};
 pub use preprocess::Preprocess;
-pub use recording::LABELS_FILE;
+pub(crate) use recording::LABELS_FILE;
 pub use source::{FrameSource, SourceOptions};

@@ -9,7 +9,7 @@ use super::source::SourceOptions;
 use crate::error::{Error, Result};
 
 /// The file that makes a folder a recording.
-pub const LABELS_FILE: &str = "labels.csv";
+pub(crate) const LABELS_FILE: &str = "labels.csv";
 /// The columns of the file, in any order, all of them.
 const COLUMNS: [&str; 4] = ["frame", "timestamp_millis", "label", "split"];
 

@@ -4,10 +4,10 @@
 use std::fs;
 use std::process::Command;
 
+use kaizen_edge::ClassId;
 use kaizen_edge::low_level::backbone::{run_in_onnx_runtime, run_in_tract};
 use kaizen_edge::low_level::export::{Scorer, Tail, tail_alone};
 use kaizen_edge::low_level::heads::{Adapter, Architecture, Mlp, Norm, Parameters, Tensor};
-use kaizen_edge::low_level::ids::ClassId;
 use kaizen_edge::low_level::learn::closed_form::{
     Ensemble, EnsembleHead, EnsembleModel, EnsembleSettings, Evidence, FeatureMap, FeatureTransform,
     LdaSettings, Responsibilities, StreamingLda, softmax_rows,

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// 2, 5, 20 and 60 known classes the AUROC is 0.97, 0.92, 0.83, 0.70 with 0.8; with 0 it is 0.96,
 /// 0.88, 0.73, 0.59; with 1 it is lower again, and rows far from everything would pass for known if
 /// they lie in the direction of a class.
-pub const SHARED: f32 = 0.8;
+pub(crate) const SHARED: f32 = 0.8;
 
 /// Distances (φ - μ_c)ᵀ Σ⁻¹ (φ - μ_c) to class means under one shared covariance Σ = L Lᵀ.
 #[derive(Clone, Debug)]

@@ -19,12 +19,15 @@ mod ridge;
 #[cfg(test)]
 mod tests;
 
-pub use class_covariances::{ClassCovariances, Components};
+pub(crate) use class_covariances::{ClassCovariances, Components};
 pub use class_means::{ClassMeans, MeanDistance};
 pub use ensemble::{Ensemble, EnsembleHead, EnsembleModel, EnsembleSettings, Evidence, distinct};
-pub use features::{FeatureMap, FeatureTransform, RowSet};
-pub use geometry::{Mahalanobis, MahalanobisState, SHARED};
+pub use features::{FeatureMap, FeatureTransform};
+#[cfg(feature = "tract")]
+pub(crate) use geometry::SHARED;
+pub(crate) use geometry::{Mahalanobis, MahalanobisState};
 pub use head::{LinearHead, argmax_rows, softmax_rows};
-pub use lda::{LdaModel, LdaSettings, StreamingLda};
+pub(crate) use lda::LdaModel;
+pub use lda::{LdaSettings, StreamingLda};
 pub use responsibilities::Responsibilities;
 pub use ridge::RidgeHead;

@@ -1,4 +1,5 @@
-use super::super::{MIN_QUOTA_BYTES, Memory, NewVersion};
+use super::super::quota::MIN_QUOTA_BYTES;
+use super::super::{Memory, NewVersion};
 use super::*;
 use crate::Error;
 

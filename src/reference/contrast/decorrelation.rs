@@ -5,7 +5,7 @@ use crate::reference::real::{Real, count};
 use crate::reference::reduce::column_sum;
 
 /// VICReg: added to the variance under the root, as in the authors' code.
-pub const VARIANCE_EPS: f64 = 1e-4;
+pub(crate) const VARIANCE_EPS: f64 = 1e-4;
 
 /// Sizes and settings of [`variance`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,7 +33,13 @@ pub struct Variance {
 /// `d_z -= weight loss_scale centred / ((n - 1) std)` where `std < target_std` (added to `d_z`). z,
 /// `centred`, `d_z` `[rows, columns]`, `loss` `[groups, columns]`. One row a group has no variance:
 /// NaN.
-pub fn variance<T: Real>(settings: &Variance, z: &[T], centred: &mut [T], loss: &mut [T], d_z: &mut [T]) {
+pub(crate) fn variance<T: Real>(
+    settings: &Variance,
+    z: &[T],
+    centred: &mut [T],
+    loss: &mut [T],
+    d_z: &mut [T],
+) {
     let Variance { rows, columns, groups, loss_scale, weight, target_std, eps } = *settings;
     let [loss_scale, weight, target_std, eps] = [loss_scale, weight, target_std, eps].map(T::of);
     let block = rows / groups * columns;
@@ -99,7 +105,7 @@ pub struct Correlation {
 /// of VICReg, eq. 4):
 /// `loss[i] = diagonal_scale (c[i, i] - diagonal_target)^2 + off_scale sum_{j != i} c[i, j]^2`; c
 /// becomes `weight` times the gradient.
-pub fn correlation<T: Real>(width: usize, settings: &Correlation, loss: &mut [T], c: &mut [T]) {
+pub(crate) fn correlation<T: Real>(width: usize, settings: &Correlation, loss: &mut [T], c: &mut [T]) {
     let Correlation { diagonal_target, diagonal_scale, off_scale, weight } = *settings;
     let [target, diagonal_scale, off_scale] = [diagonal_target, diagonal_scale, off_scale].map(T::of);
     let two = T::of(2.0) * T::of(weight);

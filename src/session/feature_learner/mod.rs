@@ -148,7 +148,7 @@ impl FeatureLearner {
     /// was learned.
     ///
     /// # Errors
-    /// As [`unknowns::unknowns`].
+    /// As `unknowns::unknowns`.
     pub fn unknowns(&self) -> Result<Unknowns> {
         match &self.published {
             Some(head) => unknowns::unknowns(&self.memory, head),
@@ -160,7 +160,7 @@ impl FeatureLearner {
     /// that is durable.
     ///
     /// # Errors
-    /// As [`unknowns::name_cluster`], and [`Error::NotReady`] before anything was learned.
+    /// As `unknowns::name_cluster`, and [`Error::NotReady`] before anything was learned.
     pub fn name_cluster(
         &mut self,
         cluster: SampleId,

@@ -8,11 +8,11 @@ use kaizen_edge::low_level::learn::program::{Program, Role};
 use kaizen_edge::low_level::learn::step::{
     StepSpec, distillation_program, mlp_program, ssl_program, step_program,
 };
-use kaizen_edge::low_level::reference::contrast::InfoNce;
-use kaizen_edge::low_level::reference::distill::{COSINE_EPS, Cosine, Mse, SoftLabel};
-use kaizen_edge::low_level::reference::linear::Layout;
-use kaizen_edge::low_level::reference::normalize::L2_EPS;
-use kaizen_edge::low_level::reference::optim::{AdamW, LARS_EPS, Lars, Sgd};
+use kaizen_edge::low_level::reference::InfoNce;
+use kaizen_edge::low_level::reference::L2_EPS;
+use kaizen_edge::low_level::reference::Layout;
+use kaizen_edge::low_level::reference::{AdamW, LARS_EPS, Lars, Sgd};
+use kaizen_edge::low_level::reference::{COSINE_EPS, Cosine, Mse, SoftLabel};
 
 use super::file::File;
 use super::run::{Case, Expect};

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use kaizen_edge::ClassId;
 use kaizen_edge::Result;
-use kaizen_edge::low_level::ids::ClassId;
 use kaizen_edge::low_level::learn::closed_form::{FeatureMap, FeatureTransform, distinct};
 use kaizen_edge::low_level::number::real;
 use kaizen_edge::low_level::rng::Rng;

@@ -3,8 +3,8 @@
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, get_global_parallelism};
+use kaizen_edge::ClassId;
 use kaizen_edge::Result;
-use kaizen_edge::low_level::ids::ClassId;
 use kaizen_edge::low_level::learn::closed_form::{argmax_rows, distinct};
 use kaizen_edge::low_level::number::real;
 

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use kaizen_edge::ClassId;
 use kaizen_edge::Result;
 use kaizen_edge::low_level::heads::{Adapter, Architecture, Mlp, Norm, Parameters};
-use kaizen_edge::low_level::ids::ClassId;
 use kaizen_edge::low_level::learn::closed_form::argmax_rows;
 use kaizen_edge::low_level::learn::engine::Engine;
 use kaizen_edge::low_level::learn::inference;

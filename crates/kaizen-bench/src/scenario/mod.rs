@@ -3,7 +3,7 @@
 mod permutation;
 mod replay_budget;
 
-use kaizen_edge::low_level::ids::ClassId;
+use kaizen_edge::ClassId;
 use kaizen_edge::low_level::number::real;
 use kaizen_edge::low_level::rng::Rng;
 use kaizen_edge::{Error, Result};
