@@ -1,6 +1,6 @@
 //! The parts below the front door: backbones, engines, kernels, closed forms, the state file. They
-//! are what `kaizen-bench` and the tests are made of, and what to reach for when the learner does not
-//! fit. They may change in any release.
+//! are what `kaizen-bench` and the tests are made of, and what to reach for when the learner does
+//! not fit. They may change in any release.
 
 /// ONNX backbones, who runs them, and the manifest that lists them.
 pub mod backbone {
@@ -38,7 +38,8 @@ pub mod heads {
     pub use crate::heads::{Adapter, Architecture, Layer, Mlp, Norm, Parameters, Tensor};
 }
 
-/// The objective, the training step, both engines, the trainer that feeds them, and the closed forms.
+/// The objective, the training step, both engines, the trainer that feeds them, and the closed
+/// forms.
 pub mod learn {
     pub use crate::learn::engine_choice::open as open_engine;
     pub use crate::learn::inference;
@@ -100,8 +101,8 @@ pub mod learn {
     }
 }
 
-/// Every loss and layer once more, generic over the number type and without speed: what both engines
-/// are checked against.
+/// Every loss and layer once more, generic over the number type and without speed: what both
+/// engines are checked against.
 pub mod reference {
     pub use crate::reference::Real;
     pub use crate::reference::contrast::InfoNce;

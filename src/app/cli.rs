@@ -36,7 +36,7 @@ enum Command {
     Observe(teach::ObserveArguments),
     /// Adds data sets, each image with the label that it comes with
     Import(teach::ImportArguments),
-    /// Trains on what came, holds the heads against held-out images, and publishes or rolls back
+    /// Trains on what is new, judges the heads on held-out images, and publishes or rolls back
     Learn(learn::LearnArguments),
     /// Class, probability and novelty of images; `unknown` is an answer. The state is only read
     Predict(predict::Arguments),

@@ -18,10 +18,10 @@ pub(super) struct Arguments {
     uri: String,
     /// Folder for the frames and labels.csv, made if it is not there
     folder: PathBuf,
-    /// Stop after so many frames
+    /// Stop after this many frames
     #[arg(long)]
     frames: Option<usize>,
-    /// Stop after so many seconds of the source's clock
+    /// Stop after this many seconds of the source's clock
     #[arg(long)]
     seconds: Option<f64>,
     /// Label of frames that come without one

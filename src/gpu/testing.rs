@@ -62,7 +62,7 @@ pub(crate) fn run_with(device: &Device, hyper: Hyper, record: impl FnOnce(&mut R
 /// How close two computations must be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Level {
-    /// The same bits.
+    /// Equal bit for bit.
     Exact,
     /// A handful of roundings of each value.
     Rounding,
@@ -112,7 +112,7 @@ pub(crate) fn values(seed: u64, len: usize) -> Vec<f32> {
     (0..len).map(|_| rng.between(-1.0, 1.0)).collect()
 }
 
-/// The same numbers in double precision.
+/// Converts values to double precision.
 pub(crate) fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&v| f64::from(v)).collect()
 }

@@ -15,7 +15,7 @@ pub enum Role {
     Gradient(String),
     /// The features of task and replay, `[S, D]`, fixed for the task.
     Table,
-    /// The same value everywhere, never written.
+    /// A constant in every element, never written.
     Constant(f64),
     /// Overwritten within each step.
     Scratch,

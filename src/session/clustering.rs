@@ -3,7 +3,7 @@
 //! the mean cosine between two groups of unit rows is the product of their sums over the product of
 //! their sizes.
 
-/// Most groups of the first pass. Once there are so many, each further row joins the nearest group.
+/// Most groups of the first pass. Beyond them each further row joins the nearest group.
 const MOST_GROUPS: usize = 512;
 
 /// The mean cosine from which on rows belong together.

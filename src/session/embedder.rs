@@ -205,7 +205,7 @@ impl Preparation {
         Ok(Self { preprocess: Preprocess::new(side, spec.mean, spec.std)?, seed })
     }
 
-    /// The same for another thread.
+    /// A preparation with the same settings, for another thread.
     fn again(&self) -> Result<Self> {
         let Preprocess { size, mean, std, .. } = self.preprocess;
         Ok(Self { preprocess: Preprocess::new(size, mean, std)?, seed: self.seed })

@@ -57,11 +57,11 @@ pub(crate) enum Labelling<'a> {
 /// What became of a frame of a source.
 #[derive(Debug)]
 pub(crate) enum Taken<'a> {
-    /// It is durable.
+    /// The frame is stored and durable.
     Stored(&'a Sample, Stored),
-    /// It is for testing and was not stored.
+    /// The frame is for testing and was not stored.
     ForTesting,
-    /// It could not be used.
+    /// The frame could not be used.
     Unusable(Error),
 }
 
@@ -137,8 +137,8 @@ impl Learner {
         Ok(self.add(None, frames)?.iter().filter(|stored| !stored.duplicate).count())
     }
 
-    /// Learns what came since the last time and publishes the result, unless the classes learned
-    /// before would suffer.
+    /// Learns the samples and labels that are new since the last call, and publishes the result,
+    /// unless the classes learned before would suffer.
     ///
     /// # Errors
     /// [`Error::NotReady`] before a class was taught, [`Error::State`] from the state,

@@ -50,7 +50,7 @@ impl Power {
     }
 }
 
-/// Gives the calling thread a lower priority, by so many steps of Unix's `nice` (0 to 19).
+/// Gives the calling thread a lower priority by `steps` of Unix's `nice` (0 to 19).
 /// Elsewhere than on Linux, where priorities belong to processes, it does nothing; a refusal of the
 /// system only costs the advantage.
 #[cfg(feature = "serve")]

@@ -1,4 +1,4 @@
-//! What a consolidation tells its caller while it runs, and what its caller decides meanwhile.
+//! What a consolidation tells its caller while it runs, and what its caller decides about it.
 
 use std::time::Instant;
 
@@ -30,13 +30,13 @@ impl<'a> TrainingControl<'a> {
     }
 
     /// Training beside prediction: it pauses as `power` says, ends early when `is_awaited`, and
-    /// lets a closed form answer meanwhile.
+    /// publishes a closed form that answers until it is done.
     #[cfg(feature = "serve")]
     pub(super) fn beside_prediction(self, power: Power, is_awaited: &'a (dyn Fn() -> bool + Sync)) -> Self {
         Self { power, is_awaited, answers_early: true, ..self }
     }
 
-    /// The same for work that is not interrupted and during which nothing new answers.
+    /// A control for work that always runs to its end and publishes nothing before.
     pub(super) fn uninterrupted(&mut self) -> TrainingControl<'_> {
         TrainingControl { power: self.power, ..TrainingControl::new(&mut *self.events) }
     }

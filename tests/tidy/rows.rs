@@ -89,7 +89,9 @@ fn of_family<'a>(tree: &'a Tree, folder: &str, family: &str) -> impl Iterator<It
 fn defines(tree: &Tree, family: &str, function: &str) -> bool {
     let files = of_family(tree, "src/reference", family).filter(|file| !file.is_for_tests);
     files.map(|file| words_of(file.file.to_token_stream())).any(|words| {
-        words.windows(3).any(|w| w[0].text == "pub" && w[1].text == "fn" && w[2].text == function)
+        let texts: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
+        let (public, shared) = (["pub", "fn", function], ["pub", "(", "crate", ")", "fn", function]);
+        texts.windows(3).any(|w| w == public) || texts.windows(6).any(|w| w == shared)
     })
 }
 
@@ -156,7 +158,7 @@ mod controls {
             ("shaders/sums/add.wgsl", SHADER),
             ("shaders/common/wait.wgsl", "// Waits.\nfn wait() { workgroupBarrier(); }\n"),
             ("src/gpu/kernels/sums.rs", HOST),
-            ("src/reference/sums.rs", "pub fn add<T>(x: T) {}"),
+            ("src/reference/sums.rs", "pub(crate) fn add<T>(x: T) {}"),
         ]
     }
 
@@ -182,6 +184,7 @@ mod controls {
         found(("src/gpu/kernels/other.rs", HOST), "listed 2 times");
         found(("src/reference/sums.rs", ""), "has no `fn add`");
         found(("src/reference/sums.rs", "pub fn add_all(x: f32) {}"), "has no `fn add`");
+        found(("src/reference/sums.rs", "fn add(x: f32) {}"), "has no `fn add`");
         found(("src/reference/sums.rs", "#[cfg(test)]\nmod tests { pub fn add() {} }"), "has no `fn add`");
         found(("src/gpu/kernels/sums.rs", &HOST.replace("sums/add", "sums/plus")), "which is no file");
         found(("src/gpu/kernels/sums.rs", &HOST.replace("add_matches", "madder")), "no test");

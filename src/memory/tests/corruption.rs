@@ -65,7 +65,7 @@ fn flipped_bytes_are_refused_repaired_or_detected() {
     );
 }
 
-/// The same test with checksums sealed over, as a control: then damage must be missed.
+/// A control for the tests above: with checksums made anew over the damage, it must be missed.
 #[test]
 fn without_checksums_damage_is_missed() {
     let folder = tempfile::tempdir().unwrap();

@@ -45,9 +45,9 @@ struct Judged {
 }
 
 impl FeatureLearner {
-    /// Learns what came since the last time: fits the closed forms, trains the trained head on new
-    /// samples and replay, and publishes the best of them on held-out samples unless the old
-    /// classes would suffer.
+    /// Learns the samples that are new since the last consolidation: fits the closed forms, trains
+    /// the trained head on new samples and replay, and publishes the best of them on held-out
+    /// samples unless the old classes would suffer.
     ///
     /// # Errors
     /// [`Error::NotReady`] if nothing is labelled yet; [`Error::Config`] if it does not fit into

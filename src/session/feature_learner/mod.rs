@@ -26,7 +26,7 @@ use crate::memory::{LabelId, Memory, Sample, Stored, StoredSample, VersionId};
 use crate::{Error, Result};
 use trained_state::{TrainedState, restored};
 
-/// An unlabelled sample is stored only if, beside what is stored, one part in so many more fits
+/// An unlabelled sample is stored only if the samples of the state and one tenth of them more fit
 /// into the memory limit.
 const ROOM_FOR_LABELS: u64 = 10;
 

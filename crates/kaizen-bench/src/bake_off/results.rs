@@ -1,4 +1,4 @@
-//! `report.json`: what was run and what came of it.
+//! `report.json`: the runs and their results.
 
 use std::path::Path;
 

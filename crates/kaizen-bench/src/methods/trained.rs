@@ -52,7 +52,7 @@ pub(super) enum Term {
 pub(super) enum Trained {
     /// A linear head, fine-tuned task by task.
     Naive,
-    /// The same with replay.
+    /// A linear head, fine-tuned task by task, with replay.
     Replay,
     /// Fine-tuning with distillation from the previous head; no replay.
     Lwf,

@@ -54,7 +54,7 @@ fn batch_on_device(device: &Device, sizes: [usize; 3], relu: bool, x: &[f32]) ->
     [y, stats, mean, var, d_x, d_weight, d_bias, inference].map(|b| testing::read_guarded(device, &b))
 }
 
-/// The same by the reference. The ReLU's mask is `device_y`, so that a value on the kink cannot
+/// Batch norm by the reference. The ReLU's mask is `device_y`, so that a value on the kink cannot
 /// differ.
 fn batch_by_reference(sizes: [usize; 3], relu: bool, x: &[f32], device_y: &[f32]) -> [Vec<f64>; 8] {
     let [rows, columns, groups] = sizes;
