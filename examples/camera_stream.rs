@@ -14,11 +14,12 @@ use anyhow::Result;
 use clap::Parser;
 use kaizen_bench::stream::{StreamSettings, run_stream};
 use kaizen_edge::low_level::backbone::{self, BackboneOptions};
+use kaizen_edge::low_level::event::EventSink;
 use kaizen_edge::low_level::learn::open_engine;
 use kaizen_edge::low_level::memory::Memory;
 use kaizen_edge::low_level::session::{Embedder, FeatureLearner};
 use kaizen_edge::low_level::vision::{self, SourceOptions};
-use kaizen_edge::{EngineChoice, EventSink, Provider};
+use kaizen_edge::{EngineChoice, Provider};
 
 #[path = "camera_stream/page.rs"]
 mod page;

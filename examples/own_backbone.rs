@@ -28,6 +28,6 @@ fn main() -> anyhow::Result<()> {
         println!("{name}: {} pictures", labels.len());
     }
     let outcome = learner.learn()?;
-    println!("published: {}, head {}", outcome.published, outcome.head.name());
+    println!("published: {}, head: {:?}", outcome.published, outcome.head);
     Ok(())
 }

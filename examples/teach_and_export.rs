@@ -18,7 +18,7 @@ fn main() -> Result<()> {
     learner.teach("box", of("box", Split::Train))?;
     learner.teach("cup", of("cup", Split::Train))?;
     let outcome = learner.learn()?;
-    println!("published {}: {:?}", outcome.head.name(), outcome.candidates);
+    println!("published: {}, head: {:?}", outcome.published, outcome.head);
 
     for frame in of("cup", Split::Test).take(3) {
         let prediction = learner.predict(frame)?;

@@ -116,7 +116,7 @@ pub enum Error {
         /// How to get a sound one.
         way_out: String,
     },
-    /// It could be done, and is not, because the result would be wrong.
+    /// The request can be carried out, but its result would be wrong.
     #[error("{what} is refused: {reason}; {way_out}")]
     Refused {
         /// What was asked for.

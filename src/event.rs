@@ -103,6 +103,12 @@ pub trait EventSink {
     fn emit(&mut self, event: &Event);
 }
 
+impl<F: FnMut(&Event)> EventSink for F {
+    fn emit(&mut self, event: &Event) {
+        self(event);
+    }
+}
+
 /// Drops every event.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Discard;

@@ -47,6 +47,8 @@
 //! [`low_level`] has the parts: backbones, engines, kernels, closed forms, the state file. It may
 //! change in any release.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod app;
 mod backbone;
 mod error;
@@ -66,10 +68,11 @@ mod rng;
 mod session;
 mod vision;
 
+#[doc(hidden)]
 pub use app::run as run_program;
 pub use backbone::Provider;
 pub use error::{Error, Result};
-pub use event::{Event, EventSink};
+pub use event::Event;
 pub use ids::{ClassId, SampleId};
 pub use learn::engine_choice::EngineChoice;
 pub use memory::{

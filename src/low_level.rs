@@ -12,15 +12,15 @@ pub mod backbone {
     pub use crate::backbone::{run_in_onnx_runtime, run_in_tract};
 }
 
-/// What was learned as ONNX.
+/// Export of a published head as ONNX.
 #[cfg(feature = "tract")]
 pub mod export {
     pub use crate::export::{Scorer, Tail, tail_alone};
 }
 
-/// The sink that drops every event.
+/// Where events go.
 pub mod event {
-    pub use crate::event::Discard;
+    pub use crate::event::{Discard, EventSink};
 }
 
 /// Files that are either whole or untouched.
@@ -58,7 +58,7 @@ pub mod learn {
         pub use crate::learn::cpu::{CpuEngine, Interpreter, Product};
     }
 
-    /// What an engine is given and gives back.
+    /// The engine trait with its problem, inputs and losses.
     pub mod engine {
         pub use crate::learn::engine::{Engine, Problem, StepInput, Terms};
     }
@@ -101,8 +101,7 @@ pub mod learn {
     }
 }
 
-/// Every loss and layer once more, generic over the number type and without speed: what both
-/// engines are checked against.
+/// The definition of every loss and layer in plain loops; both engines are checked against it.
 pub mod reference {
     pub use crate::reference::Real;
     pub use crate::reference::contrast::InfoNce;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use kaizen_bench::report::percent;
-use kaizen_edge::{Event, EventSink};
+use kaizen_edge::Event;
+use kaizen_edge::low_level::event::EventSink;
 
 /// The terminal as an event sink.
 pub(crate) struct Screen {

@@ -212,7 +212,8 @@ mod tests {
             assert!(lines.iter().all(|line| printed.contains(line)), "{words:?}: {printed}");
             obeyed.push(words.swap_remove(1));
         }
-        for name in ["teach", "observe", "import", "learn", "predict", "undo", "forget", "rebase"] {
+        let serve = if cfg!(feature = "serve") { "serve" } else { "learn" };
+        for name in ["teach", "observe", "import", "learn", "predict", "undo", "forget", "rebase", serve] {
             assert!(obeyed.iter().any(|obeyed| obeyed == name), "{name} is not in {obeyed:?}");
         }
     }

@@ -47,8 +47,8 @@ pub(super) fn undo(arguments: &UndoArguments) -> anyhow::Result<Outcome> {
     let mut learner = on.learner(None)?;
     let mut progress = Progress::default();
     let control = &mut TrainingControl::new(&mut progress);
-    let (class, relearned) = learner.core_mut().undo(LabelId(id), control)?;
-    let names = learner.core().memory().classes()?;
+    let (class, relearned) = learner.restored()?.undo(LabelId(id), control)?;
+    let names = learner.memory().classes()?;
     let name = names.iter().find(|(id, _)| Some(*id) == class).map(|(_, name)| name);
     let text = match name {
         Some(name) => format!("label {id} is taken back; the image is `{name}` again"),
@@ -64,7 +64,7 @@ pub(super) fn forget(arguments: &ForgetArguments) -> anyhow::Result<Outcome> {
     let mut learner = on.learner(None)?;
     let mut progress = Progress::default();
     let control = &mut TrainingControl::new(&mut progress);
-    let (samples, relearned) = learner.core_mut().forget(name, control)?;
+    let (samples, relearned) = learner.restored()?.forget(name, control)?;
     let text = format!("`{name}` is forgotten: {samples} images erased");
     let value = json!({ "forgotten": name, "samples": samples, "learned_anew": relearned.is_some() });
     on.result(&value, || with_verdict(text, relearned.is_some(), &progress))?;

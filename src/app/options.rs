@@ -82,8 +82,11 @@ impl Configuration {
     fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         toml::from_str(&text).map_err(|error| {
-            let allowed = "a TOML file with known keys, as `--print-config` writes it";
-            Error::config("config", format!("{}: {}", path.display(), error.to_string().trim()), allowed)
+            let before = error.span().map_or(0, |span| text[..span.start].matches('\n').count());
+            let line = text.lines().nth(before).unwrap_or_default();
+            let reason = format!("`{line}`: {}", error.message());
+            let what = format!("configuration {}", path.display());
+            Error::refused(what, reason, "write it as `--print-config` does")
         })
     }
 
@@ -133,8 +136,9 @@ impl CommonOptions {
 
     /// The options in force, as a configuration file.
     pub(super) fn configuration(&self) -> Result<String> {
-        toml::to_string(&self.given)
-            .map_err(|error| Error::config("config", error, "options that TOML can hold"))
+        toml::to_string(&self.given).map_err(|error| {
+            Error::refused("printing the options", error.to_string(), "report this as a bug")
+        })
     }
 
     /// Starts the log, which has only warnings beside results for programs.

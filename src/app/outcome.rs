@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use anyhow::Chain;
 
 /// The meaning of the exit codes, for `--help`.
-pub(super) const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, the reason is on standard error; 2 wrong usage; \
-    3 done in part: images left out (teach, observe, predict), rolled back by the guard (learn), damage repaired \
-    (check); 4 damage that cannot be repaired (check)";
+pub(super) const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, the reason is on standard error \
+    (of doctor on standard output); 2 wrong usage; 3 done in part: images left out (teach, observe, \
+    import, predict, record), rolled back by the guard (learn), damage repaired (check); 4 damage that \
+    cannot be repaired (check)";
 
 /// The end of a command that met no error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -32,11 +32,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
-    let length = match arguments.seconds.map(Duration::try_from_secs_f64) {
-        Some(Err(error)) => return Err(Error::config("seconds", error, "a number above 0").into()),
-        Some(Ok(length)) => u64::try_from(length.as_millis()).unwrap_or(u64::MAX),
-        None => u64::MAX,
-    };
+    let length = arguments.seconds.map_or(Ok(u64::MAX), |seconds| {
+        let length = Duration::try_from_secs_f64(seconds).ok().filter(|length| !length.is_zero());
+        let millis = length.map(|length| u64::try_from(length.as_millis()).unwrap_or(u64::MAX));
+        millis.ok_or_else(|| Error::config("seconds", seconds, "a number above 0"))
+    })?;
     let mut source = vision::open(&arguments.uri, &arguments.raw_size.options())?;
     let mut recording = Recording::create(&arguments.folder)?;
     let (most, mut rejected, mut start) = (arguments.frames.unwrap_or(usize::MAX), 0, None);

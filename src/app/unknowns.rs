@@ -79,7 +79,7 @@ pub(super) fn name(arguments: &NameArguments) -> anyhow::Result<Outcome> {
     let NameArguments { cluster, name, state, json } = arguments;
     let mut learner = Learner::open(Options::new().state(state))?;
     let (mut written, mut count) = (Ok(()), 0);
-    learner.core_mut().name_cluster(SampleId(*cluster), name, |labels| {
+    learner.restored()?.name_cluster(SampleId(*cluster), name, |labels| {
         count += labels.len();
         for (sample, label) in labels {
             if written.is_ok() {

@@ -28,7 +28,7 @@ fn engine_folder(sha256: &str, runtime: &Runtime, environment: &Environment) -> 
 
 /// Returns whether TensorRT has built the engine of a model.
 pub(super) fn has_engine(sha256: &str, runtime: &Runtime, environment: &Environment) -> bool {
-    engine_folder(sha256, runtime, environment).is_some_and(|folder| EngineFolder::is_whole(&folder))
+    engine_folder(sha256, runtime, environment).is_some_and(|folder| EngineFolder::is_complete(&folder))
 }
 
 /// Refuses TensorRT where it would take minutes to start. Where it cannot run at all, that is the

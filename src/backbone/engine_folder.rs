@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// File that lists the engines of the folder with their sizes, once they are on disk.
-const WHOLE: &str = "whole";
+const COMPLETE: &str = "whole";
 
 /// A folder of engines that is this process's own until it is dropped. TensorRT writes in place, so
 /// an engine that was being written when the power went must not be taken for a whole one, and two
@@ -25,7 +25,7 @@ impl EngineFolder {
         let lock = File::create(beside)?;
         lock.lock()?;
         let folder = Self { path: path.to_owned(), _lock: lock };
-        if !Self::is_whole(path) {
+        if !Self::is_complete(path) {
             std::fs::remove_dir_all(path)?;
             std::fs::create_dir_all(path)?;
         }
@@ -33,8 +33,8 @@ impl EngineFolder {
     }
 
     /// Returns whether a folder holds engines that were whole; takes no lock.
-    pub(super) fn is_whole(path: &Path) -> bool {
-        let listed = std::fs::read_to_string(path.join(WHOLE)).ok();
+    pub(super) fn is_complete(path: &Path) -> bool {
+        let listed = std::fs::read_to_string(path.join(COMPLETE)).ok();
         listed.is_some_and(|listed| !listed.is_empty() && listing(path).ok() == Some(listed))
     }
 
@@ -57,7 +57,7 @@ impl EngineFolder {
         for engine in engines {
             File::open(engine)?.sync_all()?;
         }
-        let mut list = File::create(self.path.join(WHOLE))?;
+        let mut list = File::create(self.path.join(COMPLETE))?;
         list.write_all(listing(&self.path)?.as_bytes())?;
         list.sync_all()?;
         File::open(&self.path)?.sync_all()
@@ -67,7 +67,7 @@ impl EngineFolder {
     pub(super) fn discard(&self) {
         // Without the list no engine is taken. If it cannot be removed, the next failure tries
         // again.
-        let _ = std::fs::remove_file(self.path.join(WHOLE));
+        let _ = std::fs::remove_file(self.path.join(COMPLETE));
     }
 }
 
@@ -99,19 +99,19 @@ mod tests {
         let path = root.path().join("0123-ort1.31.1-trt");
         let engine = path.join("main_graph_0_0_sm87.engine");
         let folder = EngineFolder::open(&path).unwrap();
-        assert!(folder.finish().is_err() && !EngineFolder::is_whole(&path), "there is no engine to keep");
+        assert!(folder.finish().is_err() && !EngineFolder::is_complete(&path), "there is no engine to keep");
         std::fs::write(&engine, "half of it").unwrap();
-        assert!(!EngineFolder::is_whole(&path));
+        assert!(!EngineFolder::is_complete(&path));
         drop(folder);
         let folder = EngineFolder::open(&path).unwrap();
         assert!(!engine.exists(), "the process ended before it said that it was whole");
         std::fs::write(&engine, "all of it").unwrap();
         folder.finish().unwrap();
-        assert!(EngineFolder::is_whole(&path));
+        assert!(EngineFolder::is_complete(&path));
         drop(folder);
         // As after a loss of power: the list is there, the engine's last blocks are not.
         std::fs::write(&engine, "all").unwrap();
-        assert!(!EngineFolder::is_whole(&path));
+        assert!(!EngineFolder::is_complete(&path));
         let folder = EngineFolder::open(&path).unwrap();
         assert!(!engine.exists(), "its size is not the one that was whole");
         std::fs::write(&engine, "all of it").unwrap();

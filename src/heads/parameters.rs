@@ -87,14 +87,14 @@ impl Parameters {
         self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    /// Those whose name starts with one of `prefixes`, under `add` + name.
+    /// Copies the tensors whose names start with one of `prefixes`, with `add` before each name.
     #[must_use]
     pub fn copied(&self, prefixes: &[&str], add: &str) -> Self {
         let kept = self.0.iter().filter(|(name, _)| prefixes.iter().any(|prefix| name.starts_with(prefix)));
         Self(kept.map(|(name, tensor)| (format!("{add}{name}"), tensor.clone())).collect())
     }
 
-    /// Drops those whose name starts with one of `prefixes`.
+    /// Drops the tensors whose names start with one of `prefixes`.
     pub fn drop_prefixed(&mut self, prefixes: &[&str]) {
         self.0.retain(|name, _| !prefixes.iter().any(|prefix| name.starts_with(prefix)));
     }

@@ -82,7 +82,7 @@ impl<Runner> Loaded<Runner> {
     }
 }
 
-/// What is loaded.
+/// Returns the loaded problem.
 ///
 /// # Errors
 /// [`Error::NotReady`] if nothing is.

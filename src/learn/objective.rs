@@ -170,7 +170,8 @@ impl Objective {
         }
         if self.method.has_predictor() != architecture.predictor.is_some() {
             let allowed = "a predictor for byol and simsiam, none for the others";
-            return Err(Error::config("predictor", architecture.predictor.is_some(), allowed));
+            let is_there = if architecture.predictor.is_some() { "there" } else { "missing" };
+            return Err(Error::config("predictor", is_there, allowed));
         }
         if self.method == SslMethod::Moco && self.queue == 0 {
             return Err(Error::config("queue", 0, "at least 1 row"));

@@ -152,8 +152,9 @@ impl Memory {
 
     fn record(&mut self, new: NewVersion<'_>, status: VersionStatus) -> Result<VersionId> {
         let digest = seal::sha256_hex(new.heads);
-        let figures = serde_json::to_string(new.figures)
-            .map_err(|error| Error::shape("figures of a version", "finite numbers", error.to_string()))?;
+        let figures = serde_json::to_string(new.figures).map_err(|error| {
+            Error::refused("storing the figures", error.to_string(), "report this as a bug")
+        })?;
         let heads = (status == VersionStatus::Published).then_some(new.heads);
         let cost = Cost::of(heads.map_or(0, <[u8]>::len) + figures.len() + 256);
         self.write(cost, |connection| {
@@ -228,7 +229,8 @@ impl Memory {
         })
     }
 
-    /// Keeps the state of optimiser and generators in place of the one before.
+    /// Keeps what training hands to the next task: parameters, momentum copies, queues and the ids
+    /// of learned samples. It replaces what was kept before.
     ///
     /// # Errors
     /// [`Error::Full`] or [`Error::State`] if it cannot be kept.
@@ -243,7 +245,7 @@ impl Memory {
         })
     }
 
-    /// Returns the state of optimiser and generators, if one was kept.
+    /// Returns what training handed to the next task, if anything was kept.
     ///
     /// # Errors
     /// [`Error::State`] if the file cannot be read, [`Error::Corrupt`] if the state is damaged.

@@ -97,16 +97,16 @@ impl Embedder {
     }
 
     /// Samples of `frames`, the first of which is frame number `first` (from 1) of its source, with
-    /// their augmented views.
+    /// their augmented views. A frame that cannot be used is an error in its place.
     ///
     /// # Errors
-    /// As [`Embedder::features`].
-    pub fn samples(&mut self, frames: Vec<Frame>, first: u64) -> Result<Vec<Sample>> {
+    /// Whatever the backbone reports.
+    pub fn samples(&mut self, frames: Vec<Frame>, first: u64) -> Result<Vec<Result<Sample>>> {
         let prepared = frames.into_iter().zip(first..);
         let prepared: Vec<_> =
             prepared.map(|(frame, number)| self.preparation.run(&frame, number, VIEWS)).collect();
         let embedded = self.embed_prepared(prepared)?;
-        embedded.into_iter().map(|embedded| Ok(embedded?.sample)).collect()
+        Ok(embedded.into_iter().map(|embedded| Ok(embedded?.sample)).collect())
     }
 
     /// The sample of a frame whose features `[D]` are known already.

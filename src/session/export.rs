@@ -1,4 +1,4 @@
-//! What was learned as one ONNX file, compared with the live model before anybody gets it.
+//! What was learned as one ONNX file, compared with the live model before it is written.
 
 use std::path::Path;
 
@@ -60,8 +60,9 @@ fn metadata(
 ) -> Result<Vec<(&'static str, String)>> {
     let version = memory.published()?.map(|version| version.entry);
     let version = version.map_or_else(String::new, |entry| format!("{} {}", entry.id, entry.sha256));
-    let classes = serde_json::to_string(&head.column_names())
-        .map_err(|error| Error::shape("class names", "JSON", error.to_string()))?;
+    let classes = serde_json::to_string(&head.column_names()).map_err(|error| {
+        Error::refused("writing the class names", error.to_string(), "report this as a bug")
+    })?;
     Ok(vec![
         ("kaizen.classes", classes),
         ("kaizen.novelty_threshold", "1".to_owned()),

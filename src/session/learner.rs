@@ -1,9 +1,13 @@
 //! The learner as its users see it: frames in, names and predictions out.
 
+mod teaching;
+
 #[cfg(feature = "tract")]
 use std::path::Path;
 
-use super::embedder::{BATCH, Embedder, VIEWS};
+pub(crate) use teaching::{Labelling, Taken};
+
+use super::embedder::Embedder;
 use super::feature_learner::{Consolidation, EngineSlot, FeatureLearner};
 use super::memory_limit::MemoryLimit;
 use super::options::Options;
@@ -12,10 +16,10 @@ use super::published_head::Prediction;
 use super::training_control::TrainingControl;
 use super::unknowns::Unknowns;
 use crate::backbone::{self, Backbone, BackboneOptions};
-use crate::event::{Discard, Event, EventSink};
+use crate::event::{Discard, Event};
 use crate::ids::SampleId;
-use crate::memory::{History, LabelId, Memory, Sample, Stored, VersionId};
-use crate::vision::{Frame, FrameSource, Split};
+use crate::memory::{History, LabelId, Memory, VersionId};
+use crate::vision::Frame;
 use crate::{Error, Result};
 
 /// A camera's learner. It remembers what it is taught, learns it without forgetting, and names what
@@ -43,36 +47,14 @@ pub struct Learner {
     frames: u64,
 }
 
-/// Which class the frames of a source are taught as.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Labelling<'a> {
-    /// Every frame as this class.
-    As(&'a str),
-    /// No frame has a class.
-    Unlabelled,
-    /// Each frame as the class that the source gives it; frames for testing are left out.
-    BySource,
-}
-
-/// What became of a frame of a source.
-#[derive(Debug)]
-pub(crate) enum Taken<'a> {
-    /// The frame is stored and durable.
-    Stored(&'a Sample, Stored),
-    /// The frame is for testing and was not stored.
-    ForTesting,
-    /// The frame could not be used.
-    Unusable(Error),
-}
-
 impl Learner {
     /// Opens the state that `options` name, or makes it. The learner answers and continues as the
     /// one that last wrote there. A state that exists is opened without loading its backbone; that
     /// happens when a frame needs it.
     ///
     /// # Errors
-    /// [`Error::State`] if another process writes the state, or if it is damaged; [`Error::Model`]
-    /// and [`Error::Provider`] if the backbone of a new state cannot be loaded.
+    /// [`Error::State`] if another process writes the state, [`Error::Corrupt`] if it is damaged,
+    /// [`Error::Model`] and [`Error::Provider`] if the backbone of a new state cannot be loaded.
     pub fn open(options: Options) -> Result<Self> {
         let existing = options.state.as_deref().filter(|state| state.exists());
         let (memory, embedder) = match existing {
@@ -88,23 +70,42 @@ impl Learner {
 
     /// A learner on `memory`, with the backbone that made its features if that is loaded.
     pub(crate) fn on(mut memory: Memory, embedder: Option<Embedder>, options: Options) -> Result<Self> {
-        let own = &memory.identity().backbone_name;
-        if let Some(asked) =
-            options.backbone.model.as_ref().filter(|asked| *asked != own && embedder.is_none())
+        let own = memory.identity();
+        if let Some(asked) = options.backbone.model.as_deref()
+            && embedder.is_none()
+            && asked != own.backbone_name
         {
-            return Err(Error::config("model", asked, format!("{own}, with which the state was made")));
+            // A path names the state's own backbone if its bytes are the same.
+            let resolved = backbone::resolve(Some(asked), options.backbone.models_dir.as_deref());
+            if resolved.is_ok_and(|spec| spec.sha256 != own.backbone_sha256) {
+                let allowed = format!("{}, with which the state was made", own.backbone_name);
+                return Err(Error::config("model", asked, allowed));
+            }
         }
         if let Some(bytes) = options.quota_bytes {
             memory.set_quota_bytes(bytes)?;
         }
-        let (mut settings, mut engine) = (options.settings.clone(), EngineSlot::from(options.engine));
-        if let Some(megabytes) = options.memory_limit_megabytes {
-            // What the driver takes counts as taken already.
-            engine.get()?;
-            settings.memory_limit = Some(MemoryLimit::now(megabytes, options.frame_bytes)?);
-        }
-        let core = FeatureLearner::new(settings, memory, engine)?;
+        let (settings, engine) = (options.settings.clone(), EngineSlot::from(options.engine));
+        let core = FeatureLearner::unrestored(settings, memory, engine)?;
         Ok(Self { core, embedder, options, frames: 0 })
+    }
+
+    /// The learner on features with what was learned, which is read when something first needs it:
+    /// teaching does not.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] and [`Error::State`] if it cannot be read, [`Error::Refused`] if a memory
+    /// limit cannot be kept.
+    pub(crate) fn restored(&mut self) -> Result<&mut FeatureLearner> {
+        if !self.core.is_restored() {
+            if let Some(megabytes) = self.options.memory_limit_megabytes {
+                // What the driver takes counts as taken already.
+                self.core.engine().get()?;
+                self.core.limit_memory(MemoryLimit::now(megabytes, self.options.frame_bytes)?);
+            }
+            self.core.restore()?;
+        }
+        Ok(&mut self.core)
     }
 
     /// Teaches frames of a class: each is durable when this returns. [`Learner::learn`] then learns
@@ -114,8 +115,8 @@ impl Learner {
     /// them from a folder, a recording or a camera.
     ///
     /// # Errors
-    /// [`Error::Frame`] for a frame that cannot be used (those before it are taught),
-    /// [`Error::State`] if the state is full, and others from the backbone.
+    /// [`Error::Frame`] or [`Error::Shape`] for a frame that cannot be used (those before it are
+    /// taught), [`Error::Full`] if the state is full, and others from the backbone.
     pub fn teach<F>(&mut self, name: &str, frames: impl IntoIterator<Item = F>) -> Result<Vec<LabelId>>
     where
         F: TryInto<Frame>,
@@ -141,8 +142,8 @@ impl Learner {
     /// unless the classes learned before would suffer.
     ///
     /// # Errors
-    /// [`Error::NotReady`] before a class was taught, [`Error::State`] from the state,
-    /// [`Error::Device`] if the engine that was asked for cannot run.
+    /// [`Error::NotReady`] before a class was taught, [`Error::Corrupt`] and [`Error::Full`] from
+    /// the state, [`Error::Device`] if the engine that was asked for cannot run.
     pub fn learn(&mut self) -> Result<Consolidation> {
         self.consolidate(&mut TrainingControl::new(&mut Discard))
     }
@@ -165,37 +166,67 @@ impl Learner {
         F: TryInto<Frame>,
         Error: From<F::Error>,
     {
-        let serving = self.core.serving().clone();
+        let serving = self.restored()?.serving().clone();
         super::predictor::predict(self.embedder()?, &serving, &frame.try_into()?)
     }
 
     /// A predictor for another thread. It uses what this learner publishes, as soon as it is
     /// published.
     ///
+    /// ```
+    /// # use kaizen_edge::{Frame, Learner, Options};
+    /// # let models = concat!(env!("CARGO_MANIFEST_DIR"), "/models");
+    /// # let mut learner = Learner::open(Options::new().models_dir(models).steps(0))?;
+    /// # let shade = |shade: u8| Frame::new(32, 32, vec![shade; 32 * 32 * 3], format!("shade {shade}"));
+    /// learner.teach("dark", (0..60).step_by(10).map(shade))?;
+    /// learner.teach("bright", (200..250).step_by(10).map(shade))?;
+    /// let mut predictor = learner.predictor()?;
+    /// learner.learn()?;
+    /// let other = std::thread::spawn(move || predictor.predict(shade(35)?));
+    /// assert_eq!(other.join().unwrap()?.nearest, "dark");
+    /// # Ok::<(), kaizen_edge::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Whatever loading another backbone reports.
     pub fn predictor(&mut self) -> Result<Predictor> {
+        let serving = self.restored()?.serving().clone();
         let asked = self.options.backbone_for(Some(self.core.memory()));
         let backbone = second_backbone(self.embedder()?.backbone(), &asked)?;
-        Ok(Predictor::new(self.options.embedder(backbone)?, self.core.serving().clone()))
+        Ok(Predictor::new(self.options.embedder(backbone)?, serving))
     }
 
     /// Remembered frames that are like nothing learned, in clusters of those that are alike.
     ///
     /// # Errors
-    /// [`Error::State`] if the state cannot be read.
-    pub fn unknowns(&self) -> Result<Unknowns> {
-        self.core.unknowns()
+    /// [`Error::Corrupt`] if the state cannot be read.
+    pub fn unknowns(&mut self) -> Result<Unknowns> {
+        self.restored()?.unknowns()
     }
 
     /// Teaches every frame of a cluster of [`Learner::unknowns`] as a class.
+    ///
+    /// ```
+    /// # use kaizen_edge::{Frame, Learner, Options};
+    /// # let models = concat!(env!("CARGO_MANIFEST_DIR"), "/models");
+    /// # let mut learner = Learner::open(Options::new().models_dir(models).steps(0))?;
+    /// # let shade = |shade: u8| Frame::new(32, 32, vec![shade; 32 * 32 * 3], format!("shade {shade}"));
+    /// learner.teach("dark", (0..60).step_by(10).map(shade))?;
+    /// learner.teach("bright", (200..250).step_by(10).map(shade))?;
+    /// learner.learn()?;
+    /// learner.observe((100..160).step_by(5).map(shade))?;
+    /// if let Some(cluster) = learner.unknowns()?.clusters.first() {
+    ///     learner.name(cluster.representative, "dusk")?;
+    /// }
+    /// # Ok::<(), kaizen_edge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::NotFound`] if no cluster has the sample `cluster`, [`Error::NotReady`] before
     /// anything was learned.
     pub fn name(&mut self, cluster: SampleId, name: &str) -> Result<Vec<LabelId>> {
         let mut labels = Vec::new();
-        self.core
+        self.restored()?
             .name_cluster(cluster, name, |named| labels.extend(named.iter().map(|(_, label)| *label)))?;
         Ok(labels)
     }
@@ -203,17 +234,17 @@ impl Learner {
     /// Takes one label back. What was learned from it is learned anew without it.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if it is no label that counts, [`Error::State`] from the state.
+    /// [`Error::NotFound`] if it is no label that counts, and otherwise as [`Learner::learn`].
     pub fn undo(&mut self, label: LabelId) -> Result<()> {
-        self.core.undo(label, &mut TrainingControl::new(&mut Discard)).map(drop)
+        self.restored()?.undo(label, &mut TrainingControl::new(&mut Discard)).map(drop)
     }
 
     /// Erases a class and everything learned from it. Returns the number of frames erased.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such class, [`Error::State`] from the state.
+    /// [`Error::NotFound`] if there is no such class, and otherwise as [`Learner::learn`].
     pub fn forget(&mut self, name: &str) -> Result<usize> {
-        Ok(self.core.forget(name, &mut TrainingControl::new(&mut Discard))?.0)
+        Ok(self.restored()?.forget(name, &mut TrainingControl::new(&mut Discard))?.0)
     }
 
     /// Takes a published version back; the newest one left answers from now on. Returns its id, if
@@ -222,26 +253,57 @@ impl Learner {
     /// # Errors
     /// [`Error::NotFound`] if it is no published version.
     pub fn roll_back(&mut self, version: VersionId) -> Result<Option<VersionId>> {
-        self.core.roll_back(version)
+        self.restored()?.roll_back(version)
     }
 
     /// The label log and the versions of the heads, with the accuracy of each class before and
     /// after.
     ///
+    /// ```
+    /// # use kaizen_edge::{Frame, Learner, Options};
+    /// # let models = concat!(env!("CARGO_MANIFEST_DIR"), "/models");
+    /// # let mut learner = Learner::open(Options::new().models_dir(models).steps(0))?;
+    /// # let shade = |shade: u8| Frame::new(32, 32, vec![shade; 32 * 32 * 3], format!("shade {shade}"));
+    /// learner.teach("dark", (0..60).step_by(10).map(shade))?;
+    /// let labels = learner.teach("bright", (200..250).step_by(10).map(shade))?;
+    /// learner.learn_with(|event| println!("{event:?}"))?;
+    /// learner.undo(labels[0])?;
+    /// learner.forget("dark")?;
+    /// let history = learner.history()?;
+    /// println!("{} entries, {} versions", history.labels.len(), history.versions.len());
+    /// assert!(history.versions.len() >= 2);
+    /// # Ok::<(), kaizen_edge::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// [`Error::State`] if the state cannot be read.
+    /// [`Error::Corrupt`] if the state cannot be read.
     pub fn history(&self) -> Result<History> {
         self.core.memory().history()
     }
 
     /// Writes backbone and published head as one ONNX file, after comparing it with the live model.
     ///
+    /// ```
+    /// # use kaizen_edge::{Frame, Learner, Options};
+    /// # let models = concat!(env!("CARGO_MANIFEST_DIR"), "/models");
+    /// # let mut learner = Learner::open(Options::new().models_dir(models).steps(0))?;
+    /// # let shade = |shade: u8| Frame::new(32, 32, vec![shade; 32 * 32 * 3], format!("shade {shade}"));
+    /// learner.teach("dark", (0..60).step_by(10).map(shade))?;
+    /// learner.teach("bright", (200..250).step_by(10).map(shade))?;
+    /// learner.learn()?;
+    /// let file = std::env::temp_dir().join(format!("shades-{}.onnx", std::process::id()));
+    /// learner.export(&file)?;
+    /// # std::fs::remove_file(&file).unwrap();
+    /// # Ok::<(), kaizen_edge::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NotReady`] before anything was learned, [`Error::Refused`] if the file would answer
     /// differently, [`Error::Io`] if it cannot be written.
     #[cfg(feature = "tract")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tract")))]
     pub fn export(&mut self, path: impl AsRef<Path>) -> Result<()> {
-        let head = self.core.serving().now().ok_or_else(super::predictor::nothing_learned)?;
+        let head = self.restored()?.serving().now().ok_or_else(super::predictor::nothing_learned)?;
         let library = self.options.library().map(Path::to_path_buf);
         self.embedder()?;
         let Some(embedder) = &mut self.embedder else { return Err(super::predictor::nothing_learned()) };
@@ -252,16 +314,12 @@ impl Learner {
 
     /// As [`Learner::learn`], under `control`.
     pub(crate) fn consolidate(&mut self, control: &mut TrainingControl<'_>) -> Result<Consolidation> {
-        self.core.consolidate(control)
+        self.restored()?.consolidate(control)
     }
 
-    /// The learner on features.
-    pub(crate) fn core(&self) -> &FeatureLearner {
-        &self.core
-    }
-
-    pub(crate) fn core_mut(&mut self) -> &mut FeatureLearner {
-        &mut self.core
+    /// The stored samples, labels and versions.
+    pub(crate) fn memory(&self) -> &Memory {
+        self.core.memory()
     }
 
     /// The embedder; its backbone is loaded if that did not happen yet.
@@ -281,85 +339,6 @@ impl Learner {
         self.core.memory().require(&embedder.identity())?;
         self.embedder = Some(embedder);
         Ok(())
-    }
-
-    /// The sample of a frame whose features `[D]` are known.
-    #[cfg(feature = "serve")]
-    pub(crate) fn sample_of(
-        &mut self,
-        frame: &Frame,
-        features: Vec<f32>,
-        label: Option<&str>,
-    ) -> Result<Sample> {
-        self.frames += 1;
-        let number = self.frames;
-        let sample = self.embedder()?.sample_of(frame, features, number)?;
-        Ok(Sample { label: label.map(str::to_owned), ..sample })
-    }
-
-    /// Remembers every frame of a source, each durably before `each` is told of it.
-    pub(crate) fn add_source<E: From<Error>>(
-        &mut self,
-        source: Box<dyn FrameSource>,
-        labelling: Labelling<'_>,
-        mut each: impl FnMut(Taken<'_>) -> std::result::Result<(), E>,
-    ) -> std::result::Result<(), E> {
-        self.embedder()?;
-        let Self { core, embedder: Some(embedder), .. } = self else { return Ok(()) };
-        embedder.embed_source(source, VIEWS, |embedded| {
-            let mut embedded = match embedded {
-                Ok(embedded) => embedded,
-                Err(error @ Error::Frame { .. }) => return each(Taken::Unusable(error)),
-                Err(error) => return Err(error.into()),
-            };
-            match labelling {
-                Labelling::As(name) => embedded.sample.label = Some(name.to_owned()),
-                Labelling::Unlabelled => embedded.sample.label = None,
-                Labelling::BySource if embedded.split == Split::Test => return each(Taken::ForTesting),
-                Labelling::BySource => {}
-            }
-            let stored = core.memory_mut().add_sample(&embedded.sample)?;
-            each(Taken::Stored(&embedded.sample, stored))
-        })
-    }
-
-    fn add<F>(&mut self, label: Option<&str>, frames: impl IntoIterator<Item = F>) -> Result<Vec<Stored>>
-    where
-        F: TryInto<Frame>,
-        Error: From<F::Error>,
-    {
-        let (mut stored, mut frames) = (Vec::new(), frames.into_iter());
-        loop {
-            let mut batch = Vec::with_capacity(BATCH);
-            let mut failed = None;
-            for frame in frames.by_ref().take(BATCH) {
-                match frame.try_into() {
-                    Ok(frame) => {
-                        batch.push(Frame { label: label.map(str::to_owned), split: Split::Train, ..frame });
-                    }
-                    Err(error) => {
-                        failed = Some(Error::from(error));
-                        break;
-                    }
-                }
-            }
-            let (first, is_last) = (self.frames + 1, batch.len() < BATCH);
-            self.frames += batch.len() as u64;
-            let samples = self.embedder()?.samples(batch, first)?;
-            stored.extend(self.core.add(&samples)?);
-            if let Some(error) = failed {
-                return Err(error);
-            }
-            if is_last {
-                return Ok(stored);
-            }
-        }
-    }
-}
-
-impl<F: FnMut(&Event)> EventSink for F {
-    fn emit(&mut self, event: &Event) {
-        self(event);
     }
 }
 

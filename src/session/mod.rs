@@ -1,5 +1,5 @@
-//! Frames become samples, samples become heads, the best head answers. The only floor with threads
-//! and channels.
+//! Frames become samples, samples become heads, the best head answers. The threads that watch,
+//! answer and learn are started here.
 
 mod calibration;
 mod candidate;

@@ -16,11 +16,10 @@ const BATCH: usize = 256;
 const ALIKE: f32 = 0.97;
 
 /// An unlabelled sample whose label would help most.
-#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub(crate) struct Suggestion {
     /// Id of the sample.
-    #[cfg_attr(feature = "serve", schema(value_type = i64))]
+    #[schema(value_type = i64)]
     pub sample: SampleId,
     /// The best class.
     pub nearest: String,

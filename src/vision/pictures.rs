@@ -40,7 +40,7 @@ impl Pictures {
         Self { uri: uri.to_owned(), pictures, max_pixels, root: None, warning: None, position: 0, open: None }
     }
 
-    fn whole(&self, picture: &Picture) -> Result<Frame> {
+    fn full_picture(&self, picture: &Picture) -> Result<Frame> {
         let bad = |reason: String| Error::Frame { name: picture.name.clone(), reason };
         let mut path = picture.path.clone();
         if let Some(root) = &self.root {
@@ -58,15 +58,15 @@ impl FrameSource for Pictures {
         let open = self.open.take();
         let Some(picture) = self.pictures.get(self.position) else { return Ok(None) };
         self.position += 1;
-        let whole = match open {
-            Some((path, whole)) if path == picture.path => whole,
-            _ => self.whole(picture)?,
+        let full_picture = match open {
+            Some((path, full_picture)) if path == picture.path => full_picture,
+            _ => self.full_picture(picture)?,
         };
         let frame = match picture.bbox {
-            None => whole,
+            None => full_picture,
             Some(bbox) => {
-                let cut = cut(&whole, &picture.name, bbox);
-                self.open = Some((picture.path.clone(), whole));
+                let cut = cut(&full_picture, &picture.name, bbox);
+                self.open = Some((picture.path.clone(), full_picture));
                 cut?
             }
         };
@@ -88,7 +88,7 @@ impl FrameSource for Pictures {
 }
 
 /// Returns the box within the picture, to whole pixels.
-fn cut(whole: &Frame, name: &str, bbox: [f64; 4]) -> Result<Frame> {
+fn cut(full_picture: &Frame, name: &str, bbox: [f64; 4]) -> Result<Frame> {
     let bad = |reason: &str| Error::Frame { name: name.to_owned(), reason: reason.to_owned() };
     if !bbox.iter().all(|value| value.is_finite()) {
         return Err(bad("its box is not finite"));
@@ -96,12 +96,12 @@ fn cut(whole: &Frame, name: &str, bbox: [f64; 4]) -> Result<Frame> {
     let [x, y, width, height] = bbox;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the picture")]
     let inside = |value: f64, most: u32| value.round().clamp(0.0, f64::from(most)) as u32;
-    let (left, right) = (inside(x, whole.width), inside(x + width, whole.width));
-    let (top, bottom) = (inside(y, whole.height), inside(y + height, whole.height));
+    let (left, right) = (inside(x, full_picture.width), inside(x + width, full_picture.width));
+    let (top, bottom) = (inside(y, full_picture.height), inside(y + height, full_picture.height));
     if left >= right || top >= bottom {
         return Err(bad("its box has no pixel within the picture"));
     }
-    let lines = whole.rgb.chunks_exact(3 * whole.width as usize);
+    let lines = full_picture.rgb.chunks_exact(3 * full_picture.width as usize);
     let lines = lines.skip(top as usize).take((bottom - top) as usize);
     let rgb = lines.flat_map(|line| &line[3 * left as usize..3 * right as usize]).copied().collect();
     Frame::new(right - left, bottom - top, rgb, name)

@@ -1,4 +1,4 @@
-//! What a frame source is.
+//! The trait of frame sources and the options that they are opened with.
 
 use super::decode::DEFAULT_MAX_PIXELS;
 use super::frame::Frame;

@@ -23,7 +23,7 @@ fn two_classes_are_taught_learned_and_exported() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("cups.onnx");
     let text = run("teach_and_export", &[file.to_str().unwrap()]);
-    assert!(text.contains("published ") && text.matches(": cup, novelty").count() == 3, "{text}");
+    assert!(text.contains("published: true") && text.matches(": cup, novelty").count() == 3, "{text}");
     assert!(file.metadata().unwrap().len() > 10_000_000, "backbone and head are in one file");
 }
 

@@ -22,6 +22,7 @@ mod examples;
 mod export;
 #[cfg(all(feature = "serve", target_os = "linux"))]
 mod footprint;
+mod front_door;
 mod golden;
 #[cfg(feature = "serve")]
 mod http_client;

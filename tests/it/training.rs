@@ -267,7 +267,7 @@ fn features_that_are_not_finite_stop_the_task_by_name_and_step(engine: &mut dyn 
 
 fn problems_that_do_not_fit_are_refused_with_what_is_allowed(engine: &mut dyn Engine) {
     type Spoil = fn(&mut Problem, &mut Parameters);
-    let cases: [(&str, Spoil); 9] = [
+    let cases: [(&str, Spoil); 11] = [
         ("batch", |p, _| p.rows = 0),
         ("batch", |p, _| p.rows = 1),
         ("temperature", |p, _| p.objective.temperature = 0.0),
@@ -279,6 +279,16 @@ fn problems_that_do_not_fit_are_refused_with_what_is_allowed(engine: &mut dyn En
             s.insert("teacher.classifier.2.bias", kaizen_edge::low_level::heads::Tensor::zeros(&[9]));
         }),
         ("steps_per_submit", |p, _| p.steps_per_submit = 0),
+        // One engine would read past the queue, or find no other row, where the other refuses.
+        ("queue", |p, _| {
+            p.architecture = architecture(SslMethod::Moco, Norm::Batch);
+            p.objective = Objective { queue: 5, ..Objective::new(SslMethod::Moco) };
+        }),
+        ("batch", |p, _| {
+            p.architecture = architecture(SslMethod::Simclr, Norm::None);
+            p.objective = Objective { decoupled: true, ..Objective::new(SslMethod::Simclr) };
+            p.rows = 1;
+        }),
     ];
     for (name, spoil) in cases {
         let (mut problem, mut state) = problem(SslMethod::Byol, 6, 1);

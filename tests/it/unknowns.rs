@@ -95,7 +95,7 @@ fn untaught_classes_come_out_as_clusters_of_their_own() {
     for (recording, untaught) in
         [("recording-objects", ["cup", "tree"]), ("recording-fashion", ["trouser", "bag"])]
     {
-        let (learner, mut truth) = taught(recording, &untaught, Seen::AfterLearning, |_, is_new| is_new);
+        let (mut learner, mut truth) = taught(recording, &untaught, Seen::AfterLearning, |_, is_new| is_new);
         let found = learner.unknowns().unwrap();
         let (pure, clustered) = purity(&found, &truth);
         println!(
@@ -120,7 +120,7 @@ fn untaught_classes_come_out_as_clusters_of_their_own() {
 #[test]
 fn what_is_of_no_taught_class_is_not_learned_as_one_of_them() {
     for untaught in [vec!["cup", "tree"], vec!["cup", "tree", "pedestrians"]] {
-        let (learner, truth) =
+        let (mut learner, truth) =
             taught("recording-objects", &untaught, Seen::BeforeLearning, |_, is_new| is_new);
         let found = learner.unknowns().unwrap();
         println!("{} of {} still unknown after learning", found.unknown, truth.len());
@@ -131,7 +131,7 @@ fn what_is_of_no_taught_class_is_not_learned_as_one_of_them() {
 #[test]
 fn frames_of_taught_classes_are_no_cluster() {
     // The control of the test above: of frames whose class was taught, few pass for unknown.
-    let (learner, truth) =
+    let (mut learner, truth) =
         taught("recording-fashion", &[], Seen::AfterLearning, |split, _| split == Split::Test);
     let found = learner.unknowns().unwrap();
     println!("{} of {} test frames of taught classes are unknown", found.unknown, found.unlabelled);

@@ -39,7 +39,11 @@ impl Token {
             let allowed = format!(
                 "a file with {SHORTEST_TOKEN} characters or more (`openssl rand -hex 24` makes some)"
             );
-            return Err(Error::config("token-file", format!("a token of {}", text.len()), allowed));
+            return Err(Error::config(
+                "token-file",
+                format!("a token of {} characters", text.len()),
+                allowed,
+            ));
         }
         let cookie = Sha256::new().chain_update(b"kaizen browser session\0").chain_update(text).finalize();
         let cookie = cookie.iter().map(|byte| format!("{byte:02x}")).collect();

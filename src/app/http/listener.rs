@@ -23,12 +23,12 @@ const BREATH: Duration = Duration::from_millis(200);
 /// A listener that limits the number of connections.
 pub(super) struct Guarded {
     listener: TcpListener,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl Guarded {
     pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(MOST_CONNECTIONS)) }
+        Self { listener, permits: Arc::new(Semaphore::new(MOST_CONNECTIONS)) }
     }
 }
 
@@ -38,12 +38,12 @@ impl axum::serve::Listener for Guarded {
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         loop {
-            let place = self.places.clone().acquire_owned().await.ok();
+            let permit = self.permits.clone().acquire_owned().await.ok();
             match self.listener.accept().await {
                 Ok((stream, address)) => {
                     // Small messages go out at once; if this fails they only come later.
                     let _ = stream.set_nodelay(true);
-                    return (Connection::new(stream, place), address);
+                    return (Connection::new(stream, permit), address);
                 }
                 Err(_) => tokio::time::sleep(BREATH).await,
             }
@@ -59,12 +59,12 @@ impl axum::serve::Listener for Guarded {
 pub(super) struct Connection {
     stream: TcpStream,
     alarm: Pin<Box<Sleep>>,
-    _place: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, place: Option<OwnedSemaphorePermit>) -> Self {
-        Self { stream, alarm: Box::pin(tokio::time::sleep(STILL)), _place: place }
+    fn new(stream: TcpStream, permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self { stream, alarm: Box::pin(tokio::time::sleep(STILL)), _permit: permit }
     }
 
     fn watch<T>(&mut self, cx: &mut Context<'_>, moved: Poll<io::Result<T>>) -> Poll<io::Result<T>> {

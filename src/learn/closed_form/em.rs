@@ -11,7 +11,7 @@ use crate::ids::ClassId;
 
 /// Rounds of expectation and maximisation.
 const ROUNDS: usize = 4;
-/// Shrinkage of the shared covariance while rows are being assigned.
+/// Shrinkage of the shared covariance while responsibilities are being found.
 const SHRINKAGE: f64 = 0.6;
 
 /// Returns the shares [N, K] of unlabelled rows h `open` [N, D] in the K classes of the labelled
@@ -27,7 +27,7 @@ const SHRINKAGE: f64 = 0.6;
 /// # Errors
 /// As [`FeatureMap::apply`]; [`Error::Shape`] when rows and labels differ in number;
 /// [`Error::Config`] for a quantile outside 0..=1; [`Error::NotReady`] without labelled rows.
-pub(super) fn assign(
+pub(super) fn responsibilities(
     map: &FeatureMap,
     outlier_quantile: Option<f64>,
     known: RowSet<'_>,
@@ -90,7 +90,7 @@ fn outliers(
     open: RowSet<'_>,
 ) -> Result<Vec<bool>> {
     if !(0.0..=1.0).contains(&quantile) {
-        return Err(Error::config("outlier quantile", quantile, "0..=1"));
+        return Err(Error::config("outlier_quantile", quantile, "0..=1"));
     }
     let rows = map.check(open)?;
     let mut own = Vec::with_capacity(labels.len());
@@ -136,8 +136,13 @@ mod tests {
         FeatureMap::new(DIM, FeatureTransform::None).unwrap()
     }
 
-    fn assign(quantile: Option<f64>, known: &[f32], labels: &[ClassId], open: &[f32]) -> Result<Vec<f32>> {
-        super::assign(&map(), quantile, known.into(), labels, open.into())
+    fn responsibilities(
+        quantile: Option<f64>,
+        known: &[f32],
+        labels: &[ClassId],
+        open: &[f32],
+    ) -> Result<Vec<f32>> {
+        super::responsibilities(&map(), quantile, known.into(), labels, open.into())
     }
 
     fn right(named: &[ClassId], labels: &[ClassId]) -> usize {
@@ -148,7 +153,7 @@ mod tests {
     fn unlabelled_rows_improve_a_head_of_few_labels() {
         let (h, labels) = clusters(21, 5, 80, DIM, 1.1);
         let (known, rest) = h.split_at(10 * DIM);
-        let shares = assign(None, known, &labels[..10], rest).unwrap();
+        let shares = responsibilities(None, known, &labels[..10], rest).unwrap();
         let mut lda = StreamingLda::new(map());
         lda.add(known, Responsibilities::Labels(&labels[..10])).unwrap();
         let few = lda.fit(LdaSettings::default()).unwrap().head.predict(rest).unwrap();
@@ -166,7 +171,7 @@ mod tests {
         let far: Vec<f32> = clusters(99, 3, 10, DIM, 0.3).0.into_iter().map(|value| value + 4.0).collect();
         let mixed = [rest, &far].concat();
         let totals = |quantile| -> Vec<f32> {
-            let shares = assign(quantile, known, &labels[..40], &mixed).unwrap();
+            let shares = responsibilities(quantile, known, &labels[..40], &mixed).unwrap();
             shares.chunks_exact(4).map(|row| row.iter().sum()).collect()
         };
         let with_outliers = totals(Some(1.0));
@@ -181,12 +186,12 @@ mod tests {
     #[test]
     fn edges_are_handled_and_a_bad_quantile_is_refused() {
         let (h, labels) = clusters(24, 2, 2, DIM, 0.5);
-        assert!(assign(None, &h, &labels, &[]).unwrap().is_empty());
-        assert_eq!(assign(Some(0.9), &h[..DIM], &labels[..1], &h[..DIM]).unwrap(), [1.0]);
-        assert!(matches!(assign(None, &[], &[], &h), Err(Error::NotReady { .. })));
-        assert!(matches!(assign(None, &h, &labels[..1], &h), Err(Error::Shape { .. })));
+        assert!(responsibilities(None, &h, &labels, &[]).unwrap().is_empty());
+        assert_eq!(responsibilities(Some(0.9), &h[..DIM], &labels[..1], &h[..DIM]).unwrap(), [1.0]);
+        assert!(matches!(responsibilities(None, &[], &[], &h), Err(Error::NotReady { .. })));
+        assert!(matches!(responsibilities(None, &h, &labels[..1], &h), Err(Error::Shape { .. })));
         for bad in [-0.1, 1.5, f64::NAN] {
-            assert!(matches!(assign(Some(bad), &h, &labels, &h), Err(Error::Config { .. })));
+            assert!(matches!(responsibilities(Some(bad), &h, &labels, &h), Err(Error::Config { .. })));
         }
     }
 }

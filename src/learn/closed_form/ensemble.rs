@@ -150,7 +150,7 @@ impl EnsembleSettings {
         labels: &[ClassId],
     ) -> Result<Vec<f32>> {
         let map = FeatureMap::new(width, transform)?;
-        let shares = em::assign(&map, self.outlier_quantile, known, labels, open)?;
+        let shares = em::responsibilities(&map, self.outlier_quantile, known, labels, open)?;
         let weight = single(self.unlabelled_weight);
         Ok(shares.into_iter().map(|share| weight * share).collect())
     }

@@ -1,4 +1,4 @@
-//! Parts of a step on their own, for checks against expected values and for benches.
+//! Parts of a step on their own, for checks against expected values.
 
 use super::layers::{self, Pass};
 use super::projection::Projection;

@@ -33,6 +33,13 @@ impl StepSpec<'_> {
         if self.rows < 2 && self.objective.method == SslMethod::Vicreg {
             return Err(Error::config("batch", self.rows, "at least 2 rows per view with VICReg"));
         }
+        if self.rows < 2 && self.objective.method == SslMethod::Simclr && self.objective.decoupled {
+            return Err(Error::config("batch", self.rows, "at least 2 rows per view with decoupled SimCLR"));
+        }
+        if self.objective.method == SslMethod::Moco && self.objective.queue < self.rows {
+            let allowed = format!("at least {}, the rows per view", self.rows);
+            return Err(Error::config("queue", self.objective.queue, allowed));
+        }
         if let Some(known) = self.teacher_classes {
             let classes = self.architecture.classes();
             if known == 0 || known > classes || (known != classes && !self.objective.mask_to_known) {

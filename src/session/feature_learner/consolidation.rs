@@ -26,8 +26,9 @@ const KEPT_HEADS: usize = 8;
 pub struct Consolidation {
     /// Whether new heads serve.
     pub published: bool,
-    /// The head that was chosen.
-    pub head: HeadKind,
+    /// The head that was chosen, whether the guard let it pass or not; of a call that found nothing
+    /// new the head that answers. `None` if there is none.
+    pub head: Option<HeadKind>,
     /// Held-out accuracy of each candidate, 0..1.
     pub candidates: Vec<(HeadKind, f64)>,
 }
@@ -54,6 +55,7 @@ impl FeatureLearner {
     /// the memory limit; [`Error::State`] from the memory. Training that runs into values that are
     /// not finite, or whose engine fails, only drops the trained candidate.
     pub fn consolidate(&mut self, control: &mut TrainingControl<'_>) -> Result<Consolidation> {
+        self.restore()?;
         self.apply_removals(control)?;
         let outcome = match self.gather()? {
             Some(gathered) => self.run(gathered, control),
@@ -252,7 +254,7 @@ impl FeatureLearner {
         let candidates: Vec<_> = scored.iter().map(|(score, c)| (c.kind, score.balanced())).collect();
         let chosen = self.choose(scored, &serving, !gathered.is_removal);
         let (published, head, reason) = match chosen {
-            None => (false, HeadKind::Slda, "no head could be fitted".to_owned()),
+            None => (false, None, "no head could be fitted".to_owned()),
             Some(Chosen { candidate, score, fall }) => {
                 let figures = self.figures(&score, &serving, fall, &candidates, gathered)?;
                 let (kind, reason) = (candidate.kind, figures.reason.clone());
@@ -271,13 +273,13 @@ impl FeatureLearner {
                     self.published = Some(Arc::new(head));
                     self.is_provisional = false;
                 }
-                (fall.is_none(), kind, reason)
+                (fall.is_none(), Some(kind), reason)
             }
         };
         control.emit(&Event::Consolidated {
             task: self.learned.tasks,
             published,
-            head: head.name(),
+            head: head.unwrap_or(HeadKind::Slda).name(),
             candidates: candidates.iter().map(|(kind, value)| (kind.name(), *value)).collect(),
             held_out: gathered.judges().len(),
             reason,
@@ -289,11 +291,11 @@ impl FeatureLearner {
     }
 
     fn report_nothing_new(&mut self, control: &mut TrainingControl<'_>) -> Result<Consolidation> {
-        let head = self.published.as_ref().map_or(HeadKind::Slda, |published| published.kind());
+        let head = self.published.as_ref().map(|published| published.kind());
         control.emit(&Event::Consolidated {
             task: self.learned.tasks,
             published: false,
-            head: head.name(),
+            head: head.unwrap_or(HeadKind::Slda).name(),
             candidates: Vec::new(),
             held_out: 0,
             reason: "every sample was learned before".to_owned(),

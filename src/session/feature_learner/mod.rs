@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use consolidation::Consolidation;
 pub use engine_slot::EngineSlot;
 
+use super::memory_limit::MemoryLimit;
 use super::published_head::{Inputs, PublishedHead};
 use super::settings::LearnerSettings;
 use super::statistics::{Learned, Statistics};
@@ -66,6 +67,8 @@ pub struct FeatureLearner {
     /// Whether `published` was fitted to the labels on opening and never judged by the guard.
     is_provisional: bool,
     serving: ServingHead,
+    /// Whether what was learned has been read from the memory: storing samples does not need it.
+    is_restored: bool,
 }
 
 impl std::fmt::Debug for FeatureLearner {
@@ -81,23 +84,58 @@ impl FeatureLearner {
     /// # Errors
     /// [`Error::State`] if the memory cannot be read, [`Error::Config`] for settings out of range.
     pub fn new(settings: LearnerSettings, memory: Memory, engine: impl Into<EngineSlot>) -> Result<Self> {
+        let mut learner = Self::unrestored(settings, memory, engine.into())?;
+        learner.restore()?;
+        Ok(learner)
+    }
+
+    /// A learner that reads what was learned when something first needs it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings out of range.
+    pub(super) fn unrestored(settings: LearnerSettings, memory: Memory, engine: EngineSlot) -> Result<Self> {
         let inputs = Inputs(settings.map(memory.identity().feature_width)?);
-        let (learned, trained) = restored(&memory, &settings)?;
-        let published = PublishedHead::restore(&memory, &settings)?.map(Arc::new);
-        let serving = ServingHead::default();
-        serving.set(published.clone());
         Ok(Self {
-            is_provisional: memory.published()?.is_none(),
             settings,
             memory,
-            engine: engine.into(),
+            engine,
             inputs,
-            learned,
+            learned: Learned::default(),
             statistics: None,
-            trained,
-            published,
-            serving,
+            trained: TrainedState::default(),
+            published: None,
+            is_provisional: false,
+            serving: ServingHead::default(),
+            is_restored: false,
         })
+    }
+
+    /// Reads what was learned from the memory, unless that has been done.
+    ///
+    /// # Errors
+    /// As [`FeatureLearner::new`].
+    pub(super) fn restore(&mut self) -> Result<()> {
+        if !self.is_restored {
+            (self.learned, self.trained) = restored(&self.memory, &self.settings)?;
+            self.restore_published()?;
+            self.is_restored = true;
+        }
+        Ok(())
+    }
+
+    fn restore_published(&mut self) -> Result<()> {
+        self.published = PublishedHead::restore(&self.memory, &self.settings)?.map(Arc::new);
+        self.is_provisional = self.memory.published()?.is_none();
+        self.serving.set(self.published.clone());
+        Ok(())
+    }
+
+    pub(super) fn is_restored(&self) -> bool {
+        self.is_restored
+    }
+
+    pub(super) fn limit_memory(&mut self, limit: MemoryLimit) {
+        self.settings.memory_limit = Some(limit);
     }
 
     /// The settings.
@@ -149,7 +187,8 @@ impl FeatureLearner {
     ///
     /// # Errors
     /// As `unknowns::unknowns`.
-    pub fn unknowns(&self) -> Result<Unknowns> {
+    pub fn unknowns(&mut self) -> Result<Unknowns> {
+        self.restore()?;
         match &self.published {
             Some(head) => unknowns::unknowns(&self.memory, head),
             None => Ok(Unknowns::default()),
@@ -167,6 +206,7 @@ impl FeatureLearner {
         name: &str,
         acknowledge: impl FnMut(&[(SampleId, LabelId)]),
     ) -> Result<()> {
+        self.restore()?;
         let head = self.published.clone().ok_or_else(|| {
             Error::not_ready("cluster", "nothing was learned yet", "teach a class and learn it first")
         })?;
@@ -179,10 +219,9 @@ impl FeatureLearner {
     /// # Errors
     /// As [`Memory::roll_back`].
     pub fn roll_back(&mut self, version: VersionId) -> Result<Option<VersionId>> {
+        self.restore()?;
         let serving = self.memory.roll_back(version)?;
-        self.published = PublishedHead::restore(&self.memory, &self.settings)?.map(Arc::new);
-        self.is_provisional = self.memory.published()?.is_none();
-        self.serving.set(self.published.clone());
+        self.restore_published()?;
         Ok(serving)
     }
 

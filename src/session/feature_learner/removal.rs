@@ -8,7 +8,6 @@ use super::{Consolidation, FeatureLearner};
 use crate::Result;
 use crate::ids::ClassId;
 use crate::memory::{LabelId, Rows};
-use crate::session::published_head::HeadKind;
 use crate::session::training_control::TrainingControl;
 
 impl FeatureLearner {
@@ -25,6 +24,7 @@ impl FeatureLearner {
         label: LabelId,
         control: &mut TrainingControl<'_>,
     ) -> Result<(Option<ClassId>, Option<Consolidation>)> {
+        self.restore()?;
         let class = self.memory.undo(label)?;
         Ok((class, self.apply_removals(control)?))
     }
@@ -38,6 +38,7 @@ impl FeatureLearner {
         labels: &[LabelId],
         control: &mut TrainingControl<'_>,
     ) -> Result<Option<Consolidation>> {
+        self.restore()?;
         let undone = labels.iter().try_for_each(|label| self.memory.undo(*label).map(drop));
         let consolidation = self.apply_removals(control)?;
         undone.map(|()| consolidation)
@@ -54,6 +55,7 @@ impl FeatureLearner {
         name: &str,
         control: &mut TrainingControl<'_>,
     ) -> Result<(usize, Option<Consolidation>)> {
+        self.restore()?;
         let samples = self.memory.forget(name)?;
         let consolidation = self.apply_removals(control)?;
         self.memory.keep_heads(1)?;
@@ -108,6 +110,6 @@ impl FeatureLearner {
             self.memory.roll_back(version.entry.id)?;
         }
         self.store_training()?;
-        Ok(Consolidation { published: false, head: HeadKind::Slda, candidates: Vec::new() })
+        Ok(Consolidation { published: false, head: None, candidates: Vec::new() })
     }
 }

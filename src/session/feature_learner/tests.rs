@@ -4,7 +4,7 @@ use crate::heads::Parameters;
 use crate::ids::ClassId;
 use crate::learn::engine::{Engine, Problem, StepInput, Terms};
 use crate::learn::engine_choice::EngineChoice;
-use crate::memory::{FeatureIdentity, Rows};
+use crate::memory::{FeatureIdentity, NewVersion, Rows, VersionFigures};
 use crate::rng::Rng;
 use crate::session::memory_limit::MemoryLimit;
 use crate::session::published_head::{Head, HeadKind};
@@ -65,7 +65,7 @@ fn what_was_taught_is_learned_though_the_engine_fails() {
         }
     }
     let consolidation = learner.consolidate(&mut TrainingControl::new(&mut Discard)).unwrap();
-    assert!(consolidation.published && consolidation.head != HeadKind::Trained, "{consolidation:?}");
+    assert!(consolidation.published && consolidation.head != Some(HeadKind::Trained), "{consolidation:?}");
     assert_eq!(
         learner.serving().now().unwrap().predict(&frame(1, 500, false).features).unwrap()[0].nearest,
         "class 1"
@@ -157,7 +157,7 @@ fn an_ensemble_with_covariances_is_restored_bit_for_bit() {
     }
     assert_eq!(
         learner.consolidate(&mut TrainingControl::new(&mut Discard)).unwrap().head,
-        HeadKind::Ensemble
+        Some(HeadKind::Ensemble)
     );
     let restored = PublishedHead::restore(learner.memory(), &learner.settings).unwrap().unwrap();
     let live = learner.serving().now().unwrap();
@@ -224,4 +224,18 @@ fn a_class_is_forgotten_though_learning_does_not_fit_into_the_memory_limit() {
     let before = names(&learner);
     learner.forget(&before[0], &mut TrainingControl::new(&mut Discard)).unwrap();
     assert_eq!(names(&learner), before[1..]);
+}
+
+#[test]
+fn samples_are_stored_though_what_was_learned_cannot_be_read() {
+    let FeatureLearner { settings, mut memory, .. } = learner();
+    let figures = VersionFigures::default();
+    memory.publish(NewVersion { heads: b"no heads", head_kind: "slda", figures: &figures }).unwrap();
+    let mut unread = FeatureLearner::unrestored(settings, memory, EngineChoice::Cpu.into()).unwrap();
+    assert_eq!(unread.add(&[frame(0, 0, true)]).unwrap().len(), 1);
+    let refused = unread.consolidate(&mut TrainingControl::new(&mut Discard)).unwrap_err();
+    assert!(matches!(refused, Error::Corrupt { .. }), "{refused:?}");
+    // The control: a learner that is to answer reads it at once.
+    let FeatureLearner { settings, memory, .. } = unread;
+    assert!(FeatureLearner::new(settings, memory, EngineChoice::Cpu).is_err());
 }

@@ -149,5 +149,7 @@ impl FeatureLearner {
 }
 
 fn json<T: serde::Serialize>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| Error::shape("training state", "JSON", error.to_string()))
+    serde_json::to_string(value).map_err(|error| {
+        Error::refused("storing what was trained", error.to_string(), "report this as a bug")
+    })
 }

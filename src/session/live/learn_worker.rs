@@ -14,7 +14,7 @@ use crate::Result;
 use crate::backbone::Backbone;
 use crate::event::Event;
 use crate::ids::SampleId;
-use crate::memory::{LabelId, Sample, VersionId};
+use crate::memory::{LabelId, Sample, Stored, VersionId};
 use crate::session::feature_learner::Consolidation;
 use crate::session::learner::Learner;
 use crate::session::power::{Power, yield_to_others};
@@ -134,11 +134,8 @@ impl LearnWorker {
     /// As [`Learner::teach`].
     pub(crate) fn teach_picture(&mut self, name: &str, frame: &Frame) -> Result<Taught> {
         let learner = &mut self.learner;
-        let sample = self.workers.install(|| {
-            let features = learner.embedder()?.features(frame)?;
-            learner.sample_of(frame, features, Some(name))
-        });
-        self.store_labelled(&[sample?])
+        let stored = self.workers.install(|| learner.add(Some(name), [frame]))?;
+        Ok(self.taught(&stored))
     }
 
     /// Gives a stored sample a label. It is durable when this returns.
@@ -146,7 +143,7 @@ impl LearnWorker {
     /// # Errors
     /// As [`crate::memory::Memory::label`].
     pub(crate) fn label(&mut self, sample: SampleId, name: &str) -> Result<LabelId> {
-        let label = self.learner.core_mut().label(sample, name)?;
+        let label = self.learner.restored()?.label(sample, name)?;
         self.shared.tell(LiveEvent::Changed("labels"));
         Ok(label)
     }
@@ -179,7 +176,7 @@ impl LearnWorker {
     /// # Errors
     /// As [`Learner::undo`]; labels before the one that is refused are taken back.
     pub(crate) fn undo(&mut self, labels: &[LabelId]) -> Result<Option<Consolidation>> {
-        self.while_learning(|learner, control| learner.core_mut().undo_all(labels, control))
+        self.while_learning(|learner, control| learner.restored()?.undo_all(labels, control))
     }
 
     /// Erases a class and returns the number of samples erased.
@@ -187,7 +184,7 @@ impl LearnWorker {
     /// # Errors
     /// As [`Learner::forget`].
     pub(crate) fn forget(&mut self, name: &str) -> Result<usize> {
-        self.while_learning(|learner, control| Ok(learner.core_mut().forget(name, control)?.0))
+        self.while_learning(|learner, control| Ok(learner.restored()?.forget(name, control)?.0))
     }
 
     /// Takes a version back. The version before it answers when this returns, if there is one.
@@ -222,14 +219,14 @@ impl LearnWorker {
     /// Stores the oldest frame that waits, if there is one.
     fn store_kept(&mut self) {
         let Some(answered) = locked(&self.shared.kept).pop_front() else { return };
-        let stored = match self.learner.core().has_room() {
+        let stored = match self.learner.restored().and_then(|learner| learner.has_room()) {
             Ok(false) => {
                 locked(&self.shared.meter).not_kept += 1;
                 return;
             }
             Ok(true) => self
                 .sample(&answered, None)
-                .and_then(|sample| self.learner.core_mut().add(std::slice::from_ref(&sample))),
+                .and_then(|sample| self.learner.restored()?.add(std::slice::from_ref(&sample))),
             Err(error) => Err(error),
         };
         match stored {
@@ -251,9 +248,13 @@ impl LearnWorker {
     }
 
     fn store_labelled(&mut self, samples: &[Sample]) -> Result<Taught> {
-        let stored = self.learner.core_mut().add(samples)?;
+        let stored = self.learner.restored()?.add(samples)?;
+        Ok(self.taught(&stored))
+    }
+
+    fn taught(&self, stored: &[Stored]) -> Taught {
         self.shared.tell(LiveEvent::Changed("labels"));
         let duplicates = stored.iter().filter(|stored| stored.duplicate).count();
-        Ok(Taught { labels: stored.iter().filter_map(|stored| stored.label).collect(), duplicates })
+        Taught { labels: stored.iter().filter_map(|stored| stored.label).collect(), duplicates }
     }
 }

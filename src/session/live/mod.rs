@@ -66,8 +66,8 @@ impl Live {
     /// started.
     pub(crate) fn start(parts: LiveParts) -> Result<Self> {
         let LiveParts { source, uri, repeats, inference_backbone, pending_backbones, .. } = parts;
-        let LiveParts { learner, power, frame_budget, watcher, .. } = parts;
-        let (serving, is_pending) = (learner.core().serving().clone(), pending_backbones.is_some());
+        let LiveParts { mut learner, power, frame_budget, watcher, .. } = parts;
+        let (serving, is_pending) = (learner.restored()?.serving().clone(), pending_backbones.is_some());
         let meter = Meter::new(uri, inference_backbone.provider().line(), is_pending);
         let shared = Arc::new(Shared::new(meter, frame_budget, is_pending, watcher));
         let inference =

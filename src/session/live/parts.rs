@@ -88,7 +88,7 @@ impl LiveParts {
         // The frames that wait count twice: as many again are on their way.
         let frame_bytes = (frame_budget.recent + 2 * frame_budget.waiting) as u64;
         let mut learner = Learner::on(memory, embedder, Options { frame_bytes, ..options })?;
-        let slot = learner.core_mut().engine();
+        let slot = learner.restored()?.engine();
         slot.get()?;
         let engine = slot.take_line().unwrap_or_default();
         let pending_backbones = is_pending.then(|| in_background(asked)).transpose()?;

@@ -20,7 +20,6 @@ pub(crate) struct FrameBudget {
 
 impl FrameBudget {
     /// The part of a memory limit that frames may take.
-    #[cfg(feature = "serve")]
     pub(crate) fn of_limit(megabytes: u64) -> Self {
         let part = |share: u64| usize::try_from(megabytes * 1_000_000 / share).unwrap_or(usize::MAX);
         Self { recent: part(16), waiting: part(64) }

@@ -13,8 +13,7 @@ const RATE_WINDOW: usize = 32;
 const STILL: Duration = Duration::from_secs(3);
 
 /// The state of the source.
-#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub(crate) enum SourceState {
     /// The source is being opened.
@@ -31,8 +30,7 @@ pub(crate) enum SourceState {
 }
 
 /// The state of the backbone that was asked for.
-#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub(crate) enum BackboneState {
     /// The backbone that was asked for answers.
@@ -49,8 +47,7 @@ pub(crate) enum BackboneState {
 }
 
 /// The progress of a consolidation.
-#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub(crate) struct Progress {
     /// Training steps taken.
     pub step: usize,
@@ -59,8 +56,7 @@ pub(crate) struct Progress {
 }
 
 /// The figures of the live loop.
-#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct LiveStatus {
     /// The source as typed.
     pub uri: String,

@@ -187,7 +187,7 @@ fn what_is_taught_answers_after_it_is_learned_and_goes_when_it_is_rolled_back() 
     assert!(events.try_iter().any(|event| matches!(event, LiveEvent::Changed("versions"))));
     let (sender, done) = sync_channel(1);
     live.submit("roll back", move |worker| {
-        let version = worker.learner().core().memory().published().unwrap().unwrap().entry.id;
+        let version = worker.learner().memory().published().unwrap().unwrap().entry.id;
         sender.send(worker.roll_back(version).unwrap()).unwrap();
     })
     .unwrap();

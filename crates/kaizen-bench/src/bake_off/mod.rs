@@ -7,6 +7,7 @@ mod jobs;
 mod page;
 mod results;
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -131,9 +132,10 @@ fn bar(label: &str, length: u64) -> ProgressBar {
     bar
 }
 
-#[expect(clippy::print_stdout, reason = "what was found is the command's output")]
+/// Writes a line to standard output. A reader that went away, as `| head` does, does not end the
+/// run: its result is the report.
 fn say(text: &str) {
-    println!("{text}");
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 #[cfg(test)]

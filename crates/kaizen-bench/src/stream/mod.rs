@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use kaizen_edge::low_level::event::EventSink;
 use kaizen_edge::low_level::learn::closed_form::{LdaSettings, LinearHead, Responsibilities, StreamingLda};
 use kaizen_edge::low_level::learn::trainer::Samples;
 use kaizen_edge::low_level::number::real;
@@ -18,7 +19,7 @@ use kaizen_edge::low_level::session::{
     Embedded, Embedder, FeatureLearner, Inputs, LearnerSettings, PublishedHead, TrainingControl,
 };
 use kaizen_edge::low_level::vision::FrameSource;
-use kaizen_edge::{ClassId, Error, Event, EventSink, Result, Split};
+use kaizen_edge::{ClassId, Error, Event, Result, Split};
 use serde::Serialize;
 
 use crate::metrics::AccuracyMatrix;
