@@ -6,8 +6,6 @@
 //! ffmpeg -i clip.mp4 -f rawvideo -pix_fmt rgb24 -s 640x480 - | camera_stream --source -
 //! ```
 
-#![allow(clippy::print_stdout, reason = "the terminal is this program's output")]
-
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -119,13 +117,13 @@ fn main() -> Result<()> {
     let outcome = run_stream(source, &mut embedder, learner, &settings, events)?;
     screen.finish();
 
-    println!("{}", summary::text(&outcome));
+    screen::say(&summary::text(&outcome));
     if let Some(file) = &arguments.json {
         summary::write_json(file, &facts, &outcome)?;
     }
     if let Some(folder) = &arguments.report {
         let page = page::write_report(folder, &facts, &outcome, screen.curves())?;
-        println!("report: {}", page.display());
+        screen::say(&format!("report: {}", page.display()));
     }
     summary::rejected(&outcome, screen.first_rejected())
 }

@@ -116,9 +116,9 @@ pub mod memory {
     pub use crate::memory::{FeatureIdentity, Memory, Rows, Sample, Stored, StoredSample};
 }
 
-/// Conversions between counts and floating point.
+/// Conversions of numbers.
 pub mod number {
-    pub use crate::number::real;
+    pub use crate::number::{hex, real};
 }
 
 /// The only randomness.

@@ -1,8 +1,14 @@
-//! Conversions between counts and floating point.
+//! Conversions of numbers: counts to floating point, bytes to text.
 
 /// A count as `f64`; exact below 2^53.
 #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
 #[must_use]
 pub fn real(count: usize) -> f64 {
     count as f64
+}
+
+/// Bytes as lower-case hexadecimal digits, two each.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

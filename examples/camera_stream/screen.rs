@@ -1,6 +1,6 @@
 //! What the example shows while it runs.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -43,7 +43,7 @@ impl Screen {
         if self.live {
             self.frames.println(text);
         } else {
-            println!("{text}");
+            say(text);
         }
     }
 
@@ -80,9 +80,15 @@ impl Screen {
             self.frames.set_position(*number as u64);
             self.frames.set_message(text);
         } else if !self.quiet && number % 25 == 1 {
-            println!("frame {number:5} {name}: {text}");
+            say(&format!("frame {number:5} {name}: {text}"));
         }
     }
+}
+
+/// Writes a line to standard output. A reader that went away, as `| head` does, does not end the
+/// stream.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 impl EventSink for Screen {

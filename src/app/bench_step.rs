@@ -13,6 +13,7 @@ use crate::learn::objective::{CopyNorm, Objective, SslMethod};
 use crate::learn::trainer::take_teacher;
 use crate::learn::update::Optimizer;
 use crate::rng::Rng;
+use crate::session::peak_resident_bytes;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -98,7 +99,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         steps: arguments.steps,
         steps_per_sec: steps / seconds,
         rows_per_sec: rows / seconds,
-        resident_bytes: resident_bytes(),
+        resident_bytes: peak_resident_bytes(),
     };
     output::result(arguments.json, &figures, || {
         let Figures { method, steps_per_sec, rows_per_sec, .. } = &figures;
@@ -142,11 +143,4 @@ fn input(arguments: &Arguments, step: usize, rng: &mut Rng) -> StepInput {
     let queue_start = step * arguments.batch % arguments.queue.max(1);
     let (learning_rate, classifier_rate) = (0.05, 0.05);
     StepInput { index, learning_rate, classifier_rate, momentum_decay: 0.99, step: step as u64, queue_start }
-}
-
-/// The peak resident size of this process, where the system tells it.
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }

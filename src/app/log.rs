@@ -9,6 +9,7 @@ use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
@@ -32,7 +33,7 @@ pub(super) fn start(format: LogFormat, is_quiet: bool, verbosity: u8) {
     let filter = Targets::new().with_target(env!("CARGO_CRATE_NAME"), own).with_default(others);
     let subscriber = tracing_subscriber::registry().with(Lines(format).with_filter(filter));
     // A program that has a log of its own keeps it.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    let _ = subscriber.try_init();
 }
 
 /// Logs what happened: in a word for programs, in a sentence for people, and with its fields.

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::provider::{Provider, ProviderReport};
 use crate::error::{Error, Result};
+use crate::number::hex;
 
 /// Number format of a model's weights and activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -148,5 +149,5 @@ pub(crate) fn feature_class(precision: Precision, provider: Provider) -> String 
 
 /// Returns the SHA-256 of `bytes` as 64 lower-case hexadecimal digits.
 pub(super) fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
 }

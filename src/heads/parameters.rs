@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::number::hex;
 use crate::{Error, Result};
 
 /// A dense `f32` array, row-major.
@@ -172,7 +173,7 @@ impl Parameters {
             hash.update(format!("{:?}", tensor.shape).as_bytes());
             hash.update(bytemuck::cast_slice::<f32, u8>(&tensor.data));
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&hash.finalize())
     }
 }
 

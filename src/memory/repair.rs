@@ -62,7 +62,7 @@ impl Repair<'_> {
         self.versions(&versions)?;
         self.each(
             &training,
-            |_| "the state of the training was damaged: dropped, the next training starts anew".to_owned(),
+            |_| "the state of the training was damaged: dropped, the trained head and its optimiser start anew".to_owned(),
             |connection, row| query::execute(connection, "DELETE FROM training WHERE rowid=?1", [row]),
         )?;
         self.references()?;

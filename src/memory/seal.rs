@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::fault::{Fault, Outcome};
 use super::query;
+use crate::number::hex;
 
 /// A table whose rows are sealed.
 pub(super) struct Table {
@@ -39,7 +40,7 @@ pub(super) const TRAINING: Table = table("training", &["id", "state"]);
 
 /// Returns the SHA-256 of `bytes` as 64 hexadecimal digits.
 pub(super) fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
 }
 
 /// Returns the first eight bytes of the SHA-256 of `bytes`, as SQLite stores integers.

@@ -91,7 +91,7 @@ impl Memory {
     /// made that small, [`Error::State`] if it cannot be written.
     pub fn set_quota_bytes(&mut self, bytes: u64) -> Result<()> {
         if bytes < MIN_QUOTA_BYTES {
-            return Err(Error::config("quota-bytes", bytes, format!("{MIN_QUOTA_BYTES} or more")));
+            return Err(Error::config("quota_bytes", bytes, format!("{MIN_QUOTA_BYTES} or more")));
         }
         let quota = Quota::new(bytes, self.lock.is_some());
         let fits = |connection: &Connection| quota.fits(connection, 0);

@@ -35,13 +35,18 @@ impl MemoryLimit {
             let reason = format!("only Linux tells what a process takes, so {megabytes} MB cannot be kept");
             Error::refused("memory limit", reason, "leave it out")
         };
-        let status = std::fs::read_to_string("/proc/self/status").map_err(|_| refused())?;
-        let high = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or_else(refused)?;
-        let kibibytes: u64 = high.trim().trim_end_matches(" kB").parse().map_err(|_| refused())?;
+        let taken = peak_resident_bytes().ok_or_else(refused)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-        let besides = kibibytes * 1024 + SCRATCH * (threads + 1) + frames;
+        let besides = taken + SCRATCH * (threads + 1) + frames;
         Ok(Self { bytes: megabytes.saturating_mul(MEGABYTE), besides })
     }
+}
+
+/// The peak resident size of this process, where the system tells it.
+pub(crate) fn peak_resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }
 
 /// The sizes that decide how much memory a consolidation needs.

@@ -30,6 +30,7 @@ pub use feature_learner::{Consolidation, EngineSlot, FeatureLearner, ServingHead
 pub use learner::Learner;
 pub(crate) use learner::{Labelling, Taken};
 pub use memory_limit::MemoryLimit;
+pub(crate) use memory_limit::peak_resident_bytes;
 pub use options::Options;
 #[cfg(feature = "serve")]
 pub(crate) use power::{Power, yield_to_others};

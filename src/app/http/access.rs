@@ -10,6 +10,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::error::ApiError;
 use super::limiter::{Limiter, limiter};
+use crate::number::hex;
 use crate::{Error, Result};
 
 /// The least number of characters of a token; shorter ones can be guessed.
@@ -46,8 +47,7 @@ impl Token {
             ));
         }
         let cookie = Sha256::new().chain_update(b"kaizen browser session\0").chain_update(text).finalize();
-        let cookie = cookie.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { digest: digest(text), cookie })
+        Ok(Self { digest: digest(text), cookie: hex(&cookie) })
     }
 
     /// Compares in a time that depends neither on where the two differ nor on their lengths.

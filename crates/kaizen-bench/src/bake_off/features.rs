@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use half::f16;
 use kaizen_edge::low_level::backbone::{self, BackboneSpec};
 use kaizen_edge::low_level::file::write_atomic;
-use kaizen_edge::low_level::number::real;
+use kaizen_edge::low_level::number::{hex, real};
 use kaizen_edge::low_level::session::Embedder;
 use kaizen_edge::low_level::vision::Augmentation;
 use kaizen_edge::{Error, Split};
@@ -38,8 +38,7 @@ pub(super) fn of(
     }
     let folder = folder(arguments.cache.as_deref())?;
     let key = key(arguments, dataset, entry)?;
-    let name: String =
-        Sha256::digest(key.as_bytes()).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    let name = hex(&Sha256::digest(key.as_bytes())[..12]);
     let path = folder.join(format!("features-{name}.safetensors"));
     let lengths = [
         dataset.train.len() * arguments.views * entry.feature_width,

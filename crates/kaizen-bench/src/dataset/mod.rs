@@ -9,6 +9,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use kaizen_edge::low_level::number::hex;
 use kaizen_edge::low_level::rng::Rng;
 use kaizen_edge::low_level::vision::{self, DEFAULT_MAX_PIXELS};
 use kaizen_edge::{Error, Frame, Result, Split};
@@ -212,7 +213,7 @@ impl Dataset {
                 Pixels::File(path) => hash.update(std::fs::read(path).map_err(Error::io(path))?),
             }
         }
-        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(&hash.finalize()))
     }
 }
 
