@@ -29,8 +29,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 ///
 /// The events are `prediction` (the newest answer; older ones are skipped if the reader is slow),
 /// `learning` (`engine`, `task_started`, `narrowed`, `trained`, `cut_short`, `candidate_failed`,
-/// `consolidated`, `frame_rejected`), `changed` (`labels`, `samples` or `versions` have changed: read them again),
-/// `source`, `backbone`, and `missed` (the number of messages that were skipped).
+/// `consolidated`, `frame_rejected`), `changed` (`labels`, `samples` or `versions` have changed:
+/// read them again), `source`, `backbone`, and `missed` (the number of messages that were skipped).
 #[utoipa::path(get, path = "/api/v1/events", tag = "live", responses(
     (status = 200, description = "a stream without end", content_type = "text/event-stream", body = String)
 ))]
