@@ -37,7 +37,10 @@ pub(super) fn learn(arguments: &LearnArguments) -> anyhow::Result<Outcome> {
     let on = &arguments.on;
     let mut progress = Progress::default();
     let control = &mut TrainingControl::new(&mut progress);
-    let outcome = on.learner(arguments.steps)?.consolidate(control)?;
+    let mut learner = on.learner(arguments.steps)?;
+    // An engine that is asked for and cannot run is an error, even if nothing is left to train.
+    learner.restored()?.engine().get()?;
+    let outcome = learner.consolidate(control)?;
     on.result(&progress.last(), || progress.verdict())?;
     Ok(Outcome::of(!was_rolled_back(&outcome)))
 }

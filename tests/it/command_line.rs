@@ -49,6 +49,25 @@ fn every_command_ends_quietly_when_standard_output_is_closed() {
     assert!(desk.check().status.success());
 }
 
+#[test]
+fn an_engine_that_is_asked_for_and_missing_is_an_error_though_nothing_is_new() {
+    let desk = Desk::new();
+    for class in &desk.classes()[..2] {
+        desk.teach("either", class);
+    }
+    desk.lines(&["learn", "--json", "--steps", "0"]);
+    let state = desk.state().display().to_string();
+    let learn = |engine| {
+        let mut command = kaizen(&["learn", "--state", &state, "--engine", engine]);
+        let output = command.env("VK_ICD_FILENAMES", "/nowhere.json").output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = learn("gpu");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("Vulkan driver") && said.contains("--engine cpu"), "{said}");
+    assert_eq!(learn("cpu").0, Some(0));
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn standard_output_that_cannot_be_written_is_an_error() {
