@@ -37,10 +37,7 @@ pub(super) fn learn(arguments: &LearnArguments) -> anyhow::Result<Outcome> {
     let on = &arguments.on;
     let mut progress = Progress::default();
     let control = &mut TrainingControl::new(&mut progress);
-    let mut learner = on.learner(arguments.steps)?;
-    // An engine that is asked for and cannot run is an error, even if nothing is left to train.
-    learner.restored()?.engine().get()?;
-    let outcome = learner.consolidate(control)?;
+    let outcome = on.learner(arguments.steps)?.consolidate(control)?;
     on.result(&progress.last(), || progress.verdict())?;
     Ok(Outcome::of(!was_rolled_back(&outcome)))
 }

@@ -314,7 +314,9 @@ impl Learner {
 
     /// As [`Learner::learn`], under `control`.
     pub(crate) fn consolidate(&mut self, control: &mut TrainingControl<'_>) -> Result<Consolidation> {
-        self.restored()?.consolidate(control)
+        let core = self.restored()?;
+        core.engine().require()?;
+        core.consolidate(control)
     }
 
     /// The stored samples, labels and versions.

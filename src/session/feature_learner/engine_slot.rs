@@ -8,7 +8,7 @@ use crate::learn::engine_choice::{EngineChoice, open};
 pub struct EngineSlot {
     choice: EngineChoice,
     engine: Option<Box<dyn Engine>>,
-    /// What was opened and why, until somebody asks for it.
+    /// The line that says what was opened and why; it is taken once.
     line: Option<String>,
 }
 
@@ -46,6 +46,18 @@ impl EngineSlot {
             }
         };
         Ok(self.engine.insert(engine).as_mut())
+    }
+
+    /// Opens an engine that was asked for by name and that a machine may lack, so that it is missed
+    /// at once and not only when there is something to train.
+    ///
+    /// # Errors
+    /// As [`EngineSlot::get`].
+    pub(crate) fn require(&mut self) -> Result<()> {
+        match self.choice {
+            EngineChoice::Gpu => self.get().map(drop),
+            EngineChoice::Auto | EngineChoice::Cpu => Ok(()),
+        }
     }
 
     /// A line that says which engine was opened and why, once after it was opened.
