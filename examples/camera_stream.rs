@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Parser;
+use kaizen_bench::report::say;
 use kaizen_bench::stream::{StreamSettings, run_stream};
 use kaizen_edge::low_level::backbone::{self, BackboneOptions};
 use kaizen_edge::low_level::event::EventSink;
@@ -117,13 +118,13 @@ fn main() -> Result<()> {
     let outcome = run_stream(source, &mut embedder, learner, &settings, events)?;
     screen.finish();
 
-    screen::say(&summary::text(&outcome));
+    say(&summary::text(&outcome));
     if let Some(file) = &arguments.json {
         summary::write_json(file, &facts, &outcome)?;
     }
     if let Some(folder) = &arguments.report {
         let page = page::write_report(folder, &facts, &outcome, screen.curves())?;
-        screen::say(&format!("report: {}", page.display()));
+        say(&format!("report: {}", page.display()));
     }
     summary::rejected(&outcome, screen.first_rejected())
 }

@@ -1,6 +1,9 @@
 //! The one error type: variants by who can do what about it.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
+
+use anyhow::Chain;
 
 /// Result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -192,5 +195,41 @@ impl Error {
 impl From<std::convert::Infallible> for Error {
     fn from(never: std::convert::Infallible) -> Self {
         match never {}
+    }
+}
+
+/// The words for an error, on the terminal and in an answer of the API alike: the error with those
+/// of its causes that it does not name itself, and the way out of a full disk.
+#[must_use]
+pub fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    for cause in Chain::new(error) {
+        let reason = cause.to_string();
+        if !text.contains(&reason) {
+            text.push_str(": ");
+            text.push_str(&reason);
+        }
+    }
+    let is_full =
+        |error: &std::io::Error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    if Chain::new(error).any(|cause| cause.downcast_ref().is_some_and(is_full)) {
+        text.push_str("; make room there or name another folder");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_said_once_and_a_full_disk_with_the_way_out() {
+        let full = std::io::Error::from(ErrorKind::StorageFull);
+        let said = sentence(&crate::Error::io("/media/card/report.json")(full));
+        assert_eq!(said.matches("no storage space").count(), 1, "{said}");
+        assert!(said.contains("/media/card/report.json") && said.ends_with("name another folder"), "{said}");
+        let missing = std::io::Error::from(ErrorKind::NotFound);
+        let error = anyhow::Error::new(missing).context("the camera");
+        assert_eq!(sentence(error.as_ref()), "the camera: entity not found");
     }
 }

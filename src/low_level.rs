@@ -18,6 +18,11 @@ pub mod export {
     pub use crate::export::{Scorer, Tail, tail_alone};
 }
 
+/// The words for an error.
+pub mod error {
+    pub use crate::error::sentence;
+}
+
 /// Where events go.
 pub mod event {
     pub use crate::event::{Discard, EventSink};
@@ -118,7 +123,7 @@ pub mod memory {
 
 /// Conversions of numbers.
 pub mod number {
-    pub use crate::number::{hex, real};
+    pub use crate::number::{hex, real, sha256_hex};
 }
 
 /// The only randomness.

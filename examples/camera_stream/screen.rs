@@ -1,10 +1,10 @@
 //! What the example shows while it runs.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use kaizen_bench::report::percent;
+use kaizen_bench::report::{percent, say};
 use kaizen_edge::Event;
 use kaizen_edge::low_level::event::EventSink;
 
@@ -83,12 +83,6 @@ impl Screen {
             say(&format!("frame {number:5} {name}: {text}"));
         }
     }
-}
-
-/// Writes a line to standard output. A reader that went away, as `| head` does, does not end the
-/// stream.
-pub(crate) fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 impl EventSink for Screen {

@@ -8,13 +8,14 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 #[cfg(feature = "tract")]
 use super::export;
 use super::options::CommonOptions;
-use super::outcome::{EXIT_CODES, Outcome, sentence};
+use super::outcome::{EXIT_CODES, Outcome};
 #[cfg(feature = "serve")]
 use super::serve;
 use super::{
     bench_step, check, doctor, export_data, history, learn, log, manual, output, predict, rebase, record,
     teach, unknowns, warmup,
 };
+use crate::error::sentence;
 
 #[derive(Parser)]
 #[command(

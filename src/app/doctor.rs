@@ -8,10 +8,11 @@ use serde::Serialize;
 
 use super::board::Board;
 use super::options::BackboneArguments;
-use super::outcome::{Outcome, sentence};
+use super::outcome::Outcome;
 use super::output;
 use crate::Result;
 use crate::backbone::{self, Backbone, BackboneOptions, Manifest, Provider};
+use crate::error::sentence;
 use crate::gpu::device::{AdapterDescription, adapters};
 use crate::learn::engine_choice::{self, EngineChoice};
 

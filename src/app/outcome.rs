@@ -1,10 +1,6 @@
-//! How a command ends: its exit code, and the words for the error that ended it.
+//! How a command ends: its exit code.
 
-use std::error::Error;
-use std::io::ErrorKind;
 use std::process::ExitCode;
-
-use anyhow::Chain;
 
 /// The meaning of the exit codes, for `--help`.
 pub(super) const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, the reason is on standard error \
@@ -40,40 +36,5 @@ impl From<Outcome> for ExitCode {
             Outcome::InPart => Self::from(3),
             Outcome::Damaged => Self::from(4),
         }
-    }
-}
-
-/// The words for an error, on the terminal and in an answer of the API alike: the error with those
-/// of its causes that it does not name itself, and the way out of a full disk.
-pub(super) fn sentence(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    for cause in Chain::new(error) {
-        let reason = cause.to_string();
-        if !text.contains(&reason) {
-            text.push_str(": ");
-            text.push_str(&reason);
-        }
-    }
-    let is_full =
-        |error: &std::io::Error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-    if Chain::new(error).any(|cause| cause.downcast_ref().is_some_and(is_full)) {
-        text.push_str("; make room there or name another folder");
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reason_is_said_once_and_a_full_disk_with_the_way_out() {
-        let full = std::io::Error::from(ErrorKind::StorageFull);
-        let said = sentence(&crate::Error::io("/media/card/report.json")(full));
-        assert_eq!(said.matches("no storage space").count(), 1, "{said}");
-        assert!(said.contains("/media/card/report.json") && said.ends_with("name another folder"), "{said}");
-        let missing = std::io::Error::from(ErrorKind::NotFound);
-        let error = anyhow::Error::new(missing).context("the camera");
-        assert_eq!(sentence(error.as_ref()), "the camera: entity not found");
     }
 }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::environment::Environment;
-use super::spec::{BackboneSpec, sha256_hex};
+use super::spec::BackboneSpec;
 use crate::error::{Error, Result};
+use crate::number::sha256_hex;
 
 /// File name of the manifest.
 pub(crate) const MANIFEST_FILE: &str = "manifest.toml";

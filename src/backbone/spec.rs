@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use ndarray::{Array2, ArrayView4};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::provider::{Provider, ProviderReport};
 use crate::error::{Error, Result};
-use crate::number::hex;
+use crate::number::sha256_hex;
 
 /// Number format of a model's weights and activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -145,9 +144,4 @@ pub(super) const TENSORRT_CLASS: &str = "-tensorrt";
 pub(crate) fn feature_class(precision: Precision, provider: Provider) -> String {
     let suffix = if provider == Provider::TensorRt { TENSORRT_CLASS } else { "" };
     format!("{}{suffix}", precision.name())
-}
-
-/// Returns the SHA-256 of `bytes` as 64 lower-case hexadecimal digits.
-pub(super) fn sha256_hex(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
 }

@@ -65,7 +65,7 @@ fn folder_with(bytes: &[u8], like: &str, change: impl Fn(&mut BackboneSpec)) -> 
     std::fs::write(&file, bytes).unwrap();
     let mut entry = resolve(model(like).to_str(), None).unwrap();
     entry.path = "m.onnx".into();
-    entry.sha256 = spec::sha256_hex(bytes);
+    entry.sha256 = crate::number::sha256_hex(bytes);
     change(&mut entry);
     let table = toml::to_string(&entry).unwrap();
     let text = format!("default = \"{}\"\n[[model]]\n{table}", entry.name);

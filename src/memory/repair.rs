@@ -13,6 +13,7 @@ use super::report::CheckReport;
 use super::schema::{KEPT, QUARANTINED};
 use super::seal::{self, Table};
 use super::versions::{ends, serving, without_heads};
+use crate::number::sha256_hex;
 
 /// At most this many versions lost from the end of the table are believed to have been there.
 const MOST_LOST: i64 = 1000;
@@ -226,7 +227,7 @@ impl Repair<'_> {
         }
         // If they are further apart than that, it is the count that was damaged.
         if given > last && given - last <= MOST_LOST {
-            let (nothing, digest) = (None::<i64>, seal::sha256_hex(&[]));
+            let (nothing, digest) = (None::<i64>, sha256_hex(&[]));
             for id in last + 1..=given {
                 let row = params![id, nothing, "rolled_back", "lost", digest, "null", 0];
                 seal::insert(self.connection, &seal::VERSIONS, row, &[&nothing])?;
@@ -315,7 +316,7 @@ fn damaged_heads(connection: &Connection) -> Outcome<Vec<i64>> {
     query::all(connection, "SELECT id, heads, sha256 FROM versions", [], |row| {
         let sound = match (row.get_ref(1)?, row.get_ref(2)?) {
             (ValueRef::Null, _) => true,
-            (ValueRef::Blob(heads), ValueRef::Text(digest)) => seal::sha256_hex(heads).as_bytes() == digest,
+            (ValueRef::Blob(heads), ValueRef::Text(digest)) => sha256_hex(heads).as_bytes() == digest,
             _ => false,
         };
         if !sound {

@@ -7,7 +7,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::fault::{Fault, Outcome};
 use super::query;
-use crate::number::hex;
 
 /// A table whose rows are sealed.
 pub(super) struct Table {
@@ -37,11 +36,6 @@ pub(super) const VERSIONS: Table = Table {
     loose: &["heads"],
 };
 pub(super) const TRAINING: Table = table("training", &["id", "state"]);
-
-/// Returns the SHA-256 of `bytes` as 64 hexadecimal digits.
-pub(super) fn sha256_hex(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
 
 /// Returns the first eight bytes of the SHA-256 of `bytes`, as SQLite stores integers.
 pub(super) fn sum(bytes: &[u8]) -> i64 {

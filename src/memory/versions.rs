@@ -14,6 +14,7 @@ use super::schema::now_millis;
 use super::state::Memory;
 use super::{query, seal};
 use crate::error::{Error, Result};
+use crate::number::sha256_hex;
 
 /// The number of a version of the heads. No number is used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -151,7 +152,7 @@ impl Memory {
     }
 
     fn record(&mut self, new: NewVersion<'_>, status: VersionStatus) -> Result<VersionId> {
-        let digest = seal::sha256_hex(new.heads);
+        let digest = sha256_hex(new.heads);
         let figures = serde_json::to_string(new.figures).map_err(|error| {
             Error::refused("storing the figures", error.to_string(), "report this as a bug")
         })?;
@@ -208,7 +209,7 @@ impl Memory {
             let sql = format!("SELECT {COLUMNS}, heads FROM versions WHERE id=?1");
             query::first(connection, &sql, [id], |row| {
                 let (entry, heads) = (entry(row)?, row.get::<_, Option<Vec<u8>>>(7)?);
-                if heads.as_ref().is_some_and(|heads| seal::sha256_hex(heads) != entry.sha256) {
+                if heads.as_ref().is_some_and(|heads| sha256_hex(heads) != entry.sha256) {
                     return Err(Fault::damaged("versions", id));
                 }
                 Ok(Version { entry, heads })
@@ -292,7 +293,7 @@ pub(super) fn without_heads(connection: &Connection, serving: Option<i64>) -> Ou
     let sql = "SELECT id FROM versions p WHERE status='published' AND id>?1 AND NOT EXISTS (
                    SELECT 1 FROM versions t WHERE t.id>p.id AND t.status='rolled_back' AND t.sha256<>?2)
                ORDER BY id";
-    query::values(connection, sql, (serving.unwrap_or(i64::MIN), seal::sha256_hex(&[])))
+    query::values(connection, sql, (serving.unwrap_or(i64::MIN), sha256_hex(&[])))
 }
 
 /// Returns the newest version there is, and the newest that was ever recorded; 0 for none.

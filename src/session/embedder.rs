@@ -132,7 +132,7 @@ impl Embedder {
         views: usize,
         mut take: impl FnMut(Result<Embedded>) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
-        let reader = FrameReader::start(source, self.preparation.again()?, views)?;
+        let reader = FrameReader::start(source, self.preparation.clone(), views)?;
         loop {
             let prepared = reader.next_batch()?;
             if prepared.is_empty() {
@@ -193,7 +193,8 @@ struct Prepared {
     count: usize,
 }
 
-/// How frames become images of a backbone.
+/// How frames become images of a backbone. Each thread has a copy, with pixel buffers of its own.
+#[derive(Clone)]
 struct Preparation {
     preprocess: Preprocess,
     seed: u64,
@@ -203,12 +204,6 @@ impl Preparation {
     fn new(spec: &BackboneSpec, seed: u64) -> Result<Self> {
         let side = u32::try_from(spec.input_size).unwrap_or(u32::MAX);
         Ok(Self { preprocess: Preprocess::new(side, spec.mean, spec.std)?, seed })
-    }
-
-    /// A preparation with the same settings, for another thread.
-    fn again(&self) -> Result<Self> {
-        let Preprocess { size, mean, std, .. } = self.preprocess;
-        Ok(Self { preprocess: Preprocess::new(size, mean, std)?, seed: self.seed })
     }
 
     /// Elements of one image, `3 S S`.
@@ -253,7 +248,7 @@ struct FrameReader {
 }
 
 impl FrameReader {
-    fn start(mut source: Box<dyn FrameSource>, preparation: Preparation, views: usize) -> Result<Self> {
+    fn start(mut source: Box<dyn FrameSource>, mut preparation: Preparation, views: usize) -> Result<Self> {
         let (sender, receiver) = sync_channel(QUEUED_FRAMES);
         // A live frame goes on alone and at once. Others are read several at a time and prepared
         // over the cores.
@@ -261,9 +256,9 @@ impl FrameReader {
         let ahead = if is_live { 1 } else { BATCH };
         let (mut number, mut ends) = (0, false);
         let body = move || {
-            let prepare = |read: Result<(Frame, u64)>| {
+            let prepare = |preparation: &mut Preparation, read: Result<(Frame, u64)>| {
                 let (frame, number) = read?;
-                preparation.again()?.run(&frame, number, views)
+                preparation.run(&frame, number, views)
             };
             while !ends {
                 let mut read = Vec::with_capacity(ahead);
@@ -281,9 +276,9 @@ impl FrameReader {
                     }
                 }
                 let prepared: Vec<_> = if is_live {
-                    read.into_iter().map(prepare).collect()
+                    read.into_iter().map(|frame| prepare(&mut preparation, frame)).collect()
                 } else {
-                    read.into_par_iter().map(prepare).collect()
+                    read.into_par_iter().map_init(|| preparation.clone(), prepare).collect()
                 };
                 for frame in prepared {
                     if sender.send(frame).is_err() {

@@ -1,4 +1,4 @@
-//! Predictions on a thread of their own, by whatever is published.
+//! Predictions on a thread of their own, by the published head.
 
 use super::embedder::Embedder;
 use super::feature_learner::ServingHead;

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// frame is used, and the aspect ratio is not kept. The resize is Pillow's
 /// `Image.resize(.., BILINEAR)` (a triangle kernel that widens when shrinking), so that features
 /// equal those of a Python pipeline.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Preprocess {
     /// Side S of the output, in pixels.
     pub size: u32,

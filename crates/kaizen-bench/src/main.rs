@@ -4,18 +4,12 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use kaizen_bench::bake_off::{self, Arguments};
+use kaizen_edge::low_level::error::sentence;
 
 fn main() -> ExitCode {
     let Err(error) = bake_off::run(&Arguments::parse()) else {
         return ExitCode::SUCCESS;
     };
-    // Some errors name their cause themselves.
-    let mut text = error.to_string();
-    for cause in error.chain().map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    eprintln!("kaizen-bench: {text}");
+    eprintln!("kaizen-bench: {}", sentence(error.as_ref()));
     ExitCode::FAILURE
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::Error;
-use crate::app::outcome::sentence;
+use crate::error::sentence;
 use crate::session::live::Busy;
 
 /// The reason why a request was not done.

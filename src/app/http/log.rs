@@ -26,11 +26,9 @@ pub(crate) fn tell(event: &LiveEvent) {
 
 fn backbone_sentence(state: &BackboneState) -> String {
     match state {
-        BackboneState::Building => {
-            "TensorRT builds its engine, which takes minutes; until then CUDA answers, and \
-                                    nothing is taught or learned"
-                .to_owned()
-        }
+        BackboneState::Building => "TensorRT builds its engine, which takes minutes; until then CUDA \
+            answers, and nothing is taught or learned"
+            .to_owned(),
         BackboneState::Ready => "the backbone that was awaited answers from now on".to_owned(),
         BackboneState::Failed { reason } => {
             format!(

@@ -13,7 +13,7 @@ pub(super) struct Gathered {
     pub(super) training: Vec<StoredSample>,
     /// Every labelled sample that is held out.
     pub(super) held_out: Vec<StoredSample>,
-    /// Those of `training` that this consolidation learns.
+    /// The samples of `training` that this consolidation learns.
     pub(super) labelled: Vec<StoredSample>,
     /// Every unlabelled sample; after fitting those that training uses.
     pub(super) unlabelled: Vec<StoredSample>,

@@ -32,7 +32,7 @@ impl FeatureLearner {
     /// Takes labels back as [`FeatureLearner::undo`] does, and learns anew once for all of them.
     ///
     /// # Errors
-    /// As there; the labels before the one that is refused are taken back.
+    /// As [`FeatureLearner::undo`]; labels before the one that is refused stay taken back.
     pub fn undo_all(
         &mut self,
         labels: &[LabelId],

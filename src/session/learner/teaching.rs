@@ -17,7 +17,7 @@ pub(crate) enum Labelling<'a> {
     BySource,
 }
 
-/// What became of a frame of a source.
+/// The outcome for one frame of a source.
 #[derive(Debug)]
 pub(crate) enum Taken<'a> {
     /// The frame is stored and durable.

@@ -18,9 +18,10 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest as _, Sha256};
 
-use super::{Arguments, bar, say};
+use super::{Arguments, bar};
 use crate::dataset::{Dataset, DatasetSide};
 use crate::methods::Features;
+use crate::report::say;
 
 /// The number that is raised when the same key would no longer give the same features.
 const FORMAT: u32 = 2;

@@ -7,7 +7,6 @@ mod jobs;
 mod page;
 mod results;
 
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +23,7 @@ use results::{Results, Run};
 
 use crate::dataset::Dataset;
 use crate::methods::{Arena, Features};
+use crate::report::say;
 use crate::scenario::{Increment, Rows, Scenario};
 
 /// Runs the bake-off, or compares two reports.
@@ -130,12 +130,6 @@ fn bar(label: &str, length: u64) -> ProgressBar {
     }
     bar.set_message(label.to_owned());
     bar
-}
-
-/// Writes a line to standard output. A reader that went away, as `| head` does, does not end the
-/// run: its result is the report.
-fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub use bars::Bar;
 pub use curves::{Curves, Series};
 pub use grid::Grid;
 pub use table::{Best, Cell, Column, Table};
-pub use terminal::{text_grid, text_table};
+pub use terminal::{say, text_grid, text_table};
 pub use unit::{Unit, percent};
 
 /// One page: a heading, the facts of the run, then its sections in order.

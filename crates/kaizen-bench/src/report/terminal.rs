@@ -1,5 +1,7 @@
 //! The same matrices and tables in a terminal.
 
+use std::io::Write as _;
+
 use comfy_table::{CellAlignment, ContentArrangement, presets};
 
 use super::grid::{Grid, cell_text};
@@ -8,6 +10,12 @@ use super::table::{Cell, Table};
 
 /// Blanks between two columns.
 const GAP: usize = 2;
+
+/// Writes a line to standard output. A reader that went away, as `| head` does, ends nothing: the
+/// result of a run is its report.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
 
 /// Accuracies as aligned percentages. Ends with a line feed.
 #[must_use]
