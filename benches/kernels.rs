@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use kaizen_edge::low_level::gpu::Device;
-use kaizen_edge::low_level::heads::{Adapter, Architecture, Mlp, Norm};
+use kaizen_edge::low_level::heads::{Architecture, Extractor, Mlp, Norm};
 use kaizen_edge::low_level::learn::cpu::{Interpreter, Product};
 use kaizen_edge::low_level::learn::engine::StepInput;
 use kaizen_edge::low_level::learn::gpu::Run;
@@ -27,8 +27,7 @@ const REPEATS: usize = 5;
 
 fn program(method: SslMethod, optimizer: Optimizer) -> Program {
     let architecture = Architecture {
-        features: FEATURES,
-        adapter: Adapter { bottleneck: 64, layer_norm: true },
+        extractor: Extractor::adapter(FEATURES, 64, true),
         projector: method.projector(FEATURES, 256, 64),
         predictor: method.has_predictor().then(|| Mlp::new(&[64, 128, 64], Norm::Batch)),
         distill_predictor: Mlp::new(&[64, 128, 64], Norm::Batch),
@@ -41,6 +40,7 @@ fn program(method: SslMethod, optimizer: Optimizer) -> Program {
         optimizer: Some(&optimizer),
         rows: ROWS,
         table_rows: 512,
+        has_soft_targets: false,
         teacher_classes: Some(40),
     };
     step_program(&spec).unwrap()

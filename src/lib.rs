@@ -51,6 +51,8 @@
 
 mod app;
 mod backbone;
+#[cfg(feature = "tract")]
+mod cut;
 mod error;
 mod event;
 #[cfg(feature = "tract")]

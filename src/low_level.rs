@@ -12,6 +12,12 @@ pub mod backbone {
     pub use crate::backbone::{run_in_onnx_runtime, run_in_tract};
 }
 
+/// The cut of a backbone into trunk and trainable tail.
+#[cfg(feature = "tract")]
+pub mod cut {
+    pub use crate::cut::Cut;
+}
+
 /// Export of a published head as ONNX.
 #[cfg(feature = "tract")]
 pub mod export {
@@ -40,7 +46,9 @@ pub mod gpu {
 
 /// Named parameters with shapes, and the parts that they belong to.
 pub mod heads {
-    pub use crate::heads::{Adapter, Architecture, Layer, Mlp, Norm, Parameters, Tensor};
+    pub use crate::heads::{
+        Architecture, Extractor, Layer, MapShape, Mlp, Node, NodeOp, Norm, Parameters, Tensor,
+    };
 }
 
 /// The objective, the training step, both engines, the trainer that feeds them, and the closed
@@ -65,7 +73,7 @@ pub mod learn {
 
     /// The engine trait with its problem, inputs and losses.
     pub mod engine {
-        pub use crate::learn::engine::{Engine, Problem, StepInput, Terms};
+        pub use crate::learn::engine::{Engine, Problem, StepInput, Targets, Terms};
     }
 
     /// Programs in compute shaders.
@@ -75,12 +83,12 @@ pub mod learn {
 
     /// The losses and their weights.
     pub mod objective {
-        pub use crate::learn::objective::{CopyNorm, Objective, SslMethod};
+        pub use crate::learn::objective::{ClassifierGradient, CopyNorm, Objective, SslMethod};
     }
 
     /// The operations that a step is made of.
     pub mod op {
-        pub use crate::learn::op::{Finish, Op, RateGroup, Slot};
+        pub use crate::learn::op::{Finish, Mask, Op, RateGroup, Slot};
     }
 
     /// A list of operations and the slots that they work on.
@@ -91,7 +99,7 @@ pub mod learn {
     /// The training step as a program.
     pub mod step {
         pub use crate::learn::step::{
-            StepSpec, distillation_program, mlp_program, ssl_program, step_program,
+            StepSpec, distillation_program, extractor_program, mlp_program, ssl_program, step_program,
         };
     }
 
@@ -109,7 +117,9 @@ pub mod learn {
 /// The definition of every loss and layer in plain loops; both engines are checked against it.
 pub mod reference {
     pub use crate::reference::Real;
+    pub use crate::reference::activation::Activation;
     pub use crate::reference::contrast::InfoNce;
+    pub use crate::reference::convolution::Depthwise;
     pub use crate::reference::distill::{COSINE_EPS, Cosine, Mse, SoftLabel};
     pub use crate::reference::linear::Layout;
     pub use crate::reference::normalize::L2_EPS;

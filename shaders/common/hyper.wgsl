@@ -11,6 +11,6 @@ struct Hyper {
     inverse_labelled: f32,// 1 / labelled rows of one view, 0 if there is none
     adam_correction1: f32,// 1 - beta1^t
     adam_correction2: f32,// 1 - beta2^t
+    inverse_weight: f32,  // 1 / weights of one view's soft targets, 0 if they are all 0
     _pad0: u32,
-    _pad1: u32,
 }

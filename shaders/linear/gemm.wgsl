@@ -1,6 +1,7 @@
 // Tiled product of two matrices with everything that follows it fused in.
 //
-//   y[i, j] = mask(relu(alpha * sum_l A(i, l) B(l, j) + bias[j] + residual[i, j])) (+ y[i, j])
+//   y[i, j] = mask(activation(alpha * product + bias[j] + residual[i, j])) (+ y[i, j])
+//   product = sum_l A(i, l) B(l, j)
 //   A(i, l) = a[a_start + i * a_row + l * a_column]
 //   B(l, j) = b[b_start + l * b_row + j * b_column]
 //
@@ -9,13 +10,14 @@
 //   2 b         strided as above
 //   3 bias      [n]      read if flags & 1
 //   4 residual  [m, n]   read if flags & 2
-//   5 mask      [m, n]   read if flags & 8: result 0 where the activation is not positive
-//   6 y         [m, n]   from y_start; added to if flags & 16
+//   5 mask      [m, n]   read if flags & 4: result 0 where mask_activation shut at this value
+//   6 y         [m, n]   from y_start; added to if flags & 8; a slice of l after the other
 //
-// Dispatch: one workgroup of 256 per 64 x 64 tile of y, tiles numbered row by row. Numerics: sums
-// over l in ascending order, in f32; 4 x 4 results a thread, written out as vec4 because bounded
-// loops over registers are not unrolled.
+// Dispatch: one workgroup of 256 per 64 x 64 tile of y, tiles numbered row by row, and slice of
+// k_slice along l (z). With more than one slice y is [slices, m, n], for linear/gemm_merge to sum.
+// Numerics: sums over l in ascending order, in f32; 4 x 4 results a thread, written out as vec4.
 
+//#include common/activation.wgsl
 //#include common/index.wgsl
 
 struct Params {
@@ -30,7 +32,11 @@ struct Params {
     b_column: u32,
     y_start: u32,
     flags: u32,
+    activation: u32,
+    mask_activation: u32,
+    k_slice: u32,
     alpha: f32,
+    _pad0: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -50,23 +56,23 @@ const PITCH: u32 = 17u; // 16 and one, so that lanes that differ in l hit differ
 var<workgroup> tile_a: array<vec4<f32>, 272>;
 var<workgroup> tile_b: array<vec4<f32>, 272>;
 
-fn load_a(i: u32, l: u32) -> f32 {
+fn load_a(i: u32, l: u32, end: u32) -> f32 {
     var value = 0.0;
-    if (i < params.m && l < params.k) {
+    if (i < params.m && l < end) {
         value = a[params.a_start + i * params.a_row + l * params.a_column];
     }
     return value;
 }
 
-fn load_b(l: u32, j: u32) -> f32 {
+fn load_b(l: u32, j: u32, end: u32) -> f32 {
     var value = 0.0;
-    if (j < params.n && l < params.k) {
+    if (j < params.n && l < end) {
         value = b[params.b_start + l * params.b_row + j * params.b_column];
     }
     return value;
 }
 
-fn store(i: u32, j: u32, product: f32) {
+fn store(y_start: u32, i: u32, j: u32, product: f32) {
     if (i < params.m && j < params.n) {
         let at = i * params.n + j;
         var value = params.alpha * product;
@@ -76,24 +82,22 @@ fn store(i: u32, j: u32, product: f32) {
         if ((params.flags & 2u) != 0u) {
             value = value + residual[at];
         }
+        value = activated(params.activation, value);
         if ((params.flags & 4u) != 0u) {
-            value = select(value, 0.0, value < 0.0); // max() may drop a NaN
+            value = passed(params.mask_activation, mask[at], value);
         }
         if ((params.flags & 8u) != 0u) {
-            value = select(value, 0.0, mask[at] <= 0.0);
+            value = value + y[y_start + at];
         }
-        if ((params.flags & 16u) != 0u) {
-            value = value + y[params.y_start + at];
-        }
-        y[params.y_start + at] = value;
+        y[y_start + at] = value;
     }
 }
 
-fn store_row(i: u32, j: u32, row: vec4<f32>) {
-    store(i, j, row.x);
-    store(i, j + 1u, row.y);
-    store(i, j + 2u, row.z);
-    store(i, j + 3u, row.w);
+fn store_row(y_start: u32, i: u32, j: u32, row: vec4<f32>) {
+    store(y_start, i, j, row.x);
+    store(y_start, i, j + 1u, row.y);
+    store(y_start, i, j + 2u, row.z);
+    store(y_start, i, j + 3u, row.w);
 }
 
 @compute @workgroup_size(256)
@@ -116,13 +120,15 @@ fn linear_gemm(
     var row1 = vec4<f32>();
     var row2 = vec4<f32>();
     var row3 = vec4<f32>();
-    for (var start = 0u; start < params.k; start = start + 16u) {
+    let first_l = workgroup.z * params.k_slice;
+    let end = min(params.k, first_l + params.k_slice);
+    for (var start = first_l; start < end; start = start + 16u) {
         let i = first_i + a_group * 4u;
         let j = first_j + b_group * 4u;
         let l_a = start + a_l;
         let l_b = start + b_l;
-        tile_a[a_l * PITCH + a_group] = vec4(load_a(i, l_a), load_a(i + 1u, l_a), load_a(i + 2u, l_a), load_a(i + 3u, l_a));
-        tile_b[b_l * PITCH + b_group] = vec4(load_b(l_b, j), load_b(l_b, j + 1u), load_b(l_b, j + 2u), load_b(l_b, j + 3u));
+        tile_a[a_l * PITCH + a_group] = vec4(load_a(i, l_a, end), load_a(i + 1u, l_a, end), load_a(i + 2u, l_a, end), load_a(i + 3u, l_a, end));
+        tile_b[b_l * PITCH + b_group] = vec4(load_b(l_b, j, end), load_b(l_b, j + 1u, end), load_b(l_b, j + 2u, end), load_b(l_b, j + 3u, end));
         workgroupBarrier();
         for (var l = 0u; l < 16u; l = l + 1u) {
             let left = tile_a[l * PITCH + slow];
@@ -136,8 +142,9 @@ fn linear_gemm(
     }
     let i = first_i + slow * 4u;
     let j = first_j + fast * 4u;
-    store_row(i, j, row0);
-    store_row(i + 1u, j, row1);
-    store_row(i + 2u, j, row2);
-    store_row(i + 3u, j, row3);
+    let y_start = params.y_start + workgroup.z * params.m * params.n;
+    store_row(y_start, i, j, row0);
+    store_row(y_start, i + 1u, j, row1);
+    store_row(y_start, i + 2u, j, row2);
+    store_row(y_start, i + 3u, j, row3);
 }

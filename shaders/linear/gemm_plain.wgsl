@@ -1,11 +1,13 @@
 // The product of linear/gemm with one thread a result and no tiles: the fast kernel's oracle.
 //
-//   y[i, j] = mask(relu(alpha * sum_l A(i, l) B(l, j) + bias[j] + residual[i, j])) (+ y[i, j])
+//   y[i, j] = mask(activation(alpha * product + bias[j] + residual[i, j])) (+ y[i, j])
+//   product = sum_l A(i, l) B(l, j)
 //
 //   0..6 as in linear/gemm
 //
 // Dispatch: one thread of 64 per element of y. Numerics: sums over l in ascending order, in f32.
 
+//#include common/activation.wgsl
 //#include common/index.wgsl
 
 struct Params {
@@ -20,7 +22,11 @@ struct Params {
     b_column: u32,
     y_start: u32,
     flags: u32,
+    activation: u32,
+    mask_activation: u32,
+    k_slice: u32,
     alpha: f32,
+    _pad0: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -54,13 +60,11 @@ fn linear_gemm_plain(
         if ((params.flags & 2u) != 0u) {
             value = value + residual[at];
         }
+        value = activated(params.activation, value);
         if ((params.flags & 4u) != 0u) {
-            value = select(value, 0.0, value < 0.0); // max() may drop a NaN
+            value = passed(params.mask_activation, mask[at], value);
         }
         if ((params.flags & 8u) != 0u) {
-            value = select(value, 0.0, mask[at] <= 0.0);
-        }
-        if ((params.flags & 16u) != 0u) {
             value = value + y[params.y_start + at];
         }
         y[params.y_start + at] = value;

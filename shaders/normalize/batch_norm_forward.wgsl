@@ -15,7 +15,8 @@
 //   7 running_var   [F]      in place
 //
 // Dispatch: one thread of 64 per column.
-// Numerics: two passes, sums over rows in ascending order; the ReLU keeps what is not a number.
+// Numerics: the mean is corrected by what rounding left of it; sums over rows in ascending order;
+// the ReLU keeps what is not a number.
 
 //#include common/index.wgsl
 
@@ -58,7 +59,12 @@ fn normalize_batch_norm_forward(
             for (var i = first; i < first + rows; i = i + 1u) {
                 sum = sum + x[i * columns + j];
             }
-            let mean = sum / n;
+            let rough_mean = sum / n;
+            var rest = 0.0;
+            for (var i = first; i < first + rows; i = i + 1u) {
+                rest = rest + (x[i * columns + j] - rough_mean);
+            }
+            let mean = rough_mean + rest / n;
             var square = 0.0;
             for (var i = first; i < first + rows; i = i + 1u) {
                 let centred = x[i * columns + j] - mean;

@@ -6,7 +6,8 @@
 //   1 g    [M, F]
 //   2 out  [F]
 //
-// Dispatch: one thread of 64 per column. Numerics: sums over rows in ascending order.
+// Dispatch: one workgroup of 256 per 32 columns. Numerics: eight lanes a column take every eighth
+// row in ascending order; their sums meet in a fixed tree.
 
 //#include common/index.wgsl
 
@@ -21,18 +22,30 @@ struct Params {
 @group(0) @binding(1) var<storage, read> g: array<f32>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 
-@compute @workgroup_size(64)
+var<workgroup> sums: array<f32, 256>;
+
+@compute @workgroup_size(256)
 fn reduce_column_sum(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let j = workgroup_number(workgroup, workgroups) * 64u + lane;
+    let j = workgroup_number(workgroup, workgroups) * 32u + lane % 32u;
+    var sum = 0.0;
     if (j < params.columns) {
-        var sum = 0.0;
-        for (var i = 0u; i < params.rows; i = i + 1u) {
+        for (var i = lane / 32u; i < params.rows; i = i + 8u) {
             sum = sum + g[i * params.columns + j];
         }
-        out[j] = sum;
+    }
+    sums[lane] = sum;
+    workgroupBarrier();
+    for (var width = 128u; width >= 32u; width = width >> 1u) {
+        if (lane < width) {
+            sums[lane] = sums[lane] + sums[lane + width];
+        }
+        workgroupBarrier();
+    }
+    if (lane < 32u && j < params.columns) {
+        out[j] = sums[lane];
     }
 }

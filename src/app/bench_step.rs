@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::outcome::Outcome;
 use super::output;
-use crate::heads::{Adapter, Architecture, Mlp, Norm};
-use crate::learn::engine::{Problem, StepInput};
+use crate::heads::{Architecture, Extractor, Mlp, Norm};
+use crate::learn::engine::{Problem, StepInput, Targets};
 use crate::learn::engine_choice::{self, EngineChoice};
 use crate::learn::objective::{CopyNorm, Objective, SslMethod};
 use crate::learn::trainer::take_teacher;
@@ -23,9 +23,21 @@ pub(super) struct Arguments {
     /// Who trains
     #[arg(long, default_value = "auto")]
     engine: EngineChoice,
-    /// Rows per view
-    #[arg(long, default_value_t = 288)]
-    batch: usize,
+    /// Rows per view; of a tail images of both views together [default: 288, of a tail 128]
+    #[arg(long)]
+    batch: Option<usize>,
+    /// The tail of the backbone, at the shapes of `tools/peer_torch_tail.py`
+    #[arg(long)]
+    tail: bool,
+    /// With the tail's teacher and the distillation of its features
+    #[arg(long, requires = "tail")]
+    teacher: bool,
+    /// The backbone whose tail it is
+    #[arg(long, requires = "tail")]
+    model: Option<String>,
+    /// The value that the tail begins behind [default: the manifest's]
+    #[arg(long, requires = "tail")]
+    cut: Option<String>,
     /// Width of the features
     #[arg(long, default_value_t = 1280)]
     features: usize,
@@ -73,7 +85,36 @@ struct Figures {
     resident_bytes: Option<u64>,
 }
 
+impl Arguments {
+    fn batch(&self) -> usize {
+        self.batch.unwrap_or(if self.tail { 128 } else { 288 })
+    }
+}
+
+#[cfg(feature = "tract")]
+fn tail(arguments: &Arguments) -> anyhow::Result<Outcome> {
+    super::bench_tail::run(&super::bench_tail::Arguments {
+        model: arguments.model.as_deref(),
+        cut: arguments.cut.as_deref(),
+        teacher: arguments.teacher,
+        engine: arguments.engine,
+        batch: arguments.batch(),
+        classes: arguments.classes,
+        steps: arguments.steps,
+        warmup: arguments.warmup,
+        json: arguments.json,
+    })
+}
+
+#[cfg(not(feature = "tract"))]
+fn tail(_: &Arguments) -> anyhow::Result<Outcome> {
+    anyhow::bail!("this program reads no graphs: build it with the feature `tract`")
+}
+
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
+    if arguments.tail {
+        return tail(arguments);
+    }
     let (mut engine, line) = engine_choice::open(arguments.engine)?;
     {
         let (problem, mut state) = problem(arguments);
@@ -90,12 +131,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     engine.step(&timed)?;
     let seconds = start.elapsed().as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "counts of steps and rows")]
-    let (steps, rows) = (arguments.steps as f64, (arguments.steps * arguments.batch) as f64);
+    let (steps, rows) = (arguments.steps as f64, (arguments.steps * arguments.batch()) as f64);
     let figures = Figures {
         engine: engine.name(),
         device: engine.device(),
         method: arguments.method.name(),
-        batch: arguments.batch,
+        batch: arguments.batch(),
         steps: arguments.steps,
         steps_per_sec: steps / seconds,
         rows_per_sec: rows / seconds,
@@ -112,8 +153,7 @@ fn problem(arguments: &Arguments) -> (Problem, crate::heads::Parameters) {
     let Arguments { method, features, hidden, projection, .. } = *arguments;
     let predictor = || Mlp::new(&[projection, hidden, projection], Norm::Batch);
     let architecture = Architecture {
-        features,
-        adapter: Adapter { bottleneck: arguments.bottleneck, layer_norm: false },
+        extractor: Extractor::adapter(features, arguments.bottleneck, false),
         projector: method.projector(features, hidden, projection),
         predictor: method.has_predictor().then(predictor),
         distill_predictor: predictor(),
@@ -129,18 +169,19 @@ fn problem(arguments: &Arguments) -> (Problem, crate::heads::Parameters) {
     let rows = 2 * arguments.samples;
     let table = (0..rows * features).map(|_| rng.normal()).collect();
     let label = |row: usize| i32::try_from((row / 2) % arguments.classes.max(1)).unwrap_or(-1);
-    let labels = (0..rows).map(label).collect();
+    let targets = Targets::Labels((0..rows).map(label).collect());
     let state = architecture.init(1);
-    let (optimizer, rows, steps_per_submit) = (Optimizer::SGD, arguments.batch, 8);
-    (Problem { architecture, objective, optimizer, rows, table, labels, steps_per_submit }, state)
+    let (optimizer, rows, steps_per_submit) = (Optimizer::SGD, arguments.batch(), 8);
+    (Problem { architecture, objective, optimizer, rows, table, targets, steps_per_submit }, state)
 }
 
 /// A batch of random samples; view 1 is a sample's even row, view 2 its odd one.
 fn input(arguments: &Arguments, step: usize, rng: &mut Rng) -> StepInput {
-    let samples: Vec<u32> =
-        (0..arguments.batch).map(|_| u32::try_from(2 * rng.below(arguments.samples)).unwrap_or(0)).collect();
+    let samples: Vec<u32> = (0..arguments.batch())
+        .map(|_| u32::try_from(2 * rng.below(arguments.samples)).unwrap_or(0))
+        .collect();
     let index = samples.iter().copied().chain(samples.iter().map(|row| row + 1)).collect();
-    let queue_start = step * arguments.batch % arguments.queue.max(1);
+    let queue_start = step * arguments.batch() % arguments.queue.max(1);
     let (learning_rate, classifier_rate) = (0.05, 0.05);
     StepInput { index, learning_rate, classifier_rate, momentum_decay: 0.99, step: step as u64, queue_start }
 }

@@ -1,6 +1,8 @@
 //! The command line.
 
 mod bench_step;
+#[cfg(feature = "tract")]
+mod bench_tail;
 mod board;
 mod check;
 mod cli;

@@ -112,6 +112,9 @@ mod tests {
             std: [128.0; 3],
             feature_width: 2,
             precision: Precision::Fp32,
+            cut: None,
+            tail_path: None,
+            tail_sha256: None,
         }
     }
 

@@ -50,7 +50,10 @@ impl Manifest {
             let (default, names) = (&manifest.default, manifest.names());
             return Err(refuse(format!("default `{default}` is not a model; there are: {names}")));
         }
-        manifest.models.iter_mut().for_each(|spec| spec.path = folder.join(&spec.path));
+        for spec in &mut manifest.models {
+            spec.path = folder.join(&spec.path);
+            spec.tail_path = spec.tail_path.take().map(|path| folder.join(path));
+        }
         Ok(manifest)
     }
 
@@ -65,12 +68,24 @@ impl Manifest {
 
 /// Returns what is wrong with an entry, if anything is.
 fn fault(spec: &BackboneSpec) -> Option<String> {
-    let BackboneSpec { path, sha256, mean, std, .. } = spec;
-    if sha256.len() != 64 || !sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-        return Some(format!("`sha256` is `{sha256}`: needed are 64 lower-case hexadecimal digits"));
+    let BackboneSpec { path, sha256, mean, std, cut, tail_path, tail_sha256, .. } = spec;
+    if tail_path.is_some() != tail_sha256.is_some() || (tail_path.is_some() && cut.is_none()) {
+        return Some("`tail_file` needs `tail_sha256` and `cut`, and is needed by it".to_owned());
     }
-    if path.is_absolute() || path.components().any(|part| part.as_os_str() == "..") {
-        return Some(format!("`file` is {}: it must lie in the manifest's folder", path.display()));
+    let files = [("", Some(path), Some(sha256)), ("tail_", tail_path.as_ref(), tail_sha256.as_ref())];
+    for (prefix, path, sha256) in files {
+        let (Some(path), Some(sha256)) = (path, sha256) else { continue };
+        if sha256.len() != 64 || !sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Some(format!(
+                "`{prefix}sha256` is `{sha256}`: needed are 64 lower-case hexadecimal digits"
+            ));
+        }
+        if path.is_absolute() || path.components().any(|part| part.as_os_str() == "..") {
+            return Some(format!(
+                "`{prefix}file` is {}: it must lie in the manifest's folder",
+                path.display()
+            ));
+        }
     }
     if spec.input_size == 0 || spec.feature_width == 0 {
         return Some("`input_size` and `feature_width` must be above 0".to_owned());

@@ -32,7 +32,7 @@ pub use manifest::resolve;
 pub(crate) use manifest::{Manifest, locate};
 pub use provider::{Provider, ProviderAttempt, ProviderReport};
 #[cfg(feature = "tract")]
-pub(crate) use run_onnx::onnx;
+pub(crate) use run_onnx::{onnx, output_sizes};
 #[cfg(feature = "tract")]
 pub use run_onnx::{run_in_onnx_runtime, run_in_tract};
 #[cfg(any(feature = "serve", test))]

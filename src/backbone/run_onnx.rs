@@ -35,6 +35,23 @@ pub fn run_in_tract(file: &[u8], shape: &[usize], input: &[f32]) -> Result<Vec<V
     run().map_err(|e| Provider::Tract.refused(format!("{e:#}")))
 }
 
+/// Returns the sizes of the output of `file` for an input of `shape`.
+///
+/// # Errors
+/// The reason, if tract cannot tell.
+pub(crate) fn output_sizes(file: &[u8], shape: &[usize]) -> std::result::Result<Vec<usize>, String> {
+    let sizes = || -> TractResult<Option<Vec<usize>>> {
+        let dims: TVec<usize> = shape.iter().copied().collect();
+        let model = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
+        let model = model.model_for_read(&mut Cursor::new(file))?;
+        let fact = InferenceFact::dt_shape(f32::datum_type(), dims);
+        let model = model.with_input_fact(0, fact)?.into_typed()?;
+        Ok(model.output_fact(0)?.shape.as_concrete().map(<[usize]>::to_vec))
+    };
+    let sizes = sizes().map_err(|error| format!("its sizes cannot be told: {error:#}"))?;
+    sizes.ok_or_else(|| "the sizes of its output depend on the batch".to_owned())
+}
+
 /// Returns all outputs of `file` for one input of `shape`, by ONNX Runtime on the CPU; `None` where
 /// there is no library.
 ///

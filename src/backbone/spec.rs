@@ -1,6 +1,6 @@
 //! What a backbone is: its description and the trait that runs it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ndarray::{Array2, ArrayView4};
 use serde::{Deserialize, Serialize};
@@ -78,6 +78,17 @@ pub struct BackboneSpec {
     pub feature_width: usize,
     /// Number format of weights and activations.
     pub precision: Precision,
+    /// The value behind which the graph is cut: what is computed from it, the tail, learns. Without
+    /// it an adapter learns behind the features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<String>,
+    /// The file that has the tail's weights, where the model's own are quantised; in the manifest a
+    /// name relative to the manifest's folder.
+    #[serde(default, rename = "tail_file", skip_serializing_if = "Option::is_none")]
+    pub tail_path: Option<PathBuf>,
+    /// SHA-256 of that file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tail_sha256: Option<String>,
 }
 
 impl BackboneSpec {
@@ -86,17 +97,31 @@ impl BackboneSpec {
     /// # Errors
     /// [`Error::Io`] if it cannot be read, [`Error::Model`] if its hash is another.
     pub fn read(&self) -> Result<Vec<u8>> {
-        let bytes = std::fs::read(&self.path).map_err(Error::io(&self.path))?;
+        self.checked(&self.path, &self.sha256)
+    }
+
+    /// Reads the file with the tail's weights, whose bytes must be those that the manifest names;
+    /// `None` where they are in the model file.
+    ///
+    /// # Errors
+    /// As [`BackboneSpec::read`].
+    pub fn read_tail_weights(&self) -> Result<Option<Vec<u8>>> {
+        let file = self.tail_path.as_deref().zip(self.tail_sha256.as_deref());
+        file.map(|(path, sha256)| self.checked(path, sha256)).transpose()
+    }
+
+    fn checked(&self, path: &Path, sha256: &str) -> Result<Vec<u8>> {
+        let bytes = std::fs::read(path).map_err(Error::io(path))?;
         let found = sha256_hex(&bytes);
-        if found == self.sha256 {
+        if found == sha256 {
             return Ok(bytes);
         }
         let reason = format!(
-            "its SHA-256 is {found}, the manifest beside it says {} for `{}`; fetch the file again, or, if it was \
-             changed on purpose, put the new hash in the manifest",
-            self.sha256, self.name
+            "its SHA-256 is {found}, the manifest beside it says {sha256} for `{}`; fetch the file again, or, if it \
+             was changed on purpose, put the new hash in the manifest",
+            self.name
         );
-        Err(Error::Model { path: self.path.clone(), reason })
+        Err(Error::Model { path: path.to_owned(), reason })
     }
 }
 

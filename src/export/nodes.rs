@@ -78,6 +78,13 @@ impl Nodes {
         });
     }
 
+    /// Adds x, kept between two bounds.
+    pub(super) fn clip(&mut self, input: &str, least: f32, most: f32) -> String {
+        let [least, most] =
+            [least, most].map(|bound| self.constant(&[], FLOAT, bound.to_le_bytes().to_vec()));
+        self.op("Clip", &[input, &least, &most])
+    }
+
     /// Adds the sum over the last axis, which is kept with size 1, or not.
     pub(super) fn sum_last(&mut self, input: &str, keep: bool) -> String {
         let axes = self.integers(&[-1]);

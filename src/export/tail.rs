@@ -1,10 +1,11 @@
 //! From features to probabilities, written in ONNX operators.
 
 use super::nodes::Nodes;
-use crate::heads::{Architecture, Layer, Parameters};
+use crate::heads::{Architecture, Layer, NodeOp, Parameters};
 use crate::learn::closed_form::{
     ClassCovariances, EnsembleHead, FeatureTransform, LinearHead, Mahalanobis, SHARED,
 };
+use crate::reference::activation::Activation;
 use crate::reference::normalize::{BATCH_NORM_EPS, LAYER_NORM_EPS};
 use crate::{Error, Result};
 
@@ -172,18 +173,31 @@ fn trained(
     parameters: &Parameters,
     h: &str,
 ) -> Result<String> {
-    let d = architecture.features;
-    let mut input = h.to_owned();
-    if architecture.adapter.layer_norm {
-        input = layer_norm(nodes, parameters, "adapter.norm", d, &input)?;
-    }
     let linear = |nodes: &mut Nodes, name: &str, inputs: usize, x: &str| -> Result<String> {
         Ok(nodes.linear(x, tensor(parameters, name, "weight")?, tensor(parameters, name, "bias")?, inputs))
     };
-    let down = linear(nodes, "adapter.down", d, &input)?;
-    let down = nodes.op("Relu", &[&down]);
-    let up = linear(nodes, "adapter.up", architecture.adapter.bottleneck, &down)?;
-    let mut x = nodes.op("Add", &[&up, h]);
+    let (extractor, mut values) = (&architecture.extractor, vec![h.to_owned()]);
+    for (node, shape) in extractor.nodes.iter().zip(extractor.shapes()?) {
+        let x = &values[node.input];
+        let mut y = match node.op {
+            NodeOp::Linear { .. } => linear(nodes, &node.name, shape.channels, x)?,
+            NodeOp::LayerNorm => layer_norm(nodes, parameters, &node.name, shape.channels, x)?,
+            NodeOp::Identity => x.clone(),
+            NodeOp::Depthwise { .. } | NodeOp::AveragePool => {
+                let way_out = "export a head that was trained on features";
+                return Err(Error::refused("export", format!("`{}` works on maps", node.name), way_out));
+            }
+        };
+        if let Some(residual) = node.residual {
+            y = nodes.op("Add", &[&y, &values[residual]]);
+        }
+        values.push(match node.activation {
+            Activation::None => y,
+            Activation::Relu => nodes.op("Relu", &[&y]),
+            Activation::Relu6 => nodes.clip(&y, 0.0, 6.0),
+        });
+    }
+    let mut x = values.pop().unwrap_or_default();
     for (number, layer) in architecture.classifier.0.iter().enumerate() {
         let name = format!("classifier.{number}");
         x = match *layer {

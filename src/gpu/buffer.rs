@@ -37,6 +37,12 @@ impl Buffer {
         buffer
     }
 
+    /// The first `len` elements, at most all of them, as a buffer of their own.
+    #[must_use]
+    pub(crate) fn first(&self, len: usize) -> Self {
+        Self { raw: self.raw.clone(), len: len.min(self.len) }
+    }
+
     /// Number of elements.
     #[must_use]
     pub(crate) fn len(&self) -> usize {

@@ -24,6 +24,8 @@ pub(crate) struct Hyper {
     pub adam_correction1: f32,
     /// `1 - β₂ᵗ`.
     pub adam_correction2: f32,
+    /// 1 / weights of one view's soft targets, 0 if they are all 0.
+    pub inverse_weight: f32,
 }
 
 #[cfg(test)]
@@ -46,7 +48,7 @@ mod tests {
         }
         let fields = fields!(step: false, index_start: false, term_start: false, queue_start: false,
             learning_rate: true, classifier_rate: true, momentum_decay: true, inverse_labelled: true,
-            adam_correction1: true, adam_correction2: true);
+            adam_correction1: true, adam_correction2: true, inverse_weight: true);
         assert_eq!(declared, fields);
         let mut swapped = fields;
         swapped.swap(4, 5);

@@ -6,6 +6,7 @@ use crate::{Error, Result};
 
 /// Shared WGSL, included by `//#include common/<name>.wgsl`.
 const COMMON: &[(&str, &str)] = &[
+    ("common/activation.wgsl", include_str!("../../shaders/common/activation.wgsl")),
     ("common/hyper.wgsl", include_str!("../../shaders/common/hyper.wgsl")),
     ("common/index.wgsl", include_str!("../../shaders/common/index.wgsl")),
     ("common/reduce.wgsl", include_str!("../../shaders/common/reduce.wgsl")),

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::extractor::Extractor;
+use super::first::{init_linear, init_norm};
 use super::parameters::{Parameters, Tensor};
 use crate::rng::Rng;
 use crate::{Error, Result};
@@ -124,39 +126,12 @@ impl Mlp {
     }
 }
 
-/// Uniform in ±1/sqrt(inputs), weight and bias, as PyTorch's `nn.Linear`.
-fn init_linear(name: &str, inputs: usize, outputs: usize, rng: &mut Rng, into: &mut Parameters) {
-    #[allow(clippy::cast_precision_loss, reason = "widths are small")]
-    let bound = 1.0 / (inputs.max(1) as f32).sqrt();
-    let mut draw = |n: usize| (0..n).map(|_| rng.between(-bound, bound)).collect();
-    let weight = Tensor { shape: vec![outputs, inputs], data: draw(outputs * inputs) };
-    let bias = Tensor { shape: vec![outputs], data: draw(outputs) };
-    into.insert(format!("{name}.weight"), weight);
-    into.insert(format!("{name}.bias"), bias);
-}
-
-fn init_norm(name: &str, width: usize, into: &mut Parameters) {
-    into.insert(format!("{name}.weight"), Tensor::filled(&[width], 1.0));
-    into.insert(format!("{name}.bias"), Tensor::zeros(&[width]));
-}
-
-/// The residual bottleneck `u = h + up(relu(down(norm(h))))`; `up` starts at zero, so that learning
-/// starts exactly at the frozen features.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Adapter {
-    /// Width of the hidden layer.
-    pub bottleneck: usize,
-    /// Whether h is layer-normalised on its way down (`adapter.norm`).
-    pub layer_norm: bool,
-}
-
 /// Every part that learns, with its widths.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Stored")]
 pub struct Architecture {
-    /// Width D of the backbone's features h, and of the adapted features u.
-    pub features: usize,
-    /// `h -> u`.
-    pub adapter: Adapter,
+    /// From h, or from the latent at the cut, to features u of width D.
+    pub extractor: Extractor,
     /// `u -> z`, width P.
     pub projector: Mlp,
     /// `z -> p`, for the methods that predict (BYOL, SimSiam).
@@ -167,21 +142,56 @@ pub struct Architecture {
     pub classifier: Mlp,
 }
 
+/// An architecture as state files have it: those of older versions name the width of the features
+/// and an adapter.
+#[derive(Deserialize)]
+struct Stored {
+    extractor: Option<Extractor>,
+    features: Option<usize>,
+    adapter: Option<StoredAdapter>,
+    projector: Mlp,
+    predictor: Option<Mlp>,
+    distill_predictor: Mlp,
+    classifier: Mlp,
+}
+
+#[derive(Deserialize)]
+struct StoredAdapter {
+    bottleneck: usize,
+    layer_norm: bool,
+}
+
+impl TryFrom<Stored> for Architecture {
+    type Error = String;
+
+    fn try_from(stored: Stored) -> std::result::Result<Self, String> {
+        let Stored { extractor, features, adapter, projector, predictor, distill_predictor, classifier } =
+            stored;
+        let extractor = match (extractor, features, adapter) {
+            (Some(extractor), ..) => extractor,
+            (None, Some(features), Some(StoredAdapter { bottleneck, layer_norm })) => {
+                Extractor::adapter(features, bottleneck, layer_norm)
+            }
+            (None, ..) => return Err("neither `extractor` nor `features` and `adapter`".to_owned()),
+        };
+        Ok(Self { extractor, projector, predictor, distill_predictor, classifier })
+    }
+}
+
 impl Architecture {
     /// Checks that all parts fit together.
     ///
     /// # Errors
     /// [`Error::Shape`] naming the part.
     pub fn check(&self) -> Result<()> {
-        if self.features == 0 || self.adapter.bottleneck == 0 {
-            return Err(Error::shape("adapter", "widths of at least 1", (self.features, self.adapter)));
-        }
+        self.extractor.check()?;
+        let features = self.features();
         let projection = self.projector.outputs();
         let parts = [
-            ("projector", Some(&self.projector), self.features, projection),
+            ("projector", Some(&self.projector), features, projection),
             ("predictor", self.predictor.as_ref(), projection, projection),
             ("distill_predictor", Some(&self.distill_predictor), projection, projection),
-            ("classifier", Some(&self.classifier), self.features, self.classifier.outputs()),
+            ("classifier", Some(&self.classifier), features, self.classifier.outputs()),
         ];
         for (name, mlp, inputs, outputs) in parts {
             let Some(mlp) = mlp else { continue };
@@ -191,6 +201,12 @@ impl Architecture {
             }
         }
         Ok(())
+    }
+
+    /// Width D of the features u.
+    #[must_use]
+    pub fn features(&self) -> usize {
+        self.extractor.features()
     }
 
     /// Number of classes the classifier can name.
@@ -203,19 +219,10 @@ impl Architecture {
     /// follow); `None` for a name that is no tensor of these parts.
     #[must_use]
     pub fn shape_of(&self, name: &str) -> Option<Vec<usize>> {
-        let (stem, part) = name.rsplit_once('.')?;
-        let adapter = self.adapter.bottleneck;
-        let linear = |inputs: usize, outputs: usize| match part {
-            "weight" => Some(vec![outputs, inputs]),
-            "bias" => Some(vec![outputs]),
-            _ => None,
-        };
-        match stem {
-            "adapter.norm" if self.adapter.layer_norm => return Some(vec![self.features]),
-            "adapter.down" => return linear(self.features, adapter),
-            "adapter.up" => return linear(adapter, self.features),
-            _ => {}
+        if let Some(shape) = self.extractor.shape_of(name) {
+            return Some(shape);
         }
+        let (stem, part) = name.rsplit_once('.')?;
         let (head, number) = stem.rsplit_once('.')?;
         let mlp = match head {
             "projector" => &self.projector,
@@ -225,7 +232,11 @@ impl Architecture {
             _ => return None,
         };
         match *mlp.0.get(number.parse::<usize>().ok()?)? {
-            Layer::Linear { inputs, outputs } => linear(inputs, outputs),
+            Layer::Linear { inputs, outputs } => match part {
+                "weight" => Some(vec![outputs, inputs]),
+                "bias" => Some(vec![outputs]),
+                _ => None,
+            },
             layer => Some(vec![layer.widths()?[0]]),
         }
     }
@@ -234,13 +245,7 @@ impl Architecture {
     #[must_use]
     pub fn init(&self, seed: u64) -> Parameters {
         let mut parameters = Parameters::default();
-        let (d, bottleneck) = (self.features, self.adapter.bottleneck);
-        if self.adapter.layer_norm {
-            init_norm("adapter.norm", d, &mut parameters);
-        }
-        init_linear("adapter.down", d, bottleneck, &mut Rng::named(seed, "adapter"), &mut parameters);
-        parameters.insert("adapter.up.weight", Tensor::zeros(&[d, bottleneck]));
-        parameters.insert("adapter.up.bias", Tensor::zeros(&[d]));
+        self.extractor.init(seed, &mut parameters);
         let parts = [
             ("projector", Some(&self.projector)),
             ("predictor", self.predictor.as_ref()),
@@ -290,8 +295,7 @@ mod tests {
 
     fn small() -> Architecture {
         Architecture {
-            features: 8,
-            adapter: Adapter { bottleneck: 4, layer_norm: true },
+            extractor: Extractor::adapter(8, 4, true),
             projector: Mlp::new(&[8, 6, 5], Norm::Batch),
             predictor: None,
             distill_predictor: Mlp::new(&[5, 7, 5], Norm::Layer),
@@ -329,6 +333,19 @@ mod tests {
         assert_eq!((after.shape.as_slice(), &after.data[..24]), ([5, 8].as_slice(), &before.data[..]));
         assert!(architecture.grow(&mut parameters, 2, 1).is_err());
         architecture.check().unwrap();
+    }
+
+    #[test]
+    fn an_architecture_of_an_older_state_is_read_as_the_adapter_that_it_was() {
+        let architecture = small();
+        let mut json = serde_json::to_value(&architecture).unwrap();
+        assert_eq!(serde_json::from_value::<Architecture>(json.clone()).unwrap(), architecture);
+        let object = json.as_object_mut().unwrap();
+        object.remove("extractor");
+        assert!(serde_json::from_value::<Architecture>(serde_json::json!(object)).is_err());
+        object.insert("features".to_owned(), 8.into());
+        object.insert("adapter".to_owned(), serde_json::json!({ "bottleneck": 4, "layer_norm": true }));
+        assert_eq!(serde_json::from_value::<Architecture>(json).unwrap(), architecture);
     }
 
     #[test]

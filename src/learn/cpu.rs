@@ -1,6 +1,8 @@
 //! The CPU engine: runs a program by the definitions of `reference` and a blocked, multi-threaded
 //! product. In `f64` with plain products it is the oracle of both engines.
 
+pub(crate) mod depthwise;
+mod info_nce;
 mod interpreter;
 mod parallel;
 pub(crate) mod product;
@@ -40,7 +42,8 @@ impl Engine for CpuEngine {
     fn load(&mut self, problem: Problem, state: &Parameters) -> Result<()> {
         self.loaded = None;
         let product = Product::Blocked(self.threads);
-        let make = |program, problem: &Problem| Ok(Interpreter::new(program, &problem.labels, product));
+        let make =
+            |program, problem: &Problem| Ok(Interpreter::new(program, problem.targets.labels(), product));
         let place = |interpreter: &mut Interpreter<f32>, role: &_, values| {
             interpreter.adopt(role, values);
         };

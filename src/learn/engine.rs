@@ -54,12 +54,46 @@ pub struct Problem {
     pub optimizer: Optimizer,
     /// Rows N per view of each step.
     pub rows: usize,
-    /// Features of task and replay, every cached view a row: `[S, D]`.
+    /// What the extractor takes (features or latents) of task and replay, every cached view a row:
+    /// `[S, I]`.
     pub table: Vec<f32>,
-    /// Class of each row of the table, -1 where it has no label.
-    pub labels: Vec<i32>,
+    /// What the classifier is to say of each row of the table.
+    pub targets: Targets,
     /// Most steps of one submit.
     pub steps_per_submit: usize,
+}
+
+/// What the classifier is to say of each row of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Targets {
+    /// A class a row, -1 where there is no label.
+    Labels(Vec<i32>),
+    /// Shares of the classes `[S, C]` and a weight a row `[S]`; 0 where nothing is known.
+    Soft {
+        /// `[S, C]`.
+        targets: Vec<f32>,
+        /// `[S]`.
+        weights: Vec<f32>,
+    },
+}
+
+impl Targets {
+    /// Number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Labels(labels) => labels.len(),
+            Self::Soft { weights, .. } => weights.len(),
+        }
+    }
+
+    /// The labels; none of soft targets.
+    pub(super) fn labels(&self) -> &[i32] {
+        match self {
+            Self::Labels(labels) => labels,
+            Self::Soft { .. } => &[],
+        }
+    }
 }
 
 impl Problem {
@@ -69,9 +103,18 @@ impl Problem {
     /// # Errors
     /// [`Error::Config`] or [`Error::Shape`] naming what does not fit and what is allowed.
     pub fn program(&self, state: &Parameters) -> Result<Program> {
-        let d = self.architecture.features;
-        if d == 0 || self.table.len() != self.labels.len() * d {
-            return Err(Error::shape("feature table", [self.labels.len(), d], self.table.len()));
+        let (width, rows) = (self.architecture.extractor.input_len(), self.targets.rows());
+        if width == 0 || self.table.len() != rows * width {
+            return Err(Error::shape("feature table", [rows, width], self.table.len()));
+        }
+        if let Targets::Soft { targets, weights } = &self.targets {
+            let classes = self.architecture.classes();
+            if targets.len() != rows * classes {
+                return Err(Error::shape("soft targets", [rows, classes], targets.len()));
+            }
+            if let Some(weight) = weights.iter().chain(targets).find(|value| !(0.0..=1e6).contains(*value)) {
+                return Err(Error::config("soft targets", weight, "finite numbers of at least 0"));
+            }
         }
         self.optimizer.check()?;
         if self.steps_per_submit == 0 {
@@ -86,7 +129,8 @@ impl Problem {
             objective: &self.objective,
             optimizer: Some(&self.optimizer),
             rows: self.rows,
-            table_rows: self.labels.len(),
+            table_rows: rows,
+            has_soft_targets: matches!(self.targets, Targets::Soft { .. }),
             teacher_classes,
         })
     }
@@ -97,7 +141,7 @@ impl Problem {
 pub struct StepInput {
     /// Table rows of view 1, then of view 2: `2N`.
     pub index: Vec<u32>,
-    /// Learning rate of adapter, projector and predictors.
+    /// Learning rate of extractor, projector and predictors.
     pub learning_rate: f64,
     /// Learning rate of the classifier.
     pub classifier_rate: f64,
@@ -129,6 +173,9 @@ pub struct Terms {
     pub classifier: f64,
     /// Classifier distillation, mean over views.
     pub classifier_distill: f64,
+    /// Distillation of the extractor's features, mean over views.
+    #[serde(default)]
+    pub pooled_distill: f64,
     /// Mean per-dimension deviation of unit projections; near `1/sqrt(P)` in health.
     pub deviation: f64,
 }
@@ -145,6 +192,7 @@ impl Terms {
             feature_distill: at(Slot::FeatureDistill),
             classifier: at(Slot::Classifier),
             classifier_distill: at(Slot::ClassifierDistill),
+            pooled_distill: at(Slot::PooledDistill),
             deviation: at(Slot::Deviation),
         };
         let named = [
@@ -152,6 +200,7 @@ impl Terms {
             ("feature distillation", terms.feature_distill),
             ("classifier loss", terms.classifier),
             ("classifier distillation", terms.classifier_distill),
+            ("distillation of pooled features", terms.pooled_distill),
             ("projection deviation", terms.deviation),
         ];
         if let Some((name, _)) = named.iter().find(|(_, value)| !value.is_finite()) {
@@ -171,5 +220,6 @@ impl Terms {
             + objective.feature_distill_weight * self.feature_distill
             + objective.classifier_weight * self.classifier
             + objective.classifier_distill_weight * self.classifier_distill
+            + objective.pooled_distill_weight * self.pooled_distill
     }
 }

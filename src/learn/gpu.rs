@@ -48,8 +48,9 @@ impl Engine for GpuEngine {
     fn load(&mut self, problem: Problem, state: &Parameters) -> Result<()> {
         self.loaded = None;
         let device = &self.device;
-        let make =
-            |program, problem: &Problem| Run::new(device, program, &problem.labels, problem.steps_per_submit);
+        let make = |program, problem: &Problem| {
+            Run::new(device, program, problem.targets.labels(), problem.steps_per_submit)
+        };
         let place = |run: &mut Run, role: &_, values: Vec<f32>| {
             run.set(device, role, &values);
         };

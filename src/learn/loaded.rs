@@ -1,7 +1,7 @@
 //! The problem that an engine has loaded and the state around it: what both engines share.
 
 use crate::heads::{Parameters, Tensor};
-use crate::learn::engine::{Problem, StepInput, Terms};
+use crate::learn::engine::{Problem, StepInput, Targets, Terms};
 use crate::learn::program::{Program, Role};
 use crate::rng::Rng;
 use crate::{Error, Result};
@@ -34,9 +34,13 @@ impl<Runner> Loaded<Runner> {
         let (held, idle): (Vec<_>, Vec<_>) =
             (state.into_tensors()).partition(|(name, _)| program.find(&Role::State(name.clone())).is_some());
         let table = std::mem::take(&mut problem.table);
-        let (index_rows, table_rows) = (program.index_rows, problem.labels.len());
+        let (index_rows, table_rows) = (program.index_rows, problem.targets.rows());
         let mut runner = make(program, &problem)?;
         place(&mut runner, &Role::Table, table);
+        if let Targets::Soft { targets, weights } = problem.targets {
+            place(&mut runner, &Role::Targets, targets);
+            place(&mut runner, &Role::TargetWeights, weights);
+        }
         let place_state = |(name, tensor): (String, Tensor)| {
             place(&mut runner, &Role::State(name.clone()), tensor.data);
             (name, tensor.shape)

@@ -10,6 +10,7 @@ pub mod inference;
 mod loaded;
 pub(crate) mod objective;
 pub(crate) mod op;
+mod placement;
 pub(crate) mod program;
 pub(crate) mod schedule;
 pub(crate) mod step;

@@ -82,8 +82,20 @@ pub enum CopyNorm {
     Batch,
 }
 
-/// The objective `L = ssl + w_f feature_distill + w_c classifier + w_d classifier_distill` (arXiv
-/// 2303.17235, section 3), every term on current and replay rows and both views.
+/// Where the gradient of the classifier's terms ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassifierGradient {
+    /// At the features: labels train the classifier only, as in the paper's scripts.
+    #[default]
+    Stops,
+    /// In the extractor: labels train it too.
+    Flows,
+}
+
+/// The objective `L = ssl + w_f feature_distill + w_c classifier + w_d classifier_distill + w_p
+/// pooled_distill` (arXiv 2303.17235, section 3, and a fifth term of ours), every term on current
+/// and replay rows and both views.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Objective {
     /// The self-supervised method.
@@ -96,6 +108,10 @@ pub struct Objective {
     pub classifier_weight: f64,
     /// Weight of the classifier distillation (mean over views); 0 leaves it out.
     pub classifier_distill_weight: f64,
+    /// Weight of the distillation of the extractor's features, `mean(1 - cos(u, u_teacher))` (mean
+    /// over views); 0 leaves it out.
+    #[serde(default)]
+    pub pooled_distill_weight: f64,
     /// Temperature of NT-Xent and InfoNCE.
     pub temperature: f64,
     /// Temperature of the contrastive feature distillation.
@@ -108,8 +124,9 @@ pub struct Objective {
     pub barlow: [f64; 2],
     /// Whether the classifier distillation covers only the classes that the teacher knew.
     pub mask_to_known: bool,
-    /// Whether the classifier's gradient reaches the adapter; the paper stops it.
-    pub labels_train_adapter: bool,
+    /// Where the gradient of both classifier terms ends.
+    #[serde(default)]
+    pub classifier_gradient: ClassifierGradient,
     /// Batch-norm statistics of the teacher.
     pub teacher_norm: CopyNorm,
     /// Rows of each MoCo queue.
@@ -133,13 +150,14 @@ impl Objective {
             feature_distill_weight: if vicreg { 25.0 } else { 1.0 },
             classifier_weight: 1.0,
             classifier_distill_weight: 2.0,
+            pooled_distill_weight: 0.0,
             temperature: if method == SslMethod::Simclr { 0.1 } else { 0.2 },
             distill_temperature: 0.2,
             decoupled: false,
             vicreg: [25.0, 25.0, 1.0],
             barlow: [0.1, 5e-3],
             mask_to_known: true,
-            labels_train_adapter: false,
+            classifier_gradient: ClassifierGradient::Stops,
             teacher_norm: CopyNorm::Inference,
             queue: 4096,
         }
@@ -155,6 +173,7 @@ impl Objective {
             ("feature_distill_weight", self.feature_distill_weight),
             ("classifier_weight", self.classifier_weight),
             ("classifier_distill_weight", self.classifier_distill_weight),
+            ("pooled_distill_weight", self.pooled_distill_weight),
         ];
         for (name, weight) in weights {
             if !(weight.is_finite() && weight >= 0.0) {

@@ -1,6 +1,8 @@
 //! Kernel calls as data. Each carries the settings of its definition in `reference` and explicit
 //! sizes; both engines have one arm for each.
 
+use crate::reference::activation::Activation;
+use crate::reference::convolution::Depthwise;
 use crate::reference::linear::Layout;
 use crate::reference::normalize::{BatchNorm, BatchShape, LayerNorm};
 use crate::reference::{contrast, distill, optim};
@@ -24,19 +26,29 @@ impl From<Buf> for Span {
     }
 }
 
+/// An activation and the buffer that it gave: a gradient is 0 where the activation lets none
+/// through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mask {
+    /// The activation.
+    pub activation: Activation,
+    /// Its output.
+    pub y: Buf,
+}
+
 /// What becomes of a product.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Finish {
-    /// `y = mask(relu(product + bias + residual))`.
+    /// `y = mask(activation(product + bias + residual))`.
     Replace {
         /// `[n]`.
         bias: Option<Buf>,
         /// `[m, n]`.
         residual: Option<Buf>,
-        /// Negative values become 0.
-        relu: bool,
-        /// Activations `[m, n]`; 0 where they are not positive.
-        mask: Option<Buf>,
+        /// What follows the sum.
+        activation: Activation,
+        /// Activations `[m, n]`.
+        mask: Option<Mask>,
     },
     /// `y += product`.
     Add,
@@ -46,10 +58,16 @@ impl Finish {
     /// `y = product`.
     pub const PLAIN: Self = Self::masked(None);
 
-    /// `y = mask(product)`: the backward pass of a ReLU whose activations are `mask`.
+    /// Whether nothing follows the product but its addition to y.
     #[must_use]
-    pub const fn masked(mask: Option<Buf>) -> Self {
-        Self::Replace { bias: None, residual: None, relu: false, mask }
+    pub fn is_bare(self) -> bool {
+        self == Self::PLAIN || self == Self::Add
+    }
+
+    /// `y = mask(product)`: the backward pass of an activation.
+    #[must_use]
+    pub const fn masked(mask: Option<Mask>) -> Self {
+        Self::Replace { bias: None, residual: None, activation: Activation::None, mask }
     }
 }
 
@@ -87,6 +105,8 @@ pub enum Slot {
     Classifier,
     /// Classifier distillation.
     ClassifierDistill,
+    /// Distillation of the extractor's features.
+    PooledDistill,
     /// Mean per-dimension deviation of the normalised projection (collapse watch).
     Deviation,
     /// Tensors with an element that is NaN or infinite.
@@ -106,6 +126,20 @@ pub enum Op {
     Gemm { layout: Layout, shape: [usize; 3], a: Span, b: Span, y: Span, alpha: f64, finish: Finish },
     /// Sums each column of g `[rows, columns]`.
     ColumnSum { g: Buf, out: Buf, shape: [usize; 2] },
+    /// An activation alone, or behind the sum of two maps.
+    Activate { len: usize, activation: Activation, x: Buf, residual: Option<Buf>, y: Buf },
+    /// Gradient of what an activation was given.
+    ActivateBackward { len: usize, d_y: Buf, mask: Mask, d_x: Buf },
+    /// Depthwise convolution with its activation; `filters` are weight and bias.
+    DepthwiseForward { shape: Depthwise, activation: Activation, x: Buf, filters: [Buf; 2], y: Buf },
+    /// Gradient of the input of a depthwise convolution.
+    DepthwiseBackwardInput { shape: Depthwise, d_y: Buf, weight: Buf, mask: Option<Mask>, d_x: Buf },
+    /// Gradients of weight and bias of a depthwise convolution.
+    DepthwiseBackwardWeight { shape: Depthwise, d_y: Buf, x: Buf, d_filters: [Buf; 2] },
+    /// Mean of x `[images, positions, channels]` over its positions.
+    AverageForward { shape: [usize; 3], x: Buf, y: Buf },
+    /// Gradient of the input of [`Op::AverageForward`].
+    AverageBackward { shape: [usize; 3], d_y: Buf, mask: Option<Mask>, d_x: Buf },
     /// Batch norm in training; `parameters` are weight, bias, running mean and running variance.
     BatchNormForward { shape: BatchShape, settings: BatchNorm, x: Buf, parameters: [Buf; 4], out: [Buf; 2] },
     /// Batch norm by its running statistics; `parameters` as in training.
@@ -124,6 +158,17 @@ pub enum Op {
     L2Backward { shape: [usize; 2], eps: f64, d_y: Buf, y: Buf, norm: Buf, d_x: Buf },
     /// Cross-entropy with the gathered labels of `views` equal blocks of rows.
     CrossEntropy { shape: [usize; 2], views: usize, weight: f64, logits: Buf, loss: Buf, d_logits: Buf },
+    /// Cross-entropy with soft targets, a weight a row, of `views` equal blocks of rows; `targets`
+    /// are those and the weights.
+    TargetCrossEntropy {
+        shape: [usize; 2],
+        views: usize,
+        weight: f64,
+        logits: Buf,
+        targets: [Buf; 2],
+        loss: Buf,
+        d_logits: Buf,
+    },
     /// Cross-entropy with a teacher's soft labels, added to `d_logits`.
     SoftLabel { settings: distill::SoftLabel, logits: Buf, teacher: Buf, loss: Buf, d_logits: Buf },
     /// A loss that is linear in the cosine of p and z.

@@ -13,8 +13,13 @@ pub enum Role {
     State(String),
     /// Gradient of the state tensor of that name.
     Gradient(String),
-    /// The features of task and replay, `[S, D]`, fixed for the task.
+    /// What the extractor takes of task and replay (features or latents), `[S, I]`, fixed for the
+    /// task.
     Table,
+    /// Soft targets of the table's rows, `[S, C]`.
+    Targets,
+    /// Weights of the soft targets, `[S]`.
+    TargetWeights,
     /// A constant in every element, never written.
     Constant(f64),
     /// Overwritten within each step.

@@ -4,8 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::heads::{Architecture, Parameters};
-use crate::learn::engine::{Engine, Problem, StepInput, Terms};
+use crate::heads::{ADAPTER, Architecture, Parameters, TAIL};
+use crate::learn::engine::{Engine, Problem, StepInput, Targets, Terms};
 use crate::learn::objective::Objective;
 use crate::learn::schedule::{momentum_decay, warmup_cosine};
 use crate::learn::update::Optimizer;
@@ -131,7 +131,7 @@ impl Trainer {
             optimizer: recipe.optimizer,
             rows,
             table,
-            labels,
+            targets: Targets::Labels(labels),
             steps_per_submit: recipe.steps_per_submit,
         };
         engine.load(problem, state)?;
@@ -191,10 +191,10 @@ impl Draw {
     }
 }
 
-/// The teacher of the next task: frozen copies of adapter, projector and classifier, taken once
+/// The teacher of the next task: frozen copies of extractor, projector and classifier, taken once
 /// when a task is done. Optimiser moments are dropped, since they start anew.
 pub fn take_teacher(state: &mut Parameters) {
     state.drop_prefixed(&["teacher.", "optimizer."]);
-    let teacher = state.copied(&["adapter.", "projector.", "classifier."], "teacher.");
+    let teacher = state.copied(&[ADAPTER, TAIL, "projector.", "classifier."], "teacher.");
     state.extend(teacher);
 }

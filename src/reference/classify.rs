@@ -1,4 +1,5 @@
-//! Definitions of the `classify` family: cross-entropy with hard labels.
+//! Definitions of the `classify` family: cross-entropy with hard labels, and with soft targets of a
+//! weight a row.
 
 use super::real::Real;
 use super::reduce::sum_by;
@@ -74,6 +75,48 @@ pub(crate) fn cross_entropy<T: Real>(
     }
 }
 
+/// 1 / sum of the weights of one view's rows, 0 if they are all 0.
+pub(crate) fn inverse_weight(view: impl Iterator<Item = f32>) -> f64 {
+    let total: f64 = view.map(f64::from).sum();
+    if total > 0.0 { 1.0 / total } else { 0.0 }
+}
+
+/// Cross-entropy of logits `[rows, classes]` with soft `targets` `[rows, classes]`, each row with a
+/// weight of its own, and its gradient: `loss[i] = -s v_i Σ_c t_ic log softmax(logits[i])_c`,
+/// `d_logits[i, c] = weight s v_i (softmax(logits[i])_c Σ_j t_ij - t_ic)` with
+/// `s = inverse_weight`, `v = weights`. A hard label is a one-hot row of weight 1; a row of weight
+/// 0 gives 0 to both. Both are overwritten.
+pub(crate) fn target_cross_entropy<T: Real>(
+    [rows, classes]: [usize; 2],
+    [weight, inverse_weight]: [f64; 2],
+    logits: &[T],
+    [targets, weights]: [&[T]; 2],
+    loss: &mut [T],
+    d_logits: &mut [T],
+) {
+    for i in 0..rows {
+        let (row, target) = (&logits[i * classes..][..classes], &targets[i * classes..][..classes]);
+        let d_row = &mut d_logits[i * classes..(i + 1) * classes];
+        if weights[i] == T::zero() {
+            d_row.fill(T::zero());
+            loss[i] = T::zero();
+            continue;
+        }
+        let share = T::of(inverse_weight) * weights[i];
+        let scale = T::of(weight) * share;
+        let shift = largest(row);
+        let sum = exponentials(row, shift);
+        let log_sum = sum.ln();
+        let mass = sum_by(target, |t| t);
+        let mut total = T::zero();
+        for ((d, &value), &t) in d_row.iter_mut().zip(row).zip(target) {
+            total += t * (log_sum - (value - shift));
+            *d = scale * (mass * ((value - shift).exponential() / sum) - t);
+        }
+        loss[i] = share * total;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,5 +188,49 @@ mod tests {
     fn only_labels_of_known_classes_count() {
         assert!((inverse_labelled(3, [0, -1, 2, 3, i32::MAX, 1].into_iter()) - 1.0 / 3.0).abs() < 1e-16);
         assert_eq!(inverse_labelled(3, [-1, 3].into_iter()), 0.0);
+    }
+
+    fn soft(shape: [usize; 2], logits: &[f64], targets: &[f64], weights: &[f64]) -> [Vec<f64>; 2] {
+        let (mut loss, mut d_logits) = (vec![9.0; shape[0]], vec![9.0; shape[0] * shape[1]]);
+        let factors = [WEIGHT, INVERSE_LABELLED];
+        target_cross_entropy(shape, factors, logits, [targets, weights], &mut loss, &mut d_logits);
+        [loss, d_logits]
+    }
+
+    #[test]
+    fn target_cross_entropy_gradient_agrees_with_differences() {
+        let logits = values(1, 15);
+        let targets: Vec<f64> = values(2, 15).iter().map(|v| v.abs()).collect();
+        let weights = [1.0, 0.0, 0.25];
+        let objective = |x: &[f64]| WEIGHT * soft([3, 5], x, &targets, &weights)[0].iter().sum::<f64>();
+        let [loss, d_logits] = soft([3, 5], &logits, &targets, &weights);
+        check("d_logits", &logits, &d_logits, objective);
+        let flipped: Vec<_> = d_logits.iter().map(|d| -d).collect();
+        assert!(disagreement(&logits, &flipped, objective).is_some());
+        assert!(loss[1] == 0.0 && d_logits[5..10].iter().all(|d| *d == 0.0));
+    }
+
+    #[test]
+    fn hard_labels_as_targets_give_what_labels_give() {
+        let logits = values(3, 20);
+        let mut targets = [0.0; 20];
+        (targets[0], targets[9], targets[17]) = (1.0, 1.0, 1.0);
+        let [loss, d_logits] = soft([4, 5], &logits, &targets, &[1.0, 1.0, 0.0, 1.0]);
+        let want = run([4, 5], &logits, &[0, 4, -1, 2]);
+        for (got, want) in loss.iter().chain(&d_logits).zip(want.0.iter().chain(&want.1)) {
+            assert!((got - want).abs() < 1e-15, "{got} {want}");
+        }
+        assert!((inverse_weight([1.0, 0.0, 0.25].into_iter()) - 0.8).abs() < 1e-15);
+        assert_eq!(inverse_weight([0.0; 3].into_iter()), 0.0);
+    }
+
+    #[test]
+    fn poison_under_a_target_is_never_quiet() {
+        for bad in [f64::NAN, f64::INFINITY] {
+            let [loss, d_logits] = soft([1, 3], &[0.0, bad, 1.0], &[0.5, 0.5, 0.0], &[1.0]);
+            assert!(!loss[0].is_finite() && d_logits.iter().any(|d| !d.is_finite()));
+        }
+        let [loss, d_logits] = soft([1, 2], &[80.0, -80.0], &[0.5, 0.5], &[1.0]);
+        assert!((loss[0] - 0.25 * 80.0).abs() < 1e-12 && d_logits.iter().all(|d| d.is_finite()));
     }
 }

@@ -1,9 +1,10 @@
 //! Products of matrices. `A`, `B` and `Y` are row-major; `alpha` scales the product.
 
+use super::activation::Activation;
 use super::real::Real;
 
 /// What happens to a product on its way out:
-/// `y = mask(relu(alpha * product + bias + residual)) (+ y)`.
+/// `y = mask(activation(alpha * product + bias + residual)) (+ y)`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Epilogue<'a, T> {
     /// Factor of the product.
@@ -12,10 +13,11 @@ pub(crate) struct Epilogue<'a, T> {
     pub bias: Option<&'a [T]>,
     /// Added element by element, `[m, n]`.
     pub residual: Option<&'a [T]>,
-    /// Negative values become 0.
-    pub relu: bool,
-    /// Activations `[m, n]`; where they are not positive the result is 0 (backward of a ReLU).
-    pub mask: Option<&'a [T]>,
+    /// What follows the sum.
+    pub activation: Activation,
+    /// An activation and what it gave, `[m, n]`; where it lets no gradient through the result is 0
+    /// (its backward pass).
+    pub mask: Option<(Activation, &'a [T])>,
     /// Whether the result is added to what `y` holds.
     pub accumulate: bool,
 }
@@ -24,7 +26,8 @@ impl<T: Real> Epilogue<'_, T> {
     /// The bare product.
     #[must_use]
     pub(crate) fn none() -> Self {
-        Self { alpha: T::one(), bias: None, residual: None, relu: false, mask: None, accumulate: false }
+        let activation = Activation::None;
+        Self { alpha: T::one(), bias: None, residual: None, activation, mask: None, accumulate: false }
     }
 
     /// Applies everything but `accumulate` to `product`, the element `i` of column `column`.
@@ -37,12 +40,10 @@ impl<T: Real> Epilogue<'_, T> {
         if let Some(residual) = self.residual {
             value += residual[i];
         }
-        if self.relu && value < T::zero() {
-            value = T::zero();
-        }
+        let value = self.activation.apply(value);
         match self.mask {
-            Some(mask) if mask[i] <= T::zero() => T::zero(),
-            _ => value,
+            Some((activation, y)) if !activation.passes(y[i]) => T::zero(),
+            Some(_) | None => value,
         }
     }
 }
@@ -132,13 +133,13 @@ mod tests {
     }
 
     #[test]
-    fn epilogue_order_is_scale_bias_residual_relu_mask_accumulate() {
+    fn epilogue_order_is_scale_bias_residual_activation_mask_accumulate() {
         let epilogue = Epilogue {
             alpha: 2.0,
             bias: Some(&[1.0, -9.0][..]),
             residual: Some(&[0.5, 0.5, 0.5, 0.5][..]),
-            relu: true,
-            mask: Some(&[1.0, 1.0, 0.0, 1.0][..]),
+            activation: Activation::Relu,
+            mask: Some((Activation::Relu, &[1.0, 1.0, 0.0, 1.0][..])),
             accumulate: true,
         };
         let mut y = [10.0; 4];

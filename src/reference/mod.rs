@@ -5,13 +5,16 @@
 //! in `f32` the CPU engine runs them. Sizes come first. Settings are doubles, and each definition
 //! rounds them once to the precision that it works in.
 
+pub(crate) mod activation;
 pub(crate) mod batch;
 pub(crate) mod classify;
 pub(crate) mod contrast;
+pub(crate) mod convolution;
 pub(crate) mod distill;
 pub(crate) mod linear;
 pub(crate) mod normalize;
 pub(crate) mod optim;
+pub(crate) mod pool;
 mod real;
 pub(crate) mod reduce;
 #[cfg(test)]

@@ -118,8 +118,16 @@ pub(crate) fn batch_norm_forward<T: Real>(
     for ((x, y), stats) in blocks.zip(outputs).zip(stats.chunks_exact_mut(2 * columns)) {
         let (mean, inv_std) = stats.split_at_mut(columns);
         column_sum(columns, x, mean);
-        for (running, mean) in running_mean.iter_mut().zip(&mut *mean) {
-            *mean = *mean / n;
+        mean.iter_mut().for_each(|mean| *mean = *mean / n);
+        // The rest that rounding left: a mean that is off shows in every gradient.
+        inv_std.fill(T::zero());
+        for row in x.chunks_exact(columns) {
+            for ((rest, &mean), &value) in inv_std.iter_mut().zip(&*mean).zip(row) {
+                *rest += value - mean;
+            }
+        }
+        for ((running, mean), &rest) in running_mean.iter_mut().zip(&mut *mean).zip(&*inv_std) {
+            *mean += rest / n;
             *running = *running + momentum * (*mean - *running);
         }
         inv_std.fill(T::zero());

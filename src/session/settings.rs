@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::memory_limit::{Load, MemoryLimit};
 use crate::Result;
-use crate::heads::{Adapter, Architecture, Mlp, Norm};
+use crate::heads::{Architecture, Extractor, Mlp, Norm};
 use crate::learn::closed_form::{EnsembleSettings, FeatureMap, FeatureTransform};
 use crate::learn::objective::{Objective, SslMethod};
 use crate::learn::trainer::Recipe;
@@ -79,8 +79,7 @@ impl LearnerSettings {
         let method = self.recipe.objective.method;
         let (hidden, p) = (self.projector_hidden, self.projection);
         Architecture {
-            features,
-            adapter: Adapter { bottleneck: self.bottleneck.unwrap_or(features / 4).max(1), layer_norm: true },
+            extractor: Extractor::adapter(features, self.bottleneck.unwrap_or(features / 4).max(1), true),
             projector: method.projector(features, hidden, p),
             predictor: method.has_predictor().then(|| Mlp::new(&[p, hidden, p], Norm::Batch)),
             distill_predictor: Mlp::new(&[p, hidden, p], Norm::Batch),

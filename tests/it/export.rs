@@ -7,7 +7,7 @@ use std::process::Command;
 use kaizen_edge::ClassId;
 use kaizen_edge::low_level::backbone::{run_in_onnx_runtime, run_in_tract};
 use kaizen_edge::low_level::export::{Scorer, Tail, tail_alone};
-use kaizen_edge::low_level::heads::{Adapter, Architecture, Mlp, Norm, Parameters, Tensor};
+use kaizen_edge::low_level::heads::{Architecture, Extractor, Mlp, Norm, Parameters, Tensor};
 use kaizen_edge::low_level::learn::closed_form::{
     Ensemble, EnsembleHead, EnsembleModel, EnsembleSettings, Evidence, FeatureMap, FeatureTransform,
     LdaSettings, Responsibilities, StreamingLda, softmax_rows,
@@ -174,8 +174,7 @@ fn adapter_norms_and_hidden_layers_are_written_as_they_are_computed() {
     for transform in [FeatureTransform::None, FeatureTransform::L2, FeatureTransform::SqrtL2] {
         for norm in [Norm::None, Norm::Batch, Norm::Layer] {
             let architecture = Architecture {
-                features: width,
-                adapter: Adapter { bottleneck: 5, layer_norm: true },
+                extractor: Extractor::adapter(width, 5, true),
                 projector: Mlp::new(&[width, 4], Norm::None),
                 predictor: None,
                 distill_predictor: Mlp::new(&[4, 4], Norm::None),

@@ -68,7 +68,7 @@ fn check_the_check(runner: &Runner) {
         if case.negate_gradients() {
             assert!(!faults(&case, runner, SINGLE).is_empty(), "{}: a wrong sign was missed", case.name);
         }
-        if file.meta("op") == "kaizen_step" {
+        if file.meta("op") == "kaizen_step" || file.meta("op") == "kaizen_tail_step" {
             let mut case = cases::case(&file);
             case.swap_states("classifier.0.weight", "teacher.classifier.0.weight");
             assert!(!faults(&case, runner, SINGLE).is_empty(), "{}: a swap was missed", case.name);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kaizen_edge::low_level::gpu::Device;
-use kaizen_edge::low_level::heads::{Adapter, Architecture, Mlp, Norm, Parameters};
+use kaizen_edge::low_level::heads::{Architecture, Extractor, Mlp, Norm, Parameters};
 use kaizen_edge::low_level::learn::cpu::CpuEngine;
-use kaizen_edge::low_level::learn::engine::{Engine, Problem, StepInput, Terms};
+use kaizen_edge::low_level::learn::engine::{Engine, Problem, StepInput, Targets, Terms};
 use kaizen_edge::low_level::learn::gpu::GpuEngine;
 use kaizen_edge::low_level::learn::objective::{Objective, SslMethod};
 use kaizen_edge::low_level::learn::trainer::{Recipe, Samples, Trainer, take_teacher};
@@ -25,8 +25,7 @@ const ADAM_RATE: f64 = 2e-4;
 
 fn architecture(method: SslMethod, norm: Norm) -> Architecture {
     Architecture {
-        features: FEATURES,
-        adapter: Adapter { bottleneck: 7, layer_norm: norm == Norm::Layer },
+        extractor: Extractor::adapter(FEATURES, 7, norm == Norm::Layer),
         projector: method.projector(FEATURES, 17, 12),
         predictor: method.has_predictor().then(|| Mlp::new(&[12, 19, 12], norm)),
         distill_predictor: Mlp::new(&[12, 15, 12], norm),
@@ -197,7 +196,7 @@ fn problem(method: SslMethod, rows: usize, label: i32) -> (Problem, Parameters) 
         optimizer: Optimizer::SGD,
         rows,
         table: (0..table_rows * FEATURES).map(|_| rng.normal()).collect(),
-        labels: vec![label; table_rows],
+        targets: Targets::Labels(vec![label; table_rows]),
         steps_per_submit: 8,
         architecture,
     };
@@ -322,7 +321,7 @@ fn a_step_costs_the_same_however_many_samples_were_seen_and_ten_thousand_classes
     let loaded = |table_rows: usize, classes: usize| {
         let (mut problem, _) = problem(SslMethod::Simclr, 16, 1);
         problem.table = (0..table_rows * FEATURES).map(|i| 0.5 + (i % 97) as f32 / 50.0).collect();
-        problem.labels = vec![1; table_rows];
+        problem.targets = Targets::Labels(vec![1; table_rows]);
         problem.architecture.classifier = Mlp::new(&[FEATURES, classes], Norm::None);
         let mut state = problem.architecture.init(1);
         take_teacher(&mut state);

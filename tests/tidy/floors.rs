@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["event", "file", "reference", "vision"],
     &["gpu", "backbone"],
     &["heads", "memory"],
-    &["learn"],
+    &["cut", "learn"],
     &["export"],
     &["session"],
     &["app"],

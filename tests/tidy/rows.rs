@@ -8,8 +8,10 @@ use quote::ToTokens as _;
 use super::source::{Parsed, Tree, words_of};
 
 /// Kernels whose definition has another name.
-const DEFINED_ELSEWHERE: &[(&str, &str, &str)] =
-    &[("linear/gemm_plain", "gemm", "it is the plain form of linear/gemm and has the same definition")];
+const DEFINED_ELSEWHERE: &[(&str, &str, &str)] = &[
+    ("linear/gemm_plain", "gemm", "it is the plain form of linear/gemm and has the same definition"),
+    ("linear/gemm_merge", "gemm", "with linear/gemm on slices it computes the product of that definition"),
+];
 const BARRIER: &str = "workgroupBarrier";
 
 pub(crate) fn faults(tree: &Tree) -> Vec<String> {

@@ -1,4 +1,5 @@
-//! The kernel of the `classify` family; `reference::classify` defines it.
+//! Cross-entropy with labels and with soft targets: `classify/*`. Definitions in
+//! `reference::classify`.
 
 use crate::Result;
 use crate::gpu::buffer::Buffer;
@@ -7,6 +8,7 @@ use crate::gpu::recorder::Param::{Number, Size};
 use crate::gpu::recorder::{Recorder, fold};
 
 const CROSS_ENTROPY: Kernel = kernel!("classify/cross_entropy");
+const TARGET_CROSS_ENTROPY: Kernel = kernel!("classify/target_cross_entropy");
 
 /// Records cross-entropy with `inverse_labelled` taken from the step's `hyper`: `logits`,
 /// `d_logits` `[rows, classes]`, `labels[rows]` of i32, `loss[rows]`.
@@ -21,6 +23,21 @@ pub(crate) fn cross_entropy(
     let all = rows * classes;
     let buffers = [(logits, all), (labels, rows), (loss, rows), (d_logits, all)];
     recorder.dispatch(&CROSS_ENTROPY, &params, &buffers, fold(rows, 1))
+}
+
+/// Records cross-entropy with soft targets and `inverse_weight` taken from the step's `hyper`:
+/// `logits`, `targets`, `d_logits` `[rows, classes]`, `weights[rows]`, `loss[rows]`.
+pub(crate) fn target_cross_entropy(
+    recorder: &mut Recorder<'_>,
+    [rows, classes]: [usize; 2],
+    weight: f64,
+    [logits, targets, weights]: [&Buffer; 3],
+    [loss, d_logits]: [&Buffer; 2],
+) -> Result<()> {
+    let params = [("rows", Size(rows)), ("classes", Size(classes)), ("weight", Number(weight))];
+    let all = rows * classes;
+    let buffers = [(logits, all), (targets, all), (weights, rows), (loss, rows), (d_logits, all)];
+    recorder.dispatch(&TARGET_CROSS_ENTROPY, &params, &buffers, fold(rows, 1))
 }
 
 #[cfg(test)]
@@ -74,6 +91,33 @@ mod tests {
             let got = on_device(device, shape, &logits, &labels);
             for (got, want) in got.iter().zip(&want) {
                 testing::assert_close(&format!("{shape:?}"), got, want, Level::Accumulated(shape[1]));
+            }
+        }
+    }
+
+    #[test]
+    #[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
+    fn target_cross_entropy_matches_the_reference() {
+        let device = testing::device();
+        for shape @ [rows, classes] in SHAPES {
+            let logits = logits(shape);
+            let targets: Vec<f32> = testing::values(2, rows * classes).iter().map(|v| v.abs()).collect();
+            let weights: Vec<f32> = (0..rows).map(|i| [1.0, 0.0, 0.3][i % 3]).collect();
+            let up = |values: &[f32]| Buffer::from_slice(device, "input", values);
+            let inputs = [&up(&logits), &up(&targets), &up(&weights)];
+            let outputs = [&testing::output(device, rows), &testing::output(device, rows * classes)];
+            let hyper = Hyper { inverse_weight: 0.25, ..Hyper::default() };
+            testing::run_with(device, hyper, |r| target_cross_entropy(r, shape, WEIGHT, inputs, outputs));
+            let (mut loss, mut d_logits) = (vec![f64::NAN; rows], vec![f64::NAN; rows * classes]);
+            let [logits, targets, weights] = [&logits, &targets, &weights].map(|v| testing::wide(v));
+            let targets = [&targets[..], &weights];
+            classify::target_cross_entropy(shape, [WEIGHT, 0.25], &logits, targets, &mut loss, &mut d_logits);
+            for (buffer, want) in outputs.iter().zip([loss, d_logits]) {
+                let got = testing::read_guarded(device, buffer);
+                testing::assert_close(&format!("{shape:?}"), &got, &want, Level::Accumulated(classes));
+                let flipped: Vec<f64> = want.iter().map(|v| -v - 0.1).collect();
+                let seen = testing::mismatch("sign", &got, &flipped, Level::Accumulated(classes));
+                assert!(got.is_empty() || seen.is_some());
             }
         }
     }

@@ -25,7 +25,7 @@ pub(crate) fn column_sum(
     out: &Buffer,
 ) -> Result<()> {
     let params = [("rows", Size(rows)), ("columns", Size(columns))];
-    recorder.dispatch(&COLUMN_SUM, &params, &[(g, rows * columns), (out, columns)], fold(columns, 64))
+    recorder.dispatch(&COLUMN_SUM, &params, &[(g, rows * columns), (out, columns)], fold(columns, 32))
 }
 
 /// Records the population standard deviation of each column of z `[rows, columns]` into `deviation`

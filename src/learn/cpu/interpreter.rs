@@ -2,13 +2,18 @@
 
 use faer::traits::ComplexField;
 
-use super::{parallel, product};
+use super::info_nce::info_nce;
+use super::{depthwise, parallel, product};
 use crate::learn::engine::StepInput;
-use crate::learn::op::{Buf, Finish, Op, Span};
+use crate::learn::op::{Buf, Finish, Mask, Op, Span};
+use crate::learn::placement::Placement;
 use crate::learn::program::{Program, Role};
 use crate::number::real;
+use crate::reference::activation::{Activation, activate, activate_backward};
 use crate::reference::linear::{Epilogue, Layout, gemm};
-use crate::reference::{Real, batch, classify, contrast, distill, normalize, optim, reduce};
+use crate::reference::{
+    Real, batch, classify, contrast, convolution, distill, normalize, optim, pool, reduce,
+};
 
 /// How products are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +29,9 @@ pub enum Product {
 pub struct Interpreter<T> {
     program: Program,
     product: Product,
+    /// Values of each place.
     buffers: Vec<Vec<T>>,
+    placement: Placement,
     label_table: Vec<i32>,
     /// Labels of the step's rows.
     labels: Vec<i32>,
@@ -37,11 +44,17 @@ impl<T: Real + ComplexField> Interpreter<T> {
     #[must_use]
     pub fn new(program: Program, labels: &[i32], product: Product) -> Self {
         let zero = <T as num_traits::Zero>::zero();
-        let filled = |role: &Role| if let Role::Constant(value) = role { T::of(*value) } else { zero };
-        let buffers = program.buffers.iter().map(|spec| vec![filled(&spec.role); spec.len]).collect();
+        let placement = Placement::of(&program);
+        let mut buffers: Vec<_> = placement.lens.iter().map(|&len| vec![zero; len]).collect();
+        for (spec, &place) in program.buffers.iter().zip(&placement.place_of) {
+            if let Role::Constant(value) = spec.role {
+                buffers[place].fill(T::of(value));
+            }
+        }
         Self {
             product,
             buffers,
+            placement,
             label_table: labels.to_vec(),
             labels: vec![-1; program.index_rows],
             terms: vec![zero; Program::TERMS],
@@ -59,7 +72,7 @@ impl<T: Real + ComplexField> Interpreter<T> {
         let Some(Buf(buf)) = self.program.find(role) else {
             return false;
         };
-        self.buffers[buf] = values;
+        self.buffers[self.placement.place_of[buf]] = values;
         true
     }
 
@@ -79,14 +92,16 @@ impl<T: Real + ComplexField> Interpreter<T> {
     }
 
     fn at(&self, buf: Buf) -> &[T] {
-        &self.buffers[buf.0]
+        &self.buffers[self.placement.place_of[buf.0]][..self.program.buffers[buf.0].len]
     }
 
     /// Takes the outputs out of their place while `work` reads inputs, so that nothing is copied.
     fn write<const N: usize>(&mut self, outputs: [Buf; N], work: impl FnOnce(&Self, [&mut [T]; N])) {
-        let mut values = outputs.map(|buf| std::mem::take(&mut self.buffers[buf.0]));
-        work(self, values.each_mut().map(Vec::as_mut_slice));
-        outputs.into_iter().zip(values).for_each(|(buf, values)| self.buffers[buf.0] = values);
+        let places = outputs.map(|buf| self.placement.place_of[buf.0]);
+        let mut values = places.map(|place| std::mem::take(&mut self.buffers[place]));
+        let mut lens = outputs.map(|buf| self.program.buffers[buf.0].len).into_iter();
+        work(self, values.each_mut().map(|values| &mut values[..lens.next().unwrap_or(0)]));
+        places.into_iter().zip(values).for_each(|(place, values)| self.buffers[place] = values);
     }
 
     #[allow(clippy::too_many_lines, reason = "one arm an op, in the order of the enum")]
@@ -104,8 +119,66 @@ impl<T: Real + ComplexField> Interpreter<T> {
                 this.product(layout, shape, [a, b], &mut out[y.start..], alpha, finish);
             }),
             Op::ColumnSum { g, out, shape: [rows, columns] } => self.write([out], |this, [out]| {
-                reduce::column_sum(columns, &this.at(g)[..rows * columns], out);
+                parallel::column_sum(columns, &this.at(g)[..rows * columns], out);
             }),
+            Op::Activate { len, activation, x, residual, y } => self.write([y], |this, [y]| {
+                parallel::rows(&mut y[..len], 1, |first, y| {
+                    let residual = residual.map(|residual| &this.at(residual)[first..]);
+                    activate(activation, &this.at(x)[first..], residual, y);
+                });
+            }),
+            Op::ActivateBackward { len, d_y, mask: Mask { activation, y }, d_x } => {
+                self.write([d_x], |this, [d_x]| {
+                    parallel::rows(&mut d_x[..len], 1, |first, d_x| {
+                        activate_backward(activation, &this.at(d_y)[first..], &this.at(y)[first..], d_x);
+                    });
+                });
+            }
+            Op::DepthwiseForward { shape, activation, x, filters, y } => self.write([y], |this, [y]| {
+                let (x, filters) = (this.at(x), filters.map(|buf| this.at(buf)));
+                match this.product {
+                    Product::Plain => convolution::depthwise_forward(&shape, activation, x, filters, y),
+                    Product::Blocked(_) => depthwise::forward(&shape, activation, x, filters, y),
+                }
+            }),
+            Op::DepthwiseBackwardInput { shape, d_y, weight, mask, d_x } => {
+                self.write([d_x], |this, [d_x]| {
+                    let ([d_y, weight], mask) = ([d_y, weight].map(|buf| this.at(buf)), this.mask(mask));
+                    match this.product {
+                        Product::Plain => {
+                            convolution::depthwise_backward_input(&shape, d_y, weight, mask, d_x);
+                        }
+                        Product::Blocked(_) => depthwise::backward_input(&shape, d_y, weight, mask, d_x),
+                    }
+                });
+            }
+            Op::DepthwiseBackwardWeight { shape, d_y, x, d_filters } => {
+                self.write(d_filters, |this, d_filters| {
+                    let [d_y, x] = [d_y, x].map(|buf| this.at(buf));
+                    match this.product {
+                        Product::Plain => convolution::depthwise_backward_weight(&shape, d_y, x, d_filters),
+                        Product::Blocked(_) => depthwise::backward_weight(&shape, d_y, x, d_filters),
+                    }
+                });
+            }
+            Op::AverageForward { shape: [images, positions, channels], x, y } => {
+                self.write([y], |this, [y]| {
+                    parallel::rows(&mut y[..images * channels], channels, |first, y| {
+                        let x = &this.at(x)[first * positions * channels..];
+                        pool::average_forward([y.len() / channels.max(1), positions, channels], x, y);
+                    });
+                });
+            }
+            Op::AverageBackward { shape: [images, positions, channels], d_y, mask, d_x } => {
+                let image = positions * channels;
+                self.write([d_x], |this, [d_x]| {
+                    parallel::rows(&mut d_x[..images * image], image, |first, d_x| {
+                        let mask = this.mask(mask).map(|(activation, x)| (activation, &x[first * image..]));
+                        let (shape, d_y) = ([d_x.len() / image.max(1), positions, channels], this.at(d_y));
+                        pool::average_backward(shape, &d_y[first * channels..], mask, d_x);
+                    });
+                });
+            }
             Op::BatchNormForward { shape, settings, x, parameters, out } => {
                 let [weight, bias, mean, var] = parameters;
                 self.write([out[0], out[1], mean, var], |this, [y, stats, mean, var]| {
@@ -181,6 +254,24 @@ impl<T: Real + ComplexField> Interpreter<T> {
                     classify::cross_entropy(shape, factors, logits, labels, loss, d_logits);
                 });
             }
+            Op::TargetCrossEntropy { shape, views, weight, logits, targets, loss, d_logits } => {
+                let [targets, weights] = targets;
+                self.write([loss, d_logits], |this, [loss, d_logits]| {
+                    let [logits, targets, weights] = [logits, targets, weights].map(|buf| this.at(buf));
+                    let view = weights[..shape[0] / views.max(1)].iter();
+                    #[allow(clippy::cast_possible_truncation, reason = "weights come as f32")]
+                    let view = view.map(|weight| weight.wide() as f32);
+                    let factors = [weight, classify::inverse_weight(view)];
+                    classify::target_cross_entropy(
+                        shape,
+                        factors,
+                        logits,
+                        [targets, weights],
+                        loss,
+                        d_logits,
+                    );
+                });
+            }
             Op::SoftLabel { settings, logits, teacher, loss, d_logits } => {
                 self.write([loss, d_logits], |this, [loss, d_logits]| {
                     distill::soft_label(&settings, this.at(logits), this.at(teacher), loss, d_logits);
@@ -232,7 +323,7 @@ impl<T: Real + ComplexField> Interpreter<T> {
                 });
             }
             Op::SquareSum { x, len, out, at } => {
-                self.buffers[out.0][at] = parallel::square_sum(&self.at(x)[..len]);
+                self.buffers[self.placement.place_of[out.0]][at] = parallel::square_sum(&self.at(x)[..len]);
             }
             Op::NonFinite { x, len, slot } => {
                 let count = reduce::nonfinite(&self.at(x)[..len]);
@@ -271,6 +362,10 @@ impl<T: Real + ComplexField> Interpreter<T> {
         }
     }
 
+    fn mask(&self, mask: Option<Mask>) -> Option<(Activation, &[T])> {
+        mask.map(|Mask { activation, y }| (activation, self.at(y)))
+    }
+
     fn product(
         &self,
         layout: Layout,
@@ -283,12 +378,12 @@ impl<T: Real + ComplexField> Interpreter<T> {
         let alpha = T::of(alpha);
         let optional = |buf: Option<Buf>| buf.map(|buf| self.at(buf));
         let epilogue = match finish {
-            Finish::Replace { bias, residual, relu, mask } => Epilogue {
+            Finish::Replace { bias, residual, activation, mask } => Epilogue {
                 alpha,
                 bias: optional(bias),
                 residual: optional(residual),
-                relu,
-                mask: optional(mask),
+                activation,
+                mask: self.mask(mask),
                 accumulate: false,
             },
             Finish::Add => Epilogue { alpha, accumulate: true, ..Epilogue::none() },
@@ -299,24 +394,4 @@ impl<T: Real + ComplexField> Interpreter<T> {
             Product::Blocked(threads) => product::blocked(layout, shape, a, b, y, &epilogue, threads),
         }
     }
-}
-
-/// [`contrast::info_nce`] with a thread for each half of the rows where the keys of one half are
-/// the other's, so that each half is contiguous.
-fn info_nce<T: Real>(settings: &contrast::InfoNce, [q, k]: [&[T]; 2], [s, d_q, loss]: [&mut [T]; 3]) {
-    let contrast::InfoNce { rows, columns, negatives, row_shift, .. } = *settings;
-    if row_shift == 0 || row_shift * 2 != rows {
-        return contrast::info_nce(settings, q, k, loss, d_q, s);
-    }
-    let of_half = contrast::InfoNce { rows: row_shift, row_shift: 0, ..*settings };
-    let pieces = s
-        .chunks_mut((row_shift * negatives).max(1))
-        .zip(d_q.chunks_mut(row_shift * columns))
-        .zip(loss.chunks_mut(row_shift))
-        .zip(q.chunks(row_shift * columns).zip(k.chunks(row_shift * columns).rev()));
-    rayon::scope(|scope| {
-        for (((s, d_q), loss), (q, k)) in pieces {
-            scope.spawn(move |_| contrast::info_nce(&of_half, q, k, loss, d_q, s));
-        }
-    });
 }

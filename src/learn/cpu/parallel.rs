@@ -44,3 +44,19 @@ pub(super) fn square_sum<T: crate::reference::Real>(x: &[T]) -> T {
     let pieces: Vec<T> = x.par_chunks(WORTHWHILE).map(crate::reference::reduce::square_sum).collect();
     crate::reference::reduce::total(&pieces)
 }
+
+/// Columns that a thread sums at once.
+const COLUMNS: usize = 64;
+
+/// As `reference::reduce::column_sum`: each column is summed in ascending order.
+pub(super) fn column_sum<T: crate::reference::Real>(columns: usize, g: &[T], out: &mut [T]) {
+    if g.len() < WORTHWHILE {
+        return crate::reference::reduce::column_sum(columns, g, out);
+    }
+    out[..columns].par_chunks_mut(COLUMNS).enumerate().for_each(|(block, out)| {
+        out.fill(T::zero());
+        for row in g.chunks_exact(columns.max(1)) {
+            out.iter_mut().zip(&row[block * COLUMNS..]).for_each(|(sum, &value)| *sum += value);
+        }
+    });
+}

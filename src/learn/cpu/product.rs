@@ -2,12 +2,18 @@
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
+use rayon::prelude::*;
 
-use super::parallel;
 use crate::reference::Real;
+use crate::reference::activation::Activation;
 use crate::reference::linear::{Epilogue, Layout};
 
-/// `y = epilogue(a · b)`, as `reference::linear::gemm`.
+/// Fewest and most rows of a result that one thread computes at once: enough to be worth the
+/// packing of the right operand, few enough for the epilogue to find them in the cache.
+const PIECE_ROWS: [usize; 2] = [32, 256];
+
+/// `y = epilogue(a · b)`, as `reference::linear::gemm`. The result is computed in pieces of rows,
+/// each by one thread from product to epilogue, so it does not depend on the number of threads.
 pub(crate) fn blocked<T: Real + faer::traits::ComplexField>(
     layout: Layout,
     [m, n, k]: [usize; 3],
@@ -25,20 +31,38 @@ pub(crate) fn blocked<T: Real + faer::traits::ComplexField>(
         Layout::Nt => MatRef::from_row_major_slice(&b[..n * k], n, k).transpose(),
         Layout::Nn | Layout::Tn => MatRef::from_row_major_slice(&b[..n * k], k, n),
     };
-    let y = &mut y[..m * n];
     let accumulate = if epilogue.accumulate { Accum::Add } else { Accum::Replace };
-    // Small products are not worth waking a second thread for.
-    let par = if threads > 1 && m * n * k > 1 << 18 { Par::rayon(threads) } else { Par::Seq };
-    matmul(MatMut::from_row_major_slice_mut(y, m, n), accumulate, left, right, epilogue.alpha, par);
-    let plain =
-        epilogue.bias.is_none() && epilogue.residual.is_none() && epilogue.mask.is_none() && !epilogue.relu;
-    if !plain {
-        let finish = Epilogue { alpha: <T as num_traits::One>::one(), ..*epilogue };
-        parallel::rows(y, n, |first, rows| {
-            for (i, row) in rows.chunks_mut(n.max(1)).enumerate() {
+    let is_plain = epilogue.bias.is_none()
+        && epilogue.residual.is_none()
+        && epilogue.mask.is_none()
+        && epilogue.activation == Activation::None;
+    let finish = Epilogue { alpha: <T as num_traits::One>::one(), ..*epilogue };
+    let piece = |first: usize, y: &mut [T]| {
+        let rows = y.len() / n.max(1);
+        let left = left.subrows(first, rows);
+        matmul(
+            MatMut::from_row_major_slice_mut(y, rows, n),
+            accumulate,
+            left,
+            right,
+            epilogue.alpha,
+            Par::Seq,
+        );
+        if !is_plain {
+            for (i, row) in y.chunks_mut(n.max(1)).enumerate() {
                 finish_row(row, (first + i) * n, &finish);
             }
-        });
+        }
+    };
+    let y = &mut y[..m * n];
+    // Small products are not worth waking a second thread for.
+    let is_small = m * n * k <= 1 << 18;
+    let rows = if is_small { m.max(1) } else { m.div_ceil(4).clamp(PIECE_ROWS[0], PIECE_ROWS[1]) };
+    let len = rows * n.max(1);
+    if threads > 1 && !is_small {
+        y.par_chunks_mut(len).enumerate().for_each(|(at, y)| piece(at * rows, y));
+    } else {
+        y.chunks_mut(len).enumerate().for_each(|(at, y)| piece(at * rows, y));
     }
 }
 
@@ -49,13 +73,12 @@ fn finish_row<T: Real>(row: &mut [T], start: usize, epilogue: &Epilogue<'_, T>) 
     if let Some(residual) = epilogue.residual {
         row.iter_mut().zip(&residual[start..]).for_each(|(y, &r)| *y += r);
     }
-    if epilogue.relu {
-        row.iter_mut().for_each(|y| *y = if *y < T::zero() { T::zero() } else { *y });
+    if epilogue.activation != Activation::None {
+        row.iter_mut().for_each(|y| *y = epilogue.activation.apply(*y));
     }
-    if let Some(mask) = epilogue.mask {
-        row.iter_mut()
-            .zip(&mask[start..])
-            .for_each(|(y, &m)| *y = if m <= T::zero() { T::zero() } else { *y });
+    if let Some((activation, mask)) = epilogue.mask {
+        let shut = row.iter_mut().zip(&mask[start..]).filter(|(_, m)| !activation.passes(**m));
+        shut.for_each(|(y, _)| *y = T::zero());
     }
 }
 
@@ -75,8 +98,8 @@ mod tests {
                     alpha: 0.5,
                     bias: Some(&bias[..]),
                     residual: Some(&residual[..]),
-                    relu: true,
-                    mask: Some(&mask[..]),
+                    activation: Activation::Relu6,
+                    mask: Some((Activation::Relu, &mask[..])),
                     accumulate: false,
                 };
                 let (mut want, mut got) = (vec![9.0; m * n], vec![7.0; m * n]);

@@ -1,10 +1,14 @@
 //! One kernel call per op.
 
 use crate::Result;
-use crate::gpu::kernels::linear::Gemm;
-use crate::gpu::kernels::{batch, classify, contrast, distill, normalize, optim, reduce};
+use crate::gpu::kernels::linear::{self, Gemm};
+use crate::gpu::kernels::{
+    activation, batch, classify, contrast, convolution, distill, normalize, optim, pool, reduce,
+};
 use crate::gpu::{Buffer, Device, Recorder};
-use crate::learn::op::{Buf, Finish, Op, RateGroup, Span};
+use crate::learn::op::{Buf, Finish, Mask, Op, RateGroup, Span};
+use crate::learn::program::Program;
+use crate::reference::activation::Activation;
 
 /// Buffers that every program has beside its own.
 pub(super) struct Fixed<'a> {
@@ -13,17 +17,30 @@ pub(super) struct Fixed<'a> {
     label_table: Buffer,
     /// Labels of the step's rows.
     labels: Buffer,
-    partials: Buffer,
+    /// Partial sums of squares.
+    squares: Buffer,
+    /// Products in slices of their inner dimension.
+    slices: Buffer,
 }
 
 impl<'a> Fixed<'a> {
-    pub(super) fn new(device: &Device, [index, terms]: [&'a Buffer; 2], labels: &[i32], rows: usize) -> Self {
+    pub(super) fn new(
+        device: &Device,
+        [index, terms]: [&'a Buffer; 2],
+        labels: &[i32],
+        program: &Program,
+    ) -> Self {
+        let partials = program.ops.iter().map(|op| {
+            let Op::Gemm { shape, finish, .. } = *op else { return 0 };
+            if finish.is_bare() { linear::partials(shape) } else { 0 }
+        });
         Self {
             index,
             terms,
             label_table: Buffer::from_slice(device, "label_table", labels),
-            labels: Buffer::zeroed(device, "labels", rows),
-            partials: Buffer::zeroed(device, "partials", reduce::SQUARE_SUM_PARTIALS),
+            labels: Buffer::zeroed(device, "labels", program.index_rows),
+            squares: Buffer::zeroed(device, "squares", reduce::SQUARE_SUM_PARTIALS),
+            slices: Buffer::zeroed(device, "slices", partials.max().unwrap_or(0).max(1)),
         }
     }
 
@@ -31,6 +48,7 @@ impl<'a> Fixed<'a> {
     #[allow(clippy::too_many_lines, reason = "one arm an op, in the order of the enum")]
     pub(super) fn record(&self, r: &mut Recorder<'_>, buffers: &[Buffer], op: &Op) -> Result<()> {
         let at = |buf: Buf| &buffers[buf.0];
+        let masked = |mask: Option<Mask>| mask.map(|Mask { activation, y }| (activation, at(y)));
         let tensor = |len, rate| optim::Tensor { len, is_classifier: rate == RateGroup::Classifier };
         match *op {
             Op::GatherRows { table, table_rows, x, shape: [rows, columns] } => {
@@ -42,15 +60,39 @@ impl<'a> Fixed<'a> {
             }
             Op::Gemm { layout, shape, a, b, y, alpha, finish } => {
                 let [a, b, y] = [a, b, y].map(|Span { buf, start }| (at(buf), start));
-                let (bias, residual, relu, mask) = match finish {
-                    Finish::Replace { bias, residual, relu, mask } => (bias, residual, relu, mask),
-                    Finish::Add => (None, None, false, None),
+                let (bias, residual, activation, mask) = match finish {
+                    Finish::Replace { bias, residual, activation, mask } => {
+                        (bias, residual, activation, mask)
+                    }
+                    Finish::Add => (None, None, Activation::None, None),
                 };
-                let [bias, residual, mask] = [bias, residual, mask].map(|buf| buf.map(at));
-                let accumulate = finish == Finish::Add;
-                Gemm { layout, shape, a, b, y, alpha, bias, residual, relu, mask, accumulate }.record(r)
+                let [bias, residual] = [bias, residual].map(|buf| buf.map(at));
+                let (mask, accumulate) = (masked(mask), finish == Finish::Add);
+                Gemm { layout, shape, a, b, y, alpha, bias, residual, activation, mask, accumulate }
+                    .record_in_slices(r, &self.slices)
             }
             Op::ColumnSum { g, out, shape } => reduce::column_sum(r, shape, at(g), at(out)),
+            Op::Activate { len, activation, x, residual, y } => {
+                activation::activate(r, len, activation, at(x), residual.map(at), at(y))
+            }
+            Op::ActivateBackward { len, d_y, mask: Mask { activation, y }, d_x } => {
+                activation::activate_backward(r, len, activation, [d_y, y].map(at), at(d_x))
+            }
+            Op::DepthwiseForward { shape, activation, x, filters: [weight, bias], y } => {
+                let inputs = [x, weight, bias].map(at);
+                convolution::depthwise_forward(r, &shape, activation, inputs, at(y))
+            }
+            Op::DepthwiseBackwardInput { shape, d_y, weight, mask, d_x } => {
+                let inputs = [d_y, weight].map(at);
+                convolution::depthwise_backward_input(r, &shape, inputs, masked(mask), at(d_x))
+            }
+            Op::DepthwiseBackwardWeight { shape, d_y, x, d_filters } => {
+                convolution::depthwise_backward_weight(r, &shape, [d_y, x].map(at), d_filters.map(at))
+            }
+            Op::AverageForward { shape, x, y } => pool::average_forward(r, shape, at(x), at(y)),
+            Op::AverageBackward { shape, d_y, mask, d_x } => {
+                pool::average_backward(r, shape, at(d_y), masked(mask), at(d_x))
+            }
             Op::BatchNormForward { shape, settings, x, parameters, out } => {
                 let (parameters, out) = (parameters.map(at), out.map(at));
                 normalize::batch_norm_forward(r, shape, &settings, at(x), parameters, out)
@@ -83,6 +125,18 @@ impl<'a> Fixed<'a> {
             Op::CrossEntropy { shape, weight, logits, loss, d_logits, .. } => {
                 let outputs = [at(loss), at(d_logits)];
                 classify::cross_entropy(r, shape, weight, [at(logits), &self.labels], outputs)
+            }
+            Op::TargetCrossEntropy {
+                shape,
+                weight,
+                logits,
+                targets: [targets, weights],
+                loss,
+                d_logits,
+                ..
+            } => {
+                let inputs = [logits, targets, weights].map(at);
+                classify::target_cross_entropy(r, shape, weight, inputs, [loss, d_logits].map(at))
             }
             Op::SoftLabel { settings, logits, teacher, loss, d_logits } => {
                 distill::soft_label(r, &settings, [logits, teacher].map(at), [loss, d_logits].map(at))
@@ -117,7 +171,7 @@ impl<'a> Fixed<'a> {
                 reduce::column_deviation(r, shape, at(z), at(deviation))
             }
             Op::SquareSum { x, len, out, at: slot } => {
-                reduce::square_sum(r, len, at(x), &self.partials, (at(out), slot))
+                reduce::square_sum(r, len, at(x), &self.squares, (at(out), slot))
             }
             Op::NonFinite { x, len, slot } => reduce::nonfinite(r, len, at(x), (self.terms, slot as usize)),
             Op::Sgd { settings, rate, len, grad, weight, velocity } => {

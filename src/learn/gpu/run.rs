@@ -6,9 +6,10 @@ use crate::gpu::recorder::size;
 use crate::gpu::{Buffer, Device, Hyper, Plan, Recorder};
 use crate::learn::engine::StepInput;
 use crate::learn::op::Op;
+use crate::learn::placement::Placement;
 use crate::learn::program::{Program, Role};
 use crate::reference::Real as _;
-use crate::reference::classify::inverse_labelled;
+use crate::reference::classify::{inverse_labelled, inverse_weight};
 use crate::reference::optim::AdamW;
 use crate::{Error, Result};
 
@@ -22,6 +23,8 @@ pub struct Run {
     buffers: Vec<Buffer>,
     index: Buffer,
     labels: Vec<i32>,
+    /// Weights of the soft targets of the table's rows.
+    weights: Vec<f32>,
     terms: Buffer,
     read_back: ReadBack,
     plan: Plan,
@@ -41,26 +44,27 @@ impl Run {
             return Err(Error::shape(format!("GPU buffer of {:?}", spec.role), limit, spec.len));
         }
         let mut recorder = Recorder::new(device, slots)?;
-        let buffers: Vec<_> = (program.buffers.iter())
-            .map(|spec| match spec.role {
-                Role::Constant(value) => {
-                    Buffer::from_slice(device, "constant", &vec![f32::of(value); spec.len])
-                }
-                Role::State(_) | Role::Gradient(_) | Role::Table | Role::Scratch => {
-                    Buffer::zeroed(device, "program", spec.len)
-                }
-            })
-            .collect();
+        let placement = Placement::of(&program);
+        let places: Vec<_> = placement.lens.iter().map(|&len| Buffer::zeroed(device, "place", len)).collect();
+        let mut buffers = Vec::with_capacity(program.buffers.len());
+        for (spec, place) in program.buffers.iter().zip(placement.place_of) {
+            let buffer = places[place].first(spec.len);
+            if let Role::Constant(value) = spec.role {
+                buffer.write(device, 0, &vec![f32::of(value); spec.len]);
+            }
+            buffers.push(buffer);
+        }
         let slots = slots.max(1);
         let index = Buffer::zeroed(device, "index", program.index_rows * slots);
         let terms = Buffer::zeroed(device, "terms", Program::TERMS * slots * SUBMITS_IN_FLIGHT);
-        let fixed = Fixed::new(device, [&index, &terms], labels, program.index_rows);
+        let fixed = Fixed::new(device, [&index, &terms], labels, &program);
         for op in &program.ops {
             fixed.record(&mut recorder, &buffers, op)?;
         }
         let plan = recorder.finish();
         let (read_back, zeros) = (ReadBack::new(device, terms.len()), vec![0.0; terms.len()]);
-        Ok(Self { program, buffers, index, labels: labels.to_vec(), terms, read_back, plan, zeros })
+        let (labels, weights) = (labels.to_vec(), Vec::new());
+        Ok(Self { program, buffers, index, labels, weights, terms, read_back, plan, zeros })
     }
 
     /// Most steps that one [`Run::run`] can take.
@@ -70,10 +74,13 @@ impl Run {
     }
 
     /// Sets the buffer of that role, if the program has one; returns whether it has.
-    pub fn set(&self, device: &Device, role: &Role, values: &[f32]) -> bool {
+    pub fn set(&mut self, device: &Device, role: &Role, values: &[f32]) -> bool {
         let Some(buf) = self.program.find(role) else {
             return false;
         };
+        if *role == Role::TargetWeights {
+            self.weights = values.to_vec();
+        }
         self.buffers[buf.0].write(device, 0, values);
         true
     }
@@ -108,7 +115,7 @@ impl Run {
     /// together.
     fn hyper(&self, slot: usize, number: usize, input: &StepInput) -> Result<Hyper> {
         let mut adam: Option<AdamW> = None;
-        let mut per_label = 0.0;
+        let (mut per_label, mut per_weight) = (0.0, 0.0);
         for op in &self.program.ops {
             if let Op::AdamW { settings, .. } = op {
                 adam = Some(*settings);
@@ -117,6 +124,11 @@ impl Run {
                 let view = &input.index[..rows / views.max(1)];
                 let labels = view.iter().map(|&row| self.labels.get(row as usize).copied().unwrap_or(-1));
                 per_label = inverse_labelled(classes, labels);
+            }
+            if let Op::TargetCrossEntropy { shape: [rows, _], views, .. } = *op {
+                let view = &input.index[..rows / views.max(1)];
+                let weights = view.iter().map(|&row| self.weights.get(row as usize).copied().unwrap_or(0.0));
+                per_weight = inverse_weight(weights);
             }
         }
         let [adam_correction1, adam_correction2] =
@@ -132,6 +144,7 @@ impl Run {
             inverse_labelled: f32::of(per_label),
             adam_correction1,
             adam_correction2,
+            inverse_weight: f32::of(per_weight),
         })
     }
 }

@@ -2,24 +2,33 @@
 
 use super::layers::{self, Trace};
 use super::writer::Writer;
-use crate::learn::op::{Buf, Finish, Op, Slot};
+use crate::learn::objective::ClassifierGradient;
+use crate::learn::op::{Buf, Op, Slot};
+use crate::learn::program::Role;
 use crate::number::real;
 use crate::reference::distill::SoftLabel;
 
-/// Writes the cross-entropy on labelled rows and the distillation of the teacher's logits (given
-/// with their classes), backward through the classifier. The gradient stops at u unless the
+/// Writes the cross-entropy on labels or soft targets and the distillation of the teacher's logits
+/// (given with their classes), backward through the classifier. The gradient stops at u unless the
 /// objective lets it through; returns the gradient of u after both.
 pub(super) fn write(
     writer: &mut Writer<'_>,
     classifier: &Trace,
     teacher: Option<(Buf, usize)>,
-    d_u: Option<Buf>,
+    mut d_u: Option<Buf>,
 ) -> Option<Buf> {
     let (rows, classes, objective) = (writer.m, writer.spec.architecture.classes(), writer.spec.objective);
     let (logits, loss) = (classifier.y, writer.program.scratch(rows));
     let d_logits = writer.program.scratch(rows * classes);
-    let (shape, weight) = ([rows, classes], objective.classifier_weight);
-    writer.program.push(Op::CrossEntropy { shape, views: 2, weight, logits, loss, d_logits });
+    let (shape, weight, views) = ([rows, classes], objective.classifier_weight, 2);
+    if writer.spec.has_soft_targets {
+        let targets = writer.gather_from(Role::Targets, classes);
+        let targets = [targets, writer.gather_from(Role::TargetWeights, 1)];
+        let op = Op::TargetCrossEntropy { shape, views, weight, logits, targets, loss, d_logits };
+        writer.program.push(op);
+    } else {
+        writer.program.push(Op::CrossEntropy { shape, views, weight, logits, loss, d_logits });
+    }
     writer.term(loss, rows, Slot::Classifier, 1.0);
     if let Some((teacher, teacher_classes)) = teacher {
         let settings = SoftLabel {
@@ -34,10 +43,10 @@ pub(super) fn write(
         writer.program.push(Op::SoftLabel { settings, logits, teacher, loss, d_logits });
         writer.term(loss, rows, Slot::ClassifierDistill, 1.0);
     }
-    let through = objective.labels_train_adapter.then(|| match d_u {
-        Some(d_u) => (d_u, Finish::Add),
-        None => (writer.program.scratch(rows * writer.spec.architecture.features), Finish::PLAIN),
-    });
+    let through = match objective.classifier_gradient {
+        ClassifierGradient::Flows => Some(writer.feature_gradient(&mut d_u)),
+        ClassifierGradient::Stops => None,
+    };
     layers::mlp_backward(&mut writer.program, classifier, d_logits, through);
-    through.map(|(d_u, _)| d_u).or(d_u)
+    d_u
 }

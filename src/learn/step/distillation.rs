@@ -22,6 +22,19 @@ pub(super) fn write(writer: &mut Writer<'_>, projection: &mut Projection, o: Buf
     Ok(())
 }
 
+/// Writes the distillation of the features u themselves, `mean(1 - cos(u, o))`, against the
+/// teacher's features o; returns the gradient of u.
+pub(super) fn pooled(writer: &mut Writer<'_>, u: Buf, o: Buf) -> Buf {
+    let (rows, features) = (writer.m, writer.spec.architecture.features());
+    let weight = writer.spec.objective.pooled_distill_weight;
+    let (loss, d_p) = (writer.program.scratch(rows), writer.program.scratch(rows * features));
+    let (loss_scale, slope, offset) = (1.0 / real(rows), -1.0, 1.0);
+    let settings = Cosine { row_shift: 0, loss_scale, slope, offset, weight, eps: COSINE_EPS };
+    writer.program.push(Op::Cosine { shape: [rows, features], settings, p: u, z: o, loss, d_p });
+    writer.term(loss, rows, Slot::PooledDistill, 1.0);
+    d_p
+}
+
 /// Writes the term itself; returns the gradient of `r`.
 pub(super) fn term(writer: &mut Writer<'_>, r: Buf, o: Buf) -> Result<Buf> {
     match writer.spec.objective.method {

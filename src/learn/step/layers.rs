@@ -3,8 +3,9 @@
 use crate::Result;
 use crate::heads::{Layer, Mlp};
 use crate::learn::objective::CopyNorm;
-use crate::learn::op::{Buf, Finish, NormTrace, Op, Span};
+use crate::learn::op::{Buf, Finish, Mask, NormTrace, Op, Span};
 use crate::learn::program::Program;
+use crate::reference::activation::Activation;
 use crate::reference::linear::Layout;
 use crate::reference::normalize::{BatchNorm, BatchShape, LayerNorm};
 
@@ -57,19 +58,19 @@ enum Kind {
     Frozen,
 }
 
-/// `y = relu(x · weightᵀ + bias) (+ residual)`.
+/// `y = activation(x · weightᵀ + bias (+ residual))`.
 pub(super) fn linear_forward(
     program: &mut Program,
     name: &str,
     [rows, inputs, outputs]: [usize; 3],
     x: Buf,
-    relu: bool,
+    activation: Activation,
     residual: Option<Buf>,
 ) -> Buf {
     let weight = program.state(format!("{name}.weight"), inputs * outputs);
     let bias = program.state(format!("{name}.bias"), outputs);
     let y = program.scratch(rows * outputs);
-    let finish = Finish::Replace { bias: Some(bias), residual, relu, mask: None };
+    let finish = Finish::Replace { bias: Some(bias), residual, activation, mask: None };
     let (layout, shape) = (Layout::Nt, [rows, outputs, inputs]);
     program.push(Op::Gemm { layout, shape, a: x.into(), b: weight.into(), y: y.into(), alpha: 1.0, finish });
     y
@@ -124,7 +125,8 @@ pub(super) fn mlp_forward(
         let (x, name) = (trace.y, format!("{}{name}.{number}", pass.prefix));
         let (y, kind) = match *layer {
             Layer::Linear { inputs, outputs } => {
-                let y = linear_forward(program, &name, [pass.rows, inputs, outputs], x, relu, None);
+                let activation = if relu { Activation::Relu } else { Activation::None };
+                let y = linear_forward(program, &name, [pass.rows, inputs, outputs], x, activation, None);
                 (y, Kind::Linear { inputs, outputs })
             }
             Layer::BatchNorm(columns) => batch_norm(program, pass, &name, columns, x, relu)?,
@@ -211,7 +213,8 @@ pub(super) fn mlp_backward(program: &mut Program, trace: &Trace, mut d_y: Buf, d
                     None => d_x,
                     Some(before) => {
                         let fused = before.relu && matches!(before.kind, Kind::Linear { .. });
-                        let finish = Finish::masked(fused.then_some(before.y));
+                        let mask = Mask { activation: Activation::Relu, y: before.y };
+                        let finish = Finish::masked(fused.then_some(mask));
                         Some((program.scratch(trace.rows * inputs), finish))
                     }
                 };

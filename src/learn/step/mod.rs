@@ -4,9 +4,9 @@
 //! 3.4): gather, student forward, momentum and teacher forward, losses, backward, update, EMA,
 //! enqueue.
 
-mod branch;
 mod classifier;
 mod distillation;
+mod extractor;
 mod layers;
 mod projection;
 mod single;
@@ -15,15 +15,16 @@ mod ssl;
 mod update;
 mod writer;
 
-pub use single::{distillation_program, mlp_program, ssl_program};
+pub use single::{distillation_program, extractor_program, mlp_program, ssl_program};
 pub use spec::StepSpec;
 
 use crate::Result;
 use crate::heads::Layer;
 use crate::learn::objective::CopyNorm;
-use crate::learn::op::{Buf, Finish};
+use crate::learn::op::Buf;
 use crate::learn::program::Program;
-use branch::Branch;
+use extractor::ExtractorPass;
+use layers::{Pass, Trace};
 use projection::Projection;
 use writer::Writer;
 
@@ -35,16 +36,17 @@ use writer::Writer;
 pub fn step_program(spec: &StepSpec<'_>) -> Result<Program> {
     spec.check()?;
     let mut writer = Writer::new(spec);
-    let h = writer.gather();
+    let input = writer.gather();
     let pass = writer.student();
-    let student = Branch::forward(&mut writer, pass, h)?;
+    let student = ExtractorPass::forward(&mut writer, pass.prefix, pass.rows, input)?;
+    let u = student.u;
     let classifier = &spec.architecture.classifier;
-    let classifier = layers::mlp_forward(&mut writer.program, pass, "classifier", classifier, student.u)?;
-    let teacher = Teacher::forward(&mut writer, h)?;
-    let d_u = feature_terms(&mut writer, h, &student, teacher.projection)?;
+    let classifier = layers::mlp_forward(&mut writer.program, pass, "classifier", classifier, u)?;
+    let teacher = Teacher::forward(&mut writer, input)?;
+    let d_u = feature_terms(&mut writer, input, u, &teacher)?;
     let d_u = classifier::write(&mut writer, &classifier, teacher.logits, d_u);
     if let Some(d_u) = d_u {
-        student.adapter_backward(&mut writer, h, d_u);
+        student.backward(&mut writer, d_u, false)?;
     }
     if let Some(optimizer) = spec.optimizer {
         update::write(&mut writer, optimizer);
@@ -52,67 +54,76 @@ pub fn step_program(spec: &StepSpec<'_>) -> Result<Program> {
     Ok(writer.program)
 }
 
-/// What the teacher says: its projection for the feature distillation, and logits with their width
-/// for the classifier's.
+/// What the teacher says: its features and projection for the distillations of features, and logits
+/// with their width for the classifier's.
 #[derive(Default)]
 struct Teacher {
+    u: Option<Buf>,
     projection: Option<Buf>,
     logits: Option<(Buf, usize)>,
 }
 
 impl Teacher {
-    fn forward(writer: &mut Writer<'_>, h: Buf) -> Result<Self> {
+    fn forward(writer: &mut Writer<'_>, input: Buf) -> Result<Self> {
         let (objective, classes) = (writer.spec.objective, writer.spec.teacher_classes);
-        let distils = classes.is_some() && objective.feature_distill_weight > 0.0;
+        let is_there = classes.is_some();
+        let distils = is_there && objective.feature_distill_weight > 0.0;
+        let distils_pooled = is_there && objective.pooled_distill_weight > 0.0;
         let classes = classes.filter(|_| objective.classifier_distill_weight > 0.0);
-        if !distils && classes.is_none() {
+        if !distils && !distils_pooled && classes.is_none() {
             return Ok(Self::default());
         }
         let pass = writer.pass("teacher.", objective.teacher_norm);
-        let branch = Branch::forward(writer, pass, h)?;
-        let mut logits = None;
+        let extractor = ExtractorPass::forward(writer, pass.prefix, pass.rows, input)?;
+        let u = extractor.u;
+        let mut teacher = Self { u: distils_pooled.then_some(u), ..Self::default() };
+        if distils {
+            teacher.projection = Some(projection(writer, pass, u)?.y);
+        }
         if let Some(classes) = classes {
             let mut classifier = writer.spec.architecture.classifier.clone();
             if let Some(Layer::Linear { outputs, .. }) = classifier.0.last_mut() {
                 *outputs = classes;
             }
-            let program = &mut writer.program;
-            let trace = layers::mlp_forward(program, pass, "classifier", &classifier, branch.u)?;
-            logits = Some((trace.y, classes));
+            let trace = layers::mlp_forward(&mut writer.program, pass, "classifier", &classifier, u)?;
+            teacher.logits = Some((trace.y, classes));
         }
-        Ok(Self { projection: distils.then_some(branch.projector.y), logits })
+        Ok(teacher)
     }
 }
 
-/// Writes the self-supervised term and the feature distillation with their backward passes; returns
-/// the gradient of u.
-fn feature_terms(
-    writer: &mut Writer<'_>,
-    h: Buf,
-    student: &Branch,
-    teacher: Option<Buf>,
-) -> Result<Option<Buf>> {
+/// The projection of features u.
+fn projection(writer: &mut Writer<'_>, pass: Pass<'_>, u: Buf) -> Result<Trace> {
+    let projector = &writer.spec.architecture.projector;
+    layers::mlp_forward(&mut writer.program, pass, "projector", projector, u)
+}
+
+/// Writes the self-supervised term and the distillations of features with their backward passes;
+/// returns the gradient of u.
+fn feature_terms(writer: &mut Writer<'_>, input: Buf, u: Buf, teacher: &Teacher) -> Result<Option<Buf>> {
     let objective = writer.spec.objective;
     let learns = objective.ssl_weight > 0.0;
-    if !learns && teacher.is_none() {
-        return Ok(None);
+    let mut d_u = teacher.u.map(|o| distillation::pooled(writer, u, o));
+    if !learns && teacher.projection.is_none() {
+        return Ok(d_u);
     }
     let mut momentum = None;
     if learns && objective.method.has_momentum() {
         let pass = writer.pass("momentum.", CopyNorm::Batch);
-        momentum = Some(Branch::forward(writer, pass, h)?.projector.y);
+        let u = ExtractorPass::forward(writer, pass.prefix, pass.rows, input)?.u;
+        momentum = Some(projection(writer, pass, u)?.y);
     }
-    let mut projection = Projection::new(writer, student.projector.y);
+    let projector = projection(writer, writer.student(), u)?;
+    let mut projection = Projection::new(writer, projector.y);
     if learns {
         ssl::write(writer, &mut projection, momentum)?;
     }
-    if let Some(teacher) = teacher {
+    if let Some(teacher) = teacher.projection {
         distillation::write(writer, &mut projection, teacher)?;
     }
-    let Some(d_z) = projection.backward(writer) else {
-        return Ok(None);
-    };
-    let d_u = writer.program.scratch(writer.m * writer.spec.architecture.features);
-    layers::mlp_backward(&mut writer.program, &student.projector, d_z, Some((d_u, Finish::PLAIN)));
-    Ok(Some(d_u))
+    if let Some(d_z) = projection.backward(writer) {
+        let target = writer.feature_gradient(&mut d_u);
+        layers::mlp_backward(&mut writer.program, &projector, d_z, Some(target));
+    }
+    Ok(d_u)
 }

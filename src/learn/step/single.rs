@@ -1,5 +1,6 @@
 //! Parts of a step on their own, for checks against expected values.
 
+use super::extractor::ExtractorPass;
 use super::layers::{self, Pass};
 use super::projection::Projection;
 use super::spec::StepSpec;
@@ -54,6 +55,22 @@ pub fn mlp_program(mlp: &Mlp, rows: usize) -> Result<Program> {
     let d_x = program.gradient("x", rows * mlp.inputs());
     layers::mlp_backward(&mut program, &trace, d_y, Some((d_x, Finish::PLAIN)));
     Ok(program)
+}
+
+/// The extractor of `spec` alone, forward and backward on `spec.rows` images: state `x`
+/// `[rows, I]`, `d_u` `[rows, D]` and the parameters; leaves `u` and the gradients of `x` and the
+/// parameters. The last node may give a map.
+///
+/// # Errors
+/// [`Error::Shape`](crate::Error::Shape) for nodes that do not fit together.
+pub fn extractor_program(spec: &StepSpec<'_>) -> Result<Program> {
+    let (mut writer, rows) = (Writer::new(spec), spec.rows);
+    let x = writer.program.state("x", rows * spec.architecture.extractor.input_len());
+    let d_u = writer.program.state("d_u", rows * spec.architecture.features());
+    let pass = ExtractorPass::forward(&mut writer, "", rows, x)?;
+    writer.program.buffers[pass.u.0].role = Role::State("u".to_owned());
+    let d_x = pass.backward(&mut writer, d_u, true)?;
+    Ok(with_gradient(writer.program, d_x, "x"))
 }
 
 fn with_gradient(mut program: Program, gradient: Option<Buf>, name: &str) -> Program {

@@ -18,6 +18,8 @@ pub struct StepSpec<'a> {
     pub rows: usize,
     /// Rows S of the feature table.
     pub table_rows: usize,
+    /// Whether the table's rows have soft targets with weights in place of labels.
+    pub has_soft_targets: bool,
     /// Classes that the teacher's classifier names; `None` in the first task, which has no teacher.
     pub teacher_classes: Option<usize>,
 }

@@ -11,7 +11,12 @@ pub(super) fn write(writer: &mut Writer<'_>, optimizer: &Optimizer) {
     let gradients: Vec<(String, Buf, usize)> = (writer.program.buffers.iter().enumerate())
         .filter_map(|(i, spec)| match &spec.role {
             Role::Gradient(name) => Some((name.clone(), Buf(i), spec.len)),
-            Role::State(_) | Role::Table | Role::Constant(_) | Role::Scratch => None,
+            Role::State(_)
+            | Role::Table
+            | Role::Targets
+            | Role::TargetWeights
+            | Role::Constant(_)
+            | Role::Scratch => None,
         })
         .collect();
     let squares = writer.program.scratch(gradients.len());

@@ -46,14 +46,32 @@ impl<'a> Writer<'a> {
         Span { buf, start: v * self.spec.rows * width }
     }
 
-    /// Copies the batch's rows out of the table and finds their labels; returns h.
+    /// Copies the batch's rows out of the table and finds their labels; returns the extractor's
+    /// input. Soft targets are gathered where the classifier's term needs them.
     pub(super) fn gather(&mut self) -> Buf {
-        let (rows, columns, table_rows) = (self.m, self.spec.architecture.features, self.spec.table_rows);
-        let table = self.program.shared(Role::Table, table_rows * columns);
+        let columns = self.spec.architecture.extractor.input_len();
+        let x = self.gather_from(Role::Table, columns);
+        if !self.spec.has_soft_targets {
+            self.program.push(Op::GatherLabels { rows: self.m });
+        }
+        x
+    }
+
+    /// The batch's rows of the table of that role.
+    pub(super) fn gather_from(&mut self, role: Role, columns: usize) -> Buf {
+        let (rows, table_rows) = (self.m, self.spec.table_rows);
+        let table = self.program.shared(role, table_rows * columns);
         let x = self.program.scratch(rows * columns);
         self.program.push(Op::GatherRows { table, table_rows, x, shape: [rows, columns] });
-        self.program.push(Op::GatherLabels { rows });
         x
+    }
+
+    /// The gradient buffer of u and how to finish a product into it: the first writer replaces,
+    /// later ones add.
+    pub(super) fn feature_gradient(&mut self, d_u: &mut Option<Buf>) -> (Buf, Finish) {
+        let finish = if d_u.is_some() { Finish::Add } else { Finish::PLAIN };
+        let len = self.m * self.spec.architecture.features();
+        (*d_u.get_or_insert_with(|| self.program.scratch(len)), finish)
     }
 
     /// `terms[slot] += scale * sum(rows)`.

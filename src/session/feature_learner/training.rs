@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::FeatureLearner;
 use super::gathered::Gathered;
 use crate::event::Event;
-use crate::heads::{Architecture, Parameters};
+use crate::heads::{ADAPTER, Architecture, Parameters, TAIL};
 use crate::learn::trainer::{Samples, Trainer, take_teacher};
 use crate::memory::StoredSample;
 use crate::rng::Rng;
@@ -46,7 +46,7 @@ impl FeatureLearner {
         };
         match self.train_from(&architecture, &state, [current, replay], seed, control) {
             Ok(trained) => {
-                let parameters = Arc::new(trained.copied(&["adapter.", "classifier."], ""));
+                let parameters = Arc::new(trained.copied(&[ADAPTER, TAIL, "classifier."], ""));
                 self.trained.parameters = Some((architecture.clone(), trained));
                 self.trained.is_to_be_retrained = false;
                 let columns = self.trained.columns.clone();

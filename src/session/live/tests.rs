@@ -36,6 +36,9 @@ impl Quarters {
             channels: Channels::Rgb,
             feature_width: 12,
             precision: Precision::Fp32,
+            cut: None,
+            tail_path: None,
+            tail_sha256: None,
         };
         let (got, runtime) = (Provider::Tract, "by hand".to_owned());
         let report = ProviderReport { asked: got, got, runtime, library: None, attempts: Vec::new() };

@@ -1,6 +1,8 @@
 //! From a golden file to a case, by its `op`.
 
-use kaizen_edge::low_level::heads::{Adapter, Architecture, Layer, Mlp, Norm};
+mod tail;
+
+use kaizen_edge::low_level::heads::{Architecture, Extractor, Layer, Mlp, Norm};
 use kaizen_edge::low_level::learn::engine::StepInput;
 use kaizen_edge::low_level::learn::objective::{CopyNorm, Objective, SslMethod};
 use kaizen_edge::low_level::learn::op::{Finish, Op, RateGroup, Slot};
@@ -18,7 +20,7 @@ use super::file::File;
 use super::run::{Case, Expect};
 
 /// What [`case`] understands.
-pub(super) const OPS: [&str; 13] = [
+pub(super) const OPS: [&str; 18] = [
     "nt_xent",
     "vicreg",
     "barlow_twins",
@@ -32,6 +34,11 @@ pub(super) const OPS: [&str; 13] = [
     "mlp",
     "optimizer",
     "kaizen_step",
+    "conv",
+    "relu6",
+    "global_average_pool",
+    "tail",
+    "kaizen_tail_step",
 ];
 
 pub(super) fn case(file: &File) -> Case {
@@ -55,6 +62,11 @@ pub(super) fn case(file: &File) -> Case {
         "mlp" => mlp(file),
         "optimizer" => optimizer(file),
         "kaizen_step" => kaizen_step(file),
+        "conv" => tail::convolution(file),
+        "relu6" => tail::relu6(file),
+        "global_average_pool" => tail::average_pool(file),
+        "tail" => tail::extractor(file),
+        "kaizen_tail_step" => tail::kaizen_tail_step(file),
         other => panic!("{}: unknown op `{other}`", file.name),
     }
 }
@@ -75,6 +87,12 @@ fn new_case(file: &File, program: Program, states: Vec<(Role, Vec<f32>)>) -> Cas
 }
 
 impl Case {
+    /// Sets the buffers that the program has.
+    fn set(&mut self, buffers: impl IntoIterator<Item = (Role, Vec<f32>)>) {
+        let held = buffers.into_iter().filter(|(role, _)| self.program.find(role).is_some());
+        self.states[0].extend(held);
+    }
+
     fn term(&mut self, slot: Slot, file: &File, key: &str) {
         self.expected.push((0, Expect::Term(slot), key.to_owned(), file.tensor(key).to_vec()));
     }
@@ -91,8 +109,7 @@ fn stacked(file: &File, keys: [&str; 2]) -> Vec<f32> {
 /// Parts around a bare projection of width `p`; only the width matters.
 fn around(p: usize) -> Architecture {
     Architecture {
-        features: p,
-        adapter: Adapter { bottleneck: 1, layer_norm: false },
+        extractor: Extractor::adapter(p, 1, false),
         projector: Mlp::new(&[p, p], Norm::None),
         predictor: None,
         distill_predictor: Mlp::new(&[p, p], Norm::None),
@@ -101,7 +118,15 @@ fn around(p: usize) -> Architecture {
 }
 
 fn spec<'a>(architecture: &'a Architecture, objective: &'a Objective, rows: usize) -> StepSpec<'a> {
-    StepSpec { architecture, objective, optimizer: None, rows, table_rows: 2 * rows, teacher_classes: None }
+    StepSpec {
+        architecture,
+        objective,
+        optimizer: None,
+        rows,
+        table_rows: 2 * rows,
+        has_soft_targets: false,
+        teacher_classes: None,
+    }
 }
 
 fn pair(file: &File, method: SslMethod) -> Case {
@@ -358,18 +383,41 @@ fn optimizer(file: &File) -> Case {
 
 fn kaizen_step(file: &File) -> Case {
     let [rows, features] = file.shape("input.x1");
-    let method: SslMethod = clap::ValueEnum::from_str(file.meta("method"), false).unwrap();
-    assert_eq!(file.meta("batchnorm"), "train", "{}", file.name);
-    let architecture = Architecture {
-        features,
-        adapter: Adapter { bottleneck: file.shape("param.adapter.down.weight")[0], layer_norm: false },
+    let bottleneck = file.shape("param.adapter.down.weight")[0];
+    let architecture = architecture(file, Extractor::adapter(features, bottleneck, false));
+    let objective = objective(file, &architecture);
+    let mut case = step_case(file, &architecture, &objective, (rows, false));
+    let table = (Role::Table, stacked(file, ["input.x1", "input.x2"]));
+    let parameters = file.names("param.");
+    let parameters = parameters.into_iter().map(|name| (state(name), file.narrow(&format!("param.{name}"))));
+    case.set([table].into_iter().chain(parameters));
+    let labels = file.labels("input.labels");
+    case.labels = [labels.clone(), labels].concat();
+    for name in file.names("grad.") {
+        case.buffer(gradient(name), &format!("grad.{name}"), file.tensor(&format!("grad.{name}")).to_vec());
+    }
+    case
+}
+
+/// The heads of a whole step behind `extractor`.
+fn architecture(file: &File, extractor: Extractor) -> Architecture {
+    let method = method(file);
+    Architecture {
+        extractor,
         projector: layers(file, "param.projector."),
         predictor: method.has_predictor().then(|| layers(file, "param.predictor.")),
         distill_predictor: layers(file, "param.distill_predictor."),
         classifier: layers(file, "param.classifier."),
-    };
-    let known = layers(file, "param.teacher.classifier.").outputs();
-    let objective = Objective {
+    }
+}
+
+fn method(file: &File) -> SslMethod {
+    clap::ValueEnum::from_str(file.meta("method"), false).unwrap()
+}
+
+fn objective(file: &File, architecture: &Architecture) -> Objective {
+    assert_eq!(file.meta("batchnorm"), "train", "{}", file.name);
+    Objective {
         feature_distill_weight: file.number("feature_distill_weight"),
         classifier_weight: file.number("classifier_weight"),
         classifier_distill_weight: file.number("classifier_distill_weight"),
@@ -377,29 +425,35 @@ fn kaizen_step(file: &File) -> Case {
         distill_temperature: file.number("distill_temperature"),
         vicreg: file.numbers(["sim_weight", "var_weight", "cov_weight"]),
         barlow: file.numbers(["scale", "lamb"]),
-        mask_to_known: known < architecture.classes(),
+        mask_to_known: known_classes(file) < architecture.classes(),
         teacher_norm: CopyNorm::Batch,
         queue: if file.has("input.queue1") { file.shape("input.queue1")[0] } else { 1 },
-        ..Objective::new(method)
-    };
-    let spec = StepSpec { teacher_classes: Some(known), ..spec(&architecture, &objective, rows) };
-    let program = step_program(&spec).unwrap();
-    let mut states = vec![(Role::Table, stacked(file, ["input.x1", "input.x2"]))];
+        ..Objective::new(method(file))
+    }
+}
+
+fn known_classes(file: &File) -> usize {
+    layers(file, "param.teacher.classifier.").outputs()
+}
+
+/// A whole step with the four terms expected; batch norms and queues are set.
+fn step_case(
+    file: &File,
+    architecture: &Architecture,
+    objective: &Objective,
+    (rows, has_soft_targets): (usize, bool),
+) -> Case {
+    let known = Some(known_classes(file));
+    let spec = StepSpec { teacher_classes: known, has_soft_targets, ..spec(architecture, objective, rows) };
+    let mut case = new_case(file, step_program(&spec).unwrap(), Vec::new());
     for prefix in ["", "teacher.", "momentum."] {
-        states.extend(running_start(&architecture.projector, &format!("{prefix}projector")));
+        case.set(running_start(&architecture.projector, &format!("{prefix}projector")));
     }
-    states.extend(running_start(&architecture.distill_predictor, "distill_predictor"));
-    states.extend(architecture.predictor.iter().flat_map(|mlp| running_start(mlp, "predictor")));
-    states.extend(
-        file.names("param.").into_iter().map(|name| (state(name), file.narrow(&format!("param.{name}")))),
-    );
-    for (key, name) in [("input.queue1", "queue.1"), ("input.queue2", "queue.2")] {
-        states.extend(file.has(key).then(|| (state(name), file.narrow(key))));
-    }
-    states.retain(|(role, _)| program.find(role).is_some());
-    let mut case = new_case(file, program, states);
-    let labels = file.labels("input.labels");
-    case.labels = [labels.clone(), labels].concat();
+    case.set(running_start(&architecture.distill_predictor, "distill_predictor"));
+    case.set(architecture.predictor.iter().flat_map(|mlp| running_start(mlp, "predictor")));
+    let queues = [("input.queue1", "queue.1"), ("input.queue2", "queue.2")];
+    let queues = queues.into_iter().filter(|(key, _)| file.has(key));
+    case.set(queues.map(|(key, name)| (state(name), file.narrow(key))));
     let terms = [
         (Slot::Ssl, "ssl"),
         (Slot::FeatureDistill, "feature_distill"),
@@ -408,9 +462,6 @@ fn kaizen_step(file: &File) -> Case {
     ];
     for (slot, name) in terms {
         case.term(slot, file, &format!("expected.{name}"));
-    }
-    for name in file.names("grad.") {
-        case.buffer(gradient(name), &format!("grad.{name}"), file.tensor(&format!("grad.{name}")).to_vec());
     }
     case
 }

@@ -85,6 +85,33 @@ impl File {
         }
     }
 
+    /// Sizes of a tensor of any rank.
+    pub(super) fn sizes(&self, key: &str) -> &[usize] {
+        &self.tensors.get(key).unwrap_or_else(|| panic!("{}: no tensor `{key}`", self.name)).0
+    }
+
+    /// A tensor `[N, C, H, W]` as `[N, H, W, C]`; others as they are.
+    pub(super) fn channels_last(&self, key: &str) -> Vec<f64> {
+        let values = self.tensor(key);
+        let &[images, channels, rows, columns] = self.sizes(key) else { return values.to_vec() };
+        let of = |at: usize| {
+            let (c, position) = (at % channels, at / channels);
+            let (image, position) = (position / (rows * columns), position % (rows * columns));
+            values[(image * channels + c) * rows * columns + position]
+        };
+        assert_eq!(values.len(), images * channels * rows * columns);
+        (0..values.len()).map(of).collect()
+    }
+
+    /// Filters `[out, in / groups, k, k]` as the program has them: `[out, in]` of a pointwise
+    /// convolution, `[k, k, channels]` of a depthwise one.
+    pub(super) fn filters(&self, key: &str) -> Vec<f64> {
+        let &[channels, 1, rows, columns] = self.sizes(key) else { return self.tensor(key).to_vec() };
+        let values = self.tensor(key);
+        let of = |at: usize| values[at % channels * rows * columns + at / channels];
+        (0..values.len()).map(of).collect()
+    }
+
     pub(super) fn rank(&self, key: &str) -> Option<usize> {
         self.tensors.get(key).map(|t| t.0.len())
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use kaizen_edge::ClassId;
 use kaizen_edge::Result;
-use kaizen_edge::low_level::heads::{Adapter, Architecture, Mlp, Norm, Parameters};
+use kaizen_edge::low_level::heads::{Architecture, Extractor, Mlp, Norm, Parameters};
 use kaizen_edge::low_level::learn::closed_form::argmax_rows;
 use kaizen_edge::low_level::learn::engine::Engine;
 use kaizen_edge::low_level::learn::inference;
@@ -124,8 +124,7 @@ impl Plan {
         let widths: Vec<usize> =
             [Some(features), self.classifier_hidden, Some(classes)].into_iter().flatten().collect();
         Architecture {
-            features,
-            adapter: Adapter { bottleneck: bottleneck.max(1), layer_norm: self.adapts },
+            extractor: Extractor::adapter(features, bottleneck.max(1), self.adapts),
             projector,
             predictor: method.has_predictor().then(predictor),
             distill_predictor: if self.adapts { predictor() } else { Mlp::new(&[1, 1], Norm::None) },

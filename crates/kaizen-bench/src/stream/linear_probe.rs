@@ -2,7 +2,7 @@
 //! and a linear head on all frames at once.
 
 use kaizen_edge::Result;
-use kaizen_edge::low_level::heads::{Adapter, Architecture, Mlp, Norm, Parameters};
+use kaizen_edge::low_level::heads::{Architecture, Extractor, Mlp, Norm, Parameters};
 use kaizen_edge::low_level::learn::closed_form::argmax_rows;
 use kaizen_edge::low_level::learn::engine::Engine;
 use kaizen_edge::low_level::learn::inference;
@@ -24,8 +24,7 @@ impl LinearProbe {
         let method = settings.recipe.objective.method;
         let nothing = || Mlp::new(&[1, 1], Norm::None);
         let architecture = Architecture {
-            features,
-            adapter: Adapter { bottleneck: 1, layer_norm: false },
+            extractor: Extractor::adapter(features, 1, false),
             projector: Mlp::new(&[features, 1], Norm::None),
             predictor: method.has_predictor().then(nothing),
             distill_predictor: nothing(),

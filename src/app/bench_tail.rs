@@ -1,0 +1,168 @@
+//! `kaizen bench-step --tail`: steps of the backbone's tail, timed at the shapes of
+//! `tools/peer_torch_tail.py`.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::outcome::Outcome;
+use super::output;
+use crate::backbone::resolve;
+use crate::cut::Cut;
+use crate::heads::{Architecture, Mlp, Norm, Parameters};
+use crate::learn::engine::{Problem, StepInput, Targets};
+use crate::learn::engine_choice::{self, EngineChoice};
+use crate::learn::inference;
+use crate::learn::objective::{ClassifierGradient, Objective, SslMethod};
+use crate::learn::trainer::take_teacher;
+use crate::learn::update::Optimizer;
+use crate::rng::Rng;
+use crate::session::peak_resident_bytes;
+
+/// Images in the table, in batches.
+const TABLE_BATCHES: usize = 4;
+
+/// What is timed.
+pub(super) struct Arguments<'a> {
+    pub(super) model: Option<&'a str>,
+    pub(super) cut: Option<&'a str>,
+    pub(super) teacher: bool,
+    pub(super) engine: EngineChoice,
+    pub(super) batch: usize,
+    pub(super) classes: usize,
+    pub(super) steps: usize,
+    pub(super) warmup: usize,
+    pub(super) json: bool,
+}
+
+#[derive(Serialize)]
+struct Figures {
+    engine: &'static str,
+    device: String,
+    cut: String,
+    latent: [usize; 3],
+    parameters: usize,
+    teacher: bool,
+    batch: usize,
+    steps: usize,
+    images_per_sec: f64,
+    forward_images_per_sec: f64,
+    resident_bytes: Option<u64>,
+}
+
+pub(super) fn run(arguments: &Arguments<'_>) -> anyhow::Result<Outcome> {
+    let batch = arguments.batch;
+    anyhow::ensure!(batch >= 2 && batch.is_multiple_of(2), "--batch: two views need an even number");
+    let (at, Cut { extractor, parameters, .. }) = cut(arguments)?;
+    let input = extractor.input;
+    let len = input.elements();
+    let count: usize = parameters.iter().map(|(_, tensor)| tensor.data.len()).sum();
+    let mut rng = Rng::named(1, "latents");
+    let table: Vec<f32> = (0..TABLE_BATCHES * arguments.batch * len).map(|_| rng.normal()).collect();
+    let latents = table[..arguments.batch * len].to_vec();
+    let (mut engine, line) = engine_choice::open(arguments.engine)?;
+    let architecture = heads(extractor, arguments.classes);
+    {
+        let (problem, state) = problem(arguments, &architecture, table, parameters.clone());
+        engine.load(problem, &state)?;
+    }
+    let mut inputs = |count: usize| -> Vec<StepInput> {
+        (0..count).map(|step| self::input(arguments, step, &mut rng)).collect()
+    };
+    let (warmup, timed) = (inputs(arguments.warmup), inputs(arguments.steps));
+    engine.step(&warmup)?;
+    let start = Instant::now();
+    engine.step(&timed)?;
+    let training = start.elapsed().as_secs_f64();
+    engine.unload();
+    let forward = || inference::extract(&architecture.extractor, &parameters, &latents);
+    forward()?;
+    let start = Instant::now();
+    for _ in 0..arguments.steps {
+        forward()?;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "counts of images")]
+    let images = (arguments.steps * arguments.batch) as f64;
+    let figures = Figures {
+        engine: engine.name(),
+        device: engine.device(),
+        cut: at,
+        latent: [input.channels, input.size[0], input.size[1]],
+        parameters: count,
+        teacher: arguments.teacher,
+        batch: arguments.batch,
+        steps: arguments.steps,
+        images_per_sec: images / training,
+        forward_images_per_sec: images / start.elapsed().as_secs_f64(),
+        resident_bytes: peak_resident_bytes(),
+    };
+    output::result(arguments.json, &figures, || {
+        let Figures { cut, images_per_sec, forward_images_per_sec, .. } = &figures;
+        format!(
+            "{line}\ntail behind {cut}: {images_per_sec:.0} images/s training, {forward_images_per_sec:.0} forward"
+        )
+    })?;
+    Ok(Outcome::Done)
+}
+
+/// The backbone that is asked for, cut, and where.
+fn cut(arguments: &Arguments<'_>) -> anyhow::Result<(String, Cut)> {
+    let spec = resolve(arguments.model, None)?;
+    let Some(at) = arguments.cut.or(spec.cut.as_deref()) else {
+        anyhow::bail!("model `{}` has no `cut` in the manifest: name one with --cut", spec.name)
+    };
+    let (onnx, weights) = (spec.read()?, spec.read_tail_weights()?);
+    let cut = Cut::new(&spec.path, &onnx, weights.as_deref().unwrap_or(&onnx), at, spec.input_size)?;
+    Ok((at.to_owned(), cut))
+}
+
+/// The tail with a linear classifier; nothing is projected.
+fn heads(extractor: crate::heads::Extractor, classes: usize) -> Architecture {
+    let features = extractor.features();
+    Architecture {
+        extractor,
+        projector: Mlp::new(&[features, 1], Norm::None),
+        predictor: None,
+        distill_predictor: Mlp::new(&[1, 1], Norm::None),
+        classifier: Mlp::new(&[features, classes], Norm::None),
+    }
+}
+
+fn problem(
+    arguments: &Arguments<'_>,
+    architecture: &Architecture,
+    table: Vec<f32>,
+    tail: Parameters,
+) -> (Problem, Parameters) {
+    let mut state = architecture.init(1);
+    state.extend(tail);
+    let mut objective = Objective {
+        ssl_weight: 0.0,
+        feature_distill_weight: 0.0,
+        classifier_distill_weight: 0.0,
+        classifier_gradient: ClassifierGradient::Flows,
+        ..Objective::new(SslMethod::Simclr)
+    };
+    if arguments.teacher {
+        objective.pooled_distill_weight = 1.0;
+        take_teacher(&mut state);
+    }
+    let label = |row: usize| i32::try_from(row % arguments.classes.max(1)).unwrap_or(-1);
+    let problem = Problem {
+        architecture: architecture.clone(),
+        objective,
+        optimizer: Optimizer::ADAMW,
+        rows: arguments.batch / 2,
+        table,
+        targets: Targets::Labels((0..TABLE_BATCHES * arguments.batch).map(label).collect()),
+        steps_per_submit: 8,
+    };
+    (problem, state)
+}
+
+fn input(arguments: &Arguments<'_>, step: usize, rng: &mut Rng) -> StepInput {
+    let rows = TABLE_BATCHES * arguments.batch;
+    let index = (0..arguments.batch).map(|_| u32::try_from(rng.below(rows)).unwrap_or(0)).collect();
+    let (learning_rate, classifier_rate) = (1e-4, 1e-4);
+    StepInput { index, learning_rate, classifier_rate, step: step as u64, ..StepInput::default() }
+}

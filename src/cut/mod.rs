@@ -1,0 +1,65 @@
+//! The cut of a backbone: the trunk before it, which never changes, as an ONNX file of its own, and
+//! the tail behind it, which learns, as an extractor with its weights.
+
+mod graph;
+mod tail;
+mod trunk;
+
+use std::path::Path;
+
+use crate::heads::{Extractor, MapShape, Parameters};
+use crate::{Error, Result};
+use graph::Graph;
+
+/// A backbone that was cut in two.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    /// The trunk as an ONNX file: images `[N, 3, S, S]` to latents `[N, H · W · C]`, channels last.
+    pub trunk: Vec<u8>,
+    /// The tail: from a latent to features `[D]`.
+    pub extractor: Extractor,
+    /// The tail's weights as the backbone has them.
+    pub parameters: Parameters,
+}
+
+impl Cut {
+    /// Cuts the backbone `onnx` behind the value `at`, for images of `side` pixels. The tail is
+    /// read from `weights`, which is another file of the same network where the backbone is
+    /// quantised. `path` is for messages.
+    ///
+    /// # Errors
+    /// [`Error::Model`] naming the value if the graph has none of that name, the operator behind
+    /// the cut that cannot be trained with the next cut that would do, or what of the file is
+    /// damaged.
+    pub fn new(path: &Path, onnx: &[u8], weights: &[u8], at: &str, side: usize) -> Result<Self> {
+        let refuse = |reason: String| Error::Model { path: path.to_owned(), reason };
+        let graph = Graph::read(onnx).map_err(refuse)?;
+        let trunk = trunk::trunk(&graph, at).map_err(refuse)?;
+        let latent = trunk::latent_shape(&trunk, side).map_err(refuse)?;
+        let trunk = trunk::channels_last(trunk, latent).map_err(refuse)?;
+        let (extractor, parameters) =
+            read_tail(&Graph::read(weights).map_err(refuse)?, at, latent).map_err(refuse)?;
+        Ok(Self { trunk, extractor, parameters })
+    }
+}
+
+/// The tail behind `at`, or what is in its way and where it could be cut instead.
+fn read_tail(
+    graph: &Graph,
+    at: &str,
+    latent: MapShape,
+) -> std::result::Result<(Extractor, Parameters), String> {
+    tail::read(graph, at, latent).map_err(|reason| {
+        let later = graph.values().skip_while(|value| *value != at).skip(1);
+        let mut candidates = later.filter(|value| tail::is_trainable(graph, value));
+        match candidates.next() {
+            Some(cut) => format!("it cannot be cut behind `{at}`: {reason}; the last cut that would do is `{cut}`"),
+            None => format!(
+                "it cannot be cut behind `{at}`: {reason}; no cut would do: leave `cut` out of its manifest entry"
+            ),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;
