@@ -18,7 +18,7 @@ use kaizen_edge::low_level::learn::objective::{Objective, SslMethod};
 use kaizen_edge::low_level::learn::op::Op;
 use kaizen_edge::low_level::learn::program::{Program, Role};
 use kaizen_edge::low_level::learn::step::{StepSpec, step_program};
-use kaizen_edge::low_level::learn::update::Optimizer;
+use kaizen_edge::low_level::learn::update::{ExtractorTraining, Optimizer};
 use kaizen_edge::low_level::rng::Rng;
 
 const ROWS: usize = 32;
@@ -38,8 +38,10 @@ fn program(method: SslMethod, optimizer: Optimizer) -> Program {
         architecture: &architecture,
         objective: &objective,
         optimizer: Some(&optimizer),
+        extractor_training: ExtractorTraining::default(),
         rows: ROWS,
         table_rows: 512,
+        has_latents: false,
         has_soft_targets: false,
         teacher_classes: Some(40),
     };

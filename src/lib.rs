@@ -61,6 +61,7 @@ mod file;
 mod gpu;
 mod heads;
 mod ids;
+mod latent;
 mod learn;
 pub mod low_level;
 mod memory;

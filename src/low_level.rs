@@ -15,7 +15,7 @@ pub mod backbone {
 /// The cut of a backbone into trunk and trainable tail.
 #[cfg(feature = "tract")]
 pub mod cut {
-    pub use crate::cut::Cut;
+    pub use crate::cut::{Cut, Split, load};
 }
 
 /// Export of a published head as ONNX.
@@ -42,6 +42,11 @@ pub mod file {
 /// The GPU device.
 pub mod gpu {
     pub use crate::gpu::Device;
+}
+
+/// Latents in 8 bits.
+pub mod latent {
+    pub use crate::latent::LatentTable;
 }
 
 /// Named parameters with shapes, and the parts that they belong to.
@@ -73,7 +78,7 @@ pub mod learn {
 
     /// The engine trait with its problem, inputs and losses.
     pub mod engine {
-        pub use crate::learn::engine::{Engine, Problem, StepInput, Targets, Terms};
+        pub use crate::learn::engine::{Engine, Problem, StepInput, Table, Targets, Terms};
     }
 
     /// Programs in compute shaders.
@@ -105,12 +110,12 @@ pub mod learn {
 
     /// Steps over samples.
     pub mod trainer {
-        pub use crate::learn::trainer::{Recipe, Samples, Trainer, take_teacher};
+        pub use crate::learn::trainer::{Recipe, Samples, Target, Trainer, take_teacher};
     }
 
     /// Optimisers.
     pub mod update {
-        pub use crate::learn::update::Optimizer;
+        pub use crate::learn::update::{ExtractorTraining, Optimizer, Trains};
     }
 }
 

@@ -9,13 +9,16 @@
 
 The contract: one float32 input "image" [N, 3, S, S] (RGB, NCHW, (pixel - mean) / std with pixel in 0..255), one float32
 output "features" [N, D], the globally pooled map before any classifier. N is symbolic, S and D are fixed.
-Prints the lines for models/manifest.toml.
+Prints the lines for models/manifest.toml, with the cut into trunk and trainable tail that cuts.py proposes (--cut for
+another one), after the table of all cuts on standard error.
 """
-import argparse, hashlib, importlib, pathlib
+import argparse, hashlib, importlib, pathlib, sys
 import numpy as np
 import onnx
 import onnxruntime
 import torch
+
+import cuts
 
 OPSET = 17
 
@@ -43,6 +46,7 @@ def main():
     a.add_argument("--weights", help="state dict to load instead of timm's pretrained one")
     a.add_argument("--mean", type=float, nargs=3)
     a.add_argument("--std", type=float, nargs=3)
+    a.add_argument("--cut", help="the value to cut behind [default: the proposal]; `none` leaves the backbone whole")
     a.add_argument("--licence", required=True, help="licence of the weights, as it goes into the manifest")
     a = a.parse_args()
     net, mean, std = backbone(a.backbone, a.weights)
@@ -71,6 +75,17 @@ def main():
         if worst > 1e-4:
             raise SystemExit(f"batch of {len(rows)}: the exported file differs from PyTorch by {worst:.1e} of the largest feature")
 
+    found, whole = cuts.cuts(model)
+    chosen = cuts.proposal(found, whole)
+    print(cuts.table(found, whole, chosen), file=sys.stderr)
+    cut = a.cut or (chosen[0] if chosen else "none")
+    if cut != "none":
+        if cut not in [name for name, *_ in found]:
+            raise SystemExit(f"it cannot be cut behind `{cut}`: take one of the table")
+        error = cuts.split_error(a.out, cut, two.numpy())
+        if error > 1e-5:
+            raise SystemExit(f"cut behind `{cut}` trunk and tail differ from the whole by {error:.1e} of the largest feature")
+
     print(f'''[[model]]
 name = "{a.out.stem}"
 file = "{a.out.name}"
@@ -83,7 +98,7 @@ std = {[round(float(v), 4) for v in std]}
 layout = "nchw"
 channels = "rgb"
 feature_width = {expected.shape[1]}
-precision = "fp32"''')
+precision = "fp32"''' + (f'\ncut = "{cut}"' if cut != "none" else ""))
 
 
 if __name__ == "__main__":

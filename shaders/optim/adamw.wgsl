@@ -3,7 +3,7 @@
 //   m = beta1 * m + (1 - beta1) * g,  s = beta2 * s + (1 - beta2) * g^2
 //   w = w * (1 - rate * weight_decay) - rate / c1 * m / (sqrt(s) / sqrt(c2) + eps)
 //   c = hyper.adam_correction
-//   rate = classifier == 1 ? hyper.classifier_rate : hyper.learning_rate
+//   rate = rate_scale * (classifier == 1 ? hyper.classifier_rate : hyper.learning_rate)
 //
 //   0 params
 //   1 hyper
@@ -24,8 +24,8 @@ struct Params {
     beta2: f32,
     eps: f32,
     weight_decay: f32,
+    rate_scale: f32,
     _pad0: u32,
-    _pad1: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -36,7 +36,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> moment2: array<f32>;
 
 fn rate() -> f32 {
-    return select(hyper.learning_rate, hyper.classifier_rate, params.classifier == 1u);
+    return params.rate_scale * select(hyper.learning_rate, hyper.classifier_rate, params.classifier == 1u);
 }
 
 @compute @workgroup_size(64)

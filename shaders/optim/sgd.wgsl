@@ -1,7 +1,7 @@
 // Momentum SGD as PyTorch defines it: no dampening, no look-ahead.
 //
 //   v = momentum * v + (g + weight_decay * w),  w = w - rate * v
-//   rate = classifier == 1 ? hyper.classifier_rate : hyper.learning_rate
+//   rate = rate_scale * (classifier == 1 ? hyper.classifier_rate : hyper.learning_rate)
 //
 //   0 params
 //   1 hyper
@@ -19,6 +19,10 @@ struct Params {
     classifier: u32,
     momentum: f32,
     weight_decay: f32,
+    rate_scale: f32,
+    _pad0: u32,
+    _pad1: u32,
+    _pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -28,7 +32,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> velocity: array<f32>;
 
 fn rate() -> f32 {
-    return select(hyper.learning_rate, hyper.classifier_rate, params.classifier == 1u);
+    return params.rate_scale * select(hyper.learning_rate, hyper.classifier_rate, params.classifier == 1u);
 }
 
 @compute @workgroup_size(64)

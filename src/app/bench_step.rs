@@ -7,11 +7,11 @@ use serde::Serialize;
 use super::outcome::Outcome;
 use super::output;
 use crate::heads::{Architecture, Extractor, Mlp, Norm};
-use crate::learn::engine::{Problem, StepInput, Targets};
+use crate::learn::engine::{Problem, StepInput, Table, Targets};
 use crate::learn::engine_choice::{self, EngineChoice};
 use crate::learn::objective::{CopyNorm, Objective, SslMethod};
 use crate::learn::trainer::take_teacher;
-use crate::learn::update::Optimizer;
+use crate::learn::update::{ExtractorTraining, Optimizer};
 use crate::rng::Rng;
 use crate::session::peak_resident_bytes;
 
@@ -172,7 +172,19 @@ fn problem(arguments: &Arguments) -> (Problem, crate::heads::Parameters) {
     let targets = Targets::Labels((0..rows).map(label).collect());
     let state = architecture.init(1);
     let (optimizer, rows, steps_per_submit) = (Optimizer::SGD, arguments.batch(), 8);
-    (Problem { architecture, objective, optimizer, rows, table, targets, steps_per_submit }, state)
+    (
+        Problem {
+            architecture,
+            objective,
+            optimizer,
+            extractor_training: ExtractorTraining::default(),
+            rows,
+            table: Table::Rows(table),
+            targets,
+            steps_per_submit,
+        },
+        state,
+    )
 }
 
 /// A batch of random samples; view 1 is a sample's even row, view 2 its odd one.

@@ -10,12 +10,12 @@ use super::output;
 use crate::backbone::resolve;
 use crate::cut::Cut;
 use crate::heads::{Architecture, Mlp, Norm, Parameters};
-use crate::learn::engine::{Problem, StepInput, Targets};
+use crate::learn::engine::{Problem, StepInput, Table, Targets};
 use crate::learn::engine_choice::{self, EngineChoice};
 use crate::learn::inference;
 use crate::learn::objective::{ClassifierGradient, Objective, SslMethod};
 use crate::learn::trainer::take_teacher;
-use crate::learn::update::Optimizer;
+use crate::learn::update::{ExtractorTraining, Optimizer};
 use crate::rng::Rng;
 use crate::session::peak_resident_bytes;
 
@@ -152,8 +152,9 @@ fn problem(
         architecture: architecture.clone(),
         objective,
         optimizer: Optimizer::ADAMW,
+        extractor_training: ExtractorTraining::default(),
         rows: arguments.batch / 2,
-        table,
+        table: Table::Rows(table),
         targets: Targets::Labels((0..TABLE_BATCHES * arguments.batch).map(label).collect()),
         steps_per_submit: 8,
     };

@@ -6,7 +6,7 @@ use super::accelerator;
 use super::batch::pattern;
 use super::environment::Environment;
 use super::library;
-use super::manifest::resolve_in;
+use super::manifest::{resolve, resolve_in};
 use super::onnxruntime::{OrtBackbone, Source};
 use super::provider::{Provider, ProviderAttempt, ProviderReport};
 use super::spec::{Backbone, BackboneSpec, TENSORRT_CLASS};
@@ -56,15 +56,26 @@ impl Default for BackboneOptions {
 /// [`Error::Model`] and [`Error::Shape`] if the file is not what its manifest entry says,
 /// [`Error::Provider`] if a provider that was asked for cannot run here, or, with `auto`, none can.
 pub fn load(options: &BackboneOptions) -> Result<Box<dyn Backbone>> {
+    let spec = resolve(options.model.as_deref(), options.models_dir.as_deref())?;
+    load_graph(options, &spec, &spec.read()?)
+}
+
+/// As [`load`] for the graph `onnx`, which need not be a file: it is what `spec` describes.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_graph(
+    options: &BackboneOptions,
+    spec: &BackboneSpec,
+    onnx: &[u8],
+) -> Result<Box<dyn Backbone>> {
     let environment = Environment::of_process()?;
-    let spec = resolve_in(options.model.as_deref(), options.models_dir.as_deref(), &environment)?;
-    let onnx = spec.read()?;
     let mut attempts: Vec<ProviderAttempt> = Vec::new();
     let chain = chain(options);
     // A provider that is asked for, or that alone will do, may take its time.
     let waits = options.builds_engine || chain.len() == 1;
     for provider in chain {
-        match open(provider, options, &environment, &spec, (&onnx, waits), &attempts) {
+        match open(provider, options, &environment, spec, (onnx, waits), &attempts) {
             Ok(backbone) => return Ok(backbone),
             Err(Error::Provider { reason, .. }) => {
                 attempts.push(ProviderAttempt { provider, failure: Some(reason) });

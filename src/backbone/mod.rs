@@ -27,6 +27,8 @@ mod tract;
 pub(crate) use batch::pattern;
 #[cfg(any(feature = "serve", test))]
 pub(crate) use load::awaits_engine;
+#[cfg(feature = "tract")]
+pub(crate) use load::load_graph;
 pub use load::{BackboneOptions, find_onnx_runtime, load};
 pub use manifest::resolve;
 pub(crate) use manifest::{Manifest, locate};

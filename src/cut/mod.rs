@@ -7,7 +7,9 @@ mod trunk;
 
 use std::path::Path;
 
+use crate::backbone::{self, Backbone, BackboneOptions, BackboneSpec};
 use crate::heads::{Extractor, MapShape, Parameters};
+use crate::number::sha256_hex;
 use crate::{Error, Result};
 use graph::Graph;
 
@@ -41,6 +43,46 @@ impl Cut {
             read_tail(&Graph::read(weights).map_err(refuse)?, at, latent).map_err(refuse)?;
         Ok(Self { trunk, extractor, parameters })
     }
+}
+
+/// A trunk that runs, and the tail behind it.
+pub struct Split {
+    /// Images `[B, 3, S, S]` to latents `[B, H · W · C]`, channels last.
+    pub trunk: Box<dyn Backbone>,
+    /// From a latent to features `[D]`.
+    pub extractor: Extractor,
+    /// The tail's weights as the backbone has them.
+    pub parameters: Parameters,
+}
+
+impl std::fmt::Debug for Split {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Split").field("trunk", self.trunk.spec()).finish_non_exhaustive()
+    }
+}
+
+/// Loads the backbone that `options` ask for, cut where its manifest entry says.
+///
+/// # Errors
+/// [`Error::NotFound`] for an entry without a `cut`; as [`Cut::new`] and
+/// [`load`](crate::backbone::load).
+pub fn load(options: &BackboneOptions) -> Result<Split> {
+    let spec = backbone::resolve(options.model.as_deref(), options.models_dir.as_deref())?;
+    let Some(at) = spec.cut.clone() else {
+        let way_out = "name one in its manifest entry, or take another model";
+        return Err(Error::not_found("cut of the model", &spec.name, way_out));
+    };
+    let (onnx, weights) = (spec.read()?, spec.read_tail_weights()?);
+    let weights = weights.as_deref().unwrap_or(&onnx);
+    let Cut { trunk, extractor, parameters } = Cut::new(&spec.path, &onnx, weights, &at, spec.input_size)?;
+    let of_trunk = BackboneSpec {
+        name: format!("{} up to {at}", spec.name),
+        sha256: sha256_hex(&trunk),
+        feature_width: extractor.input_len(),
+        ..spec
+    };
+    let trunk = backbone::load_graph(options, &of_trunk, &trunk)?;
+    Ok(Split { trunk, extractor, parameters })
 }
 
 /// The tail behind `at`, or what is in its way and where it could be cut instead.

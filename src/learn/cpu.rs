@@ -5,6 +5,7 @@ pub(crate) mod depthwise;
 mod info_nce;
 mod interpreter;
 mod parallel;
+mod places;
 pub(crate) mod product;
 
 use crate::Result;
@@ -12,7 +13,8 @@ use crate::heads::Parameters;
 use crate::learn::engine::{Engine, Problem, StepInput, Terms};
 use crate::learn::loaded::{Loaded, loaded};
 
-pub use interpreter::{Interpreter, Product};
+pub use interpreter::Interpreter;
+pub use product::Product;
 
 /// The engine on this machine's cores.
 #[derive(Debug)]
@@ -47,7 +49,11 @@ impl Engine for CpuEngine {
         let place = |interpreter: &mut Interpreter<f32>, role: &_, values| {
             interpreter.adopt(role, values);
         };
-        self.loaded = Some(Loaded::new(problem, state, make, place)?);
+        let place_latents = |interpreter: &mut Interpreter<f32>, latents| {
+            interpreter.set_latents(latents);
+            Ok(())
+        };
+        self.loaded = Some(Loaded::new(problem, state, make, place, place_latents)?);
         Ok(())
     }
 

@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::heads::{Architecture, Parameters};
+use crate::latent::LatentTable;
 use crate::learn::objective::Objective;
-use crate::learn::op::{RateGroup, Slot};
+use crate::learn::op::{Rate, RateGroup, Slot};
 use crate::learn::program::Program;
 use crate::learn::step::{StepSpec, step_program};
-use crate::learn::update::Optimizer;
+use crate::learn::update::{ExtractorTraining, Optimizer};
 use crate::{Error, Result};
 
 /// An engine runs training steps. Loading replaces whatever was loaded before.
@@ -52,15 +53,51 @@ pub struct Problem {
     pub objective: Objective,
     /// Update rule.
     pub optimizer: Optimizer,
+    /// What of the extractor trains, and at which rates.
+    pub extractor_training: ExtractorTraining,
     /// Rows N per view of each step.
     pub rows: usize,
     /// What the extractor takes (features or latents) of task and replay, every cached view a row:
     /// `[S, I]`.
-    pub table: Vec<f32>,
+    pub table: Table,
     /// What the classifier is to say of each row of the table.
     pub targets: Targets,
     /// Most steps of one submit.
     pub steps_per_submit: usize,
+}
+
+/// Every cached view of task and replay, a row each.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Table {
+    /// Features or latents `[S, I]`.
+    Rows(Vec<f32>),
+    /// Latents in 8 bits; each step unpacks its own.
+    Latents(LatentTable),
+}
+
+impl Table {
+    /// Whether it is `rows` rows of `width`.
+    fn is_of(&self, rows: usize, width: usize) -> bool {
+        match self {
+            Self::Rows(values) => values.len() == rows * width,
+            Self::Latents(latents) => (latents.rows(), latents.width()) == (rows, width),
+        }
+    }
+
+    /// Values, or codes, that it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Rows(values) => values.len(),
+            Self::Latents(latents) => latents.codes().len(),
+        }
+    }
+
+    /// Whether it holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// What the classifier is to say of each row of a table.
@@ -104,7 +141,7 @@ impl Problem {
     /// [`Error::Config`] or [`Error::Shape`] naming what does not fit and what is allowed.
     pub fn program(&self, state: &Parameters) -> Result<Program> {
         let (width, rows) = (self.architecture.extractor.input_len(), self.targets.rows());
-        if width == 0 || self.table.len() != rows * width {
+        if width == 0 || !self.table.is_of(rows, width) {
             return Err(Error::shape("feature table", [rows, width], self.table.len()));
         }
         if let Targets::Soft { targets, weights } = &self.targets {
@@ -117,6 +154,7 @@ impl Problem {
             }
         }
         self.optimizer.check()?;
+        self.extractor_training.check(&self.architecture)?;
         if self.steps_per_submit == 0 {
             return Err(Error::config("steps_per_submit", 0, "at least 1, usually 8 to 32"));
         }
@@ -128,8 +166,10 @@ impl Problem {
             architecture: &self.architecture,
             objective: &self.objective,
             optimizer: Some(&self.optimizer),
+            extractor_training: self.extractor_training,
             rows: self.rows,
             table_rows: rows,
+            has_latents: matches!(self.table, Table::Latents(_)),
             has_soft_targets: matches!(self.targets, Targets::Soft { .. }),
             teacher_classes,
         })
@@ -154,11 +194,12 @@ pub struct StepInput {
 }
 
 impl StepInput {
-    pub(super) fn rate(&self, group: RateGroup) -> f64 {
-        match group {
+    pub(super) fn rate(&self, rate: Rate) -> f64 {
+        let of_group = match rate.group {
             RateGroup::Features => self.learning_rate,
             RateGroup::Classifier => self.classifier_rate,
-        }
+        };
+        rate.scale * of_group
     }
 }
 

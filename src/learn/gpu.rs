@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::Result;
 use crate::gpu::Device;
 use crate::heads::Parameters;
+use crate::latent::LatentTable;
 use crate::learn::engine::{Engine, Problem, StepInput, Terms};
 use crate::learn::loaded::{Loaded, loaded};
 
@@ -54,7 +55,8 @@ impl Engine for GpuEngine {
         let place = |run: &mut Run, role: &_, values: Vec<f32>| {
             run.set(device, role, &values);
         };
-        self.loaded = Some(Loaded::new(problem, state, make, place)?);
+        let place_latents = |run: &mut Run, latents: LatentTable| run.set_latents(device, &latents);
+        self.loaded = Some(Loaded::new(problem, state, make, place, place_latents)?);
         Ok(())
     }
 

@@ -72,9 +72,16 @@ fn release(extractor: &Extractor, values: &mut [Cow<'_, [f32]>]) {
 /// # Errors
 /// As [`extract`].
 pub fn logits(architecture: &Architecture, parameters: &Parameters, input: &[f32]) -> Result<Vec<f32>> {
-    let u = extract(&architecture.extractor, parameters, input)?;
+    classify(architecture, parameters, &extract(&architecture.extractor, parameters, input)?)
+}
+
+/// Logits `[N, C]` of features u `[N, D]`.
+///
+/// # Errors
+/// As [`extract`].
+pub fn classify(architecture: &Architecture, parameters: &Parameters, u: &[f32]) -> Result<Vec<f32>> {
     let rows = u.len() / architecture.features().max(1);
-    mlp(&architecture.classifier, parameters, "classifier", rows, u)
+    mlp(&architecture.classifier, parameters, "classifier", rows, u.to_vec())
 }
 
 fn mlp(mlp: &Mlp, parameters: &Parameters, name: &str, rows: usize, mut x: Vec<f32>) -> Result<Vec<f32>> {

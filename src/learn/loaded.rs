@@ -1,7 +1,8 @@
 //! The problem that an engine has loaded and the state around it: what both engines share.
 
 use crate::heads::{Parameters, Tensor};
-use crate::learn::engine::{Problem, StepInput, Targets, Terms};
+use crate::latent::LatentTable;
+use crate::learn::engine::{Problem, StepInput, Table, Targets, Terms};
 use crate::learn::program::{Program, Role};
 use crate::rng::Rng;
 use crate::{Error, Result};
@@ -21,22 +22,25 @@ pub(super) struct Loaded<Runner> {
 
 impl<Runner> Loaded<Runner> {
     /// Writes the step of `problem` down, makes a runner from it and the labels, and hands the
-    /// runner the table and the state by `place`.
+    /// runner the table and the state by `place`, latents by `place_latents`.
     pub(super) fn new(
-        mut problem: Problem,
+        problem: Problem,
         state: &Parameters,
         make: impl FnOnce(Program, &Problem) -> Result<Runner>,
         place: impl Fn(&mut Runner, &Role, Vec<f32>),
+        place_latents: impl FnOnce(&mut Runner, LatentTable) -> Result<()>,
     ) -> Result<Self> {
         let program = problem.program(state)?;
         let mut state = state.clone();
         complete(&mut state, &program, problem.architecture.projector.outputs())?;
         let (held, idle): (Vec<_>, Vec<_>) =
             (state.into_tensors()).partition(|(name, _)| program.find(&Role::State(name.clone())).is_some());
-        let table = std::mem::take(&mut problem.table);
         let (index_rows, table_rows) = (program.index_rows, problem.targets.rows());
         let mut runner = make(program, &problem)?;
-        place(&mut runner, &Role::Table, table);
+        match problem.table {
+            Table::Rows(values) => place(&mut runner, &Role::Table, values),
+            Table::Latents(latents) => place_latents(&mut runner, latents)?,
+        }
         if let Targets::Soft { targets, weights } = problem.targets {
             place(&mut runner, &Role::Targets, targets);
             place(&mut runner, &Role::TargetWeights, weights);

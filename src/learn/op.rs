@@ -84,10 +84,25 @@ pub struct NormTrace {
     pub stats: Buf,
 }
 
+/// The learning rate of a parameter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// Which of the step's two rates.
+    pub group: RateGroup,
+    /// Its factor.
+    pub scale: f64,
+}
+
+impl From<RateGroup> for Rate {
+    fn from(group: RateGroup) -> Self {
+        Self { group, scale: 1.0 }
+    }
+}
+
 /// Which of the two learning rates a parameter takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RateGroup {
-    /// Adapter, projector, predictors.
+    /// Extractor, projector, predictors.
     Features,
     /// Classifier.
     Classifier,
@@ -119,6 +134,9 @@ pub enum Slot {
 pub enum Op {
     /// Copies the rows of `table` that the step's index names to x `[rows, columns]`.
     GatherRows { table: Buf, table_rows: usize, x: Buf, shape: [usize; 2] },
+    /// Unpacks the latents of the rows that the step's index names to x
+    /// `[rows, positions, channels]`; the engine has the table.
+    GatherCodes { table_rows: usize, x: Buf, shape: [usize; 3] },
     /// Copies the labels of the rows that the step's index names to where [`Op::CrossEntropy`]
     /// looks.
     GatherLabels { rows: usize },
@@ -198,11 +216,11 @@ pub enum Op {
     /// Adds the number of elements of x that are not finite to a loss term.
     NonFinite { x: Buf, len: usize, slot: Slot },
     /// A step of SGD with momentum.
-    Sgd { settings: optim::Sgd, rate: RateGroup, len: usize, grad: Buf, weight: Buf, velocity: Buf },
+    Sgd { settings: optim::Sgd, rate: Rate, len: usize, grad: Buf, weight: Buf, velocity: Buf },
     /// A step of clipped LARS; `state` are weight and velocity, `norms` the square sums.
-    Lars { settings: optim::Lars, rate: RateGroup, len: usize, norms: Buf, grad: Buf, state: [Buf; 2] },
+    Lars { settings: optim::Lars, rate: Rate, len: usize, norms: Buf, grad: Buf, state: [Buf; 2] },
     /// A step of AdamW; `state` are weight and both moments.
-    AdamW { settings: optim::AdamW, rate: RateGroup, len: usize, grad: Buf, state: [Buf; 3] },
+    AdamW { settings: optim::AdamW, rate: Rate, len: usize, grad: Buf, state: [Buf; 3] },
     /// Moves a momentum copy towards its online tensor.
     Ema { online: Buf, copy: Buf, len: usize },
     /// Writes rows of `keys` `[rows, columns]` over the oldest ones of a queue.

@@ -88,6 +88,7 @@ fn touched(op: &Op) -> Vec<Buf> {
     };
     match *op {
         Op::GatherRows { table, x, .. } => of(&[table, x], &[]),
+        Op::GatherCodes { x, .. } => vec![x],
         Op::GatherLabels { .. } => Vec::new(),
         Op::Gemm { a, b, y, finish, .. } => {
             let optional = match finish {

@@ -5,10 +5,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::heads::{ADAPTER, Architecture, Parameters, TAIL};
-use crate::learn::engine::{Engine, Problem, StepInput, Targets, Terms};
+use crate::latent::LatentTable;
+use crate::learn::engine::{Engine, Problem, StepInput, Table, Targets, Terms};
 use crate::learn::objective::Objective;
 use crate::learn::schedule::{momentum_decay, warmup_cosine};
-use crate::learn::update::Optimizer;
+use crate::learn::update::{ExtractorTraining, Optimizer};
 use crate::rng::Rng;
 use crate::{Error, Result};
 
@@ -19,6 +20,9 @@ pub struct Recipe {
     pub objective: Objective,
     /// Update rule.
     pub optimizer: Optimizer,
+    /// What of the extractor trains, and at which rates.
+    #[serde(default)]
+    pub extractor_training: ExtractorTraining,
     /// Rows of the current task in each batch.
     pub current_rows: usize,
     /// Rows of replay in each batch, if there is any replay.
@@ -31,29 +35,111 @@ pub struct Recipe {
     pub learning_rate: f64,
     /// Peak learning rate of the classifier.
     pub classifier_rate: f64,
+    /// Share of each target that is spread over all classes, 0..1 (arXiv 1512.00567).
+    #[serde(default)]
+    pub label_smoothing: f64,
     /// First and last EMA decay of the momentum copies.
     pub momentum_decay: [f64; 2],
     /// Most steps of one submit.
     pub steps_per_submit: usize,
 }
 
-/// Samples of a task or of the replay: their cached views' features and their class.
-#[derive(Clone, Debug, Default)]
+/// What the classifier is to say of a sample.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// The column of its class, -1 without a label.
+    Label(i32),
+    /// Shares of columns, and the weight of the sample beside a labelled one.
+    Shares(Vec<(usize, f32)>, f32),
+}
+
+impl From<i32> for Target {
+    fn from(label: i32) -> Self {
+        Self::Label(label)
+    }
+}
+
+impl Target {
+    /// Adds `rows` rows of targets `[classes]`, with their weights.
+    fn spread(
+        &self,
+        rows: usize,
+        classes: usize,
+        smoothing: f32,
+        (targets, weights): (&mut Vec<f32>, &mut Vec<f32>),
+    ) {
+        #[allow(clippy::cast_precision_loss, reason = "classes are few")]
+        let mut row = vec![smoothing / classes.max(1) as f32; classes];
+        let label;
+        let (shares, weight) = match self {
+            Self::Label(column) => {
+                label = usize::try_from(*column).ok().map(|column| (column, 1.0));
+                (label.as_slice(), if label.is_some() { 1.0 } else { 0.0 })
+            }
+            Self::Shares(shares, weight) => (&shares[..], *weight),
+        };
+        for (column, share) in shares {
+            if let Some(value) = row.get_mut(*column) {
+                *value += (1.0 - smoothing) * share;
+            }
+        }
+        for _ in 0..rows {
+            targets.extend_from_slice(&row);
+            weights.push(weight);
+        }
+    }
+}
+
+/// Samples of a task or of the replay: their cached views and what the classifier is to say.
+#[derive(Clone, Debug)]
 pub struct Samples {
-    /// All views' features, sample after sample, `[sum of views, D]`.
-    pub features: Vec<f32>,
+    /// All views' features or latents, sample after sample, `[sum of views, I]`.
+    pub table: Table,
     /// Number of views of each sample, at least 1.
     pub views: Vec<usize>,
-    /// Index of each sample's class in the classifier, -1 without label.
-    pub labels: Vec<i32>,
+    /// What the classifier is to say of each sample.
+    pub targets: Vec<Target>,
+}
+
+impl Default for Samples {
+    fn default() -> Self {
+        Self { table: Table::Rows(Vec::new()), views: Vec::new(), targets: Vec::new() }
+    }
 }
 
 impl Samples {
-    /// Adds a sample with its views `[V, D]`.
-    pub fn push(&mut self, views: &[impl AsRef<[f32]>], label: i32) {
-        views.iter().for_each(|view| self.features.extend_from_slice(view.as_ref()));
+    /// Samples whose views are latents in 8 bits, maps of `positions` and `channels`.
+    #[must_use]
+    pub fn of_latents(positions: usize, channels: usize) -> Self {
+        Self { table: Table::Latents(LatentTable::new(positions, channels)), ..Self::default() }
+    }
+
+    /// Adds a sample whose views are rows of `latents`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for latents of another shape, rows that are not there, or samples that are
+    /// not of latents.
+    pub fn push_latents(
+        &mut self,
+        latents: &LatentTable,
+        rows: std::ops::Range<usize>,
+        target: impl Into<Target>,
+    ) -> Result<()> {
+        let Table::Latents(table) = &mut self.table else {
+            return Err(Error::shape("samples", "samples of latents", "samples of rows"));
+        };
+        rows.clone().try_for_each(|row| table.copy_row(latents, row))?;
+        self.views.push(rows.len());
+        self.targets.push(target.into());
+        Ok(())
+    }
+
+    /// Adds a sample with its views `[V, I]`. Samples of latents take none.
+    pub fn push(&mut self, views: &[impl AsRef<[f32]>], target: impl Into<Target>) {
+        let Table::Rows(table) = &mut self.table else { return };
+        views.iter().for_each(|view| table.extend_from_slice(view.as_ref()));
         self.views.push(views.len());
-        self.labels.push(label);
+        self.targets.push(target.into());
     }
 
     /// Number of samples.
@@ -106,32 +192,33 @@ impl Trainer {
             return Err(Error::not_ready("training", "the task has no samples", "add some first"));
         }
         let replay_rows = if replay.is_empty() { 0 } else { recipe.replay_rows };
-        let mut labels = Vec::new();
+        if !(0.0..1.0).contains(&recipe.label_smoothing) {
+            return Err(Error::config("label_smoothing", recipe.label_smoothing, "at least 0 and below 1"));
+        }
+        let targets = targets([&current, &replay], architecture.classes(), recipe.label_smoothing);
         let mut next_row = 0_u32;
         let mut draw = |purpose, samples: &Samples, per_batch| -> Result<Draw> {
             let mut spans = Vec::with_capacity(samples.len());
-            for (&views, &label) in samples.views.iter().zip(&samples.labels) {
+            for &views in &samples.views {
                 spans.push((next_row, views));
-                next_row =
-                    u32::try_from(views).ok().and_then(|views| next_row.checked_add(views)).ok_or_else(
-                        || Error::shape("feature table rows", "below 2^32", samples.features.len()),
-                    )?;
-                labels.extend(std::iter::repeat_n(label, views));
+                next_row = u32::try_from(views)
+                    .ok()
+                    .and_then(|views| next_row.checked_add(views))
+                    .ok_or_else(|| Error::shape("feature table rows", "below 2^32", samples.table.len()))?;
             }
             Ok(Draw { purpose, spans, per_batch, order: None })
         };
         let draws = (draw("current", &current, recipe.current_rows)?, draw("replay", &replay, replay_rows)?);
-        let mut table = current.features;
-        table.reserve_exact(replay.features.len());
-        table.extend(replay.features);
+        let table = joined(current.table, replay.table)?;
         let rows = recipe.current_rows + replay_rows;
         let problem = Problem {
             architecture: architecture.clone(),
             objective: recipe.objective.clone(),
             optimizer: recipe.optimizer,
+            extractor_training: recipe.extractor_training,
             rows,
             table,
-            targets: Targets::Labels(labels),
+            targets,
             steps_per_submit: recipe.steps_per_submit,
         };
         engine.load(problem, state)?;
@@ -191,10 +278,90 @@ impl Draw {
     }
 }
 
+/// One table of both.
+fn joined(first: Table, second: Table) -> Result<Table> {
+    match (first, second) {
+        (first, second) if second.is_empty() => Ok(first),
+        (Table::Rows(mut first), Table::Rows(second)) => {
+            first.reserve_exact(second.len());
+            first.extend(second);
+            Ok(Table::Rows(first))
+        }
+        (Table::Latents(mut first), Table::Latents(second)) => {
+            (0..second.rows()).try_for_each(|row| first.copy_row(&second, row))?;
+            Ok(Table::Latents(first))
+        }
+        (Table::Rows(_), Table::Latents(_)) | (Table::Latents(_), Table::Rows(_)) => {
+            Err(Error::shape("replay", "rows or latents as the task has", "the other"))
+        }
+    }
+}
+
+/// Targets of the rows of a table; soft ones if any sample has them or labels are smoothed.
+fn targets(samples: [&Samples; 2], classes: usize, smoothing: f64) -> Targets {
+    let all = || samples.into_iter().flat_map(|samples| samples.targets.iter().zip(&samples.views));
+    let labels: Option<Vec<_>> = all()
+        .map(|(target, &views)| match target {
+            Target::Label(label) => Some(std::iter::repeat_n(*label, views)),
+            Target::Shares(..) => None,
+        })
+        .collect();
+    if let (Some(labels), true) = (labels, smoothing <= 0.0) {
+        return Targets::Labels(labels.into_iter().flatten().collect());
+    }
+    let (mut targets, mut weights) = (Vec::new(), Vec::new());
+    #[allow(clippy::cast_possible_truncation, reason = "the engines compute in f32")]
+    let smoothing = smoothing as f32;
+    for (target, &views) in all() {
+        target.spread(views, classes, smoothing, (&mut targets, &mut weights));
+    }
+    Targets::Soft { targets, weights }
+}
+
 /// The teacher of the next task: frozen copies of extractor, projector and classifier, taken once
 /// when a task is done. Optimiser moments are dropped, since they start anew.
 pub fn take_teacher(state: &mut Parameters) {
     state.drop_prefixed(&["teacher.", "optimizer."]);
     let teacher = state.copied(&[ADAPTER, TAIL, "projector.", "classifier."], "teacher.");
     state.extend(teacher);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(targets: Vec<Target>) -> Samples {
+        let mut samples = Samples::default();
+        targets.into_iter().for_each(|target| samples.push(&[[0.0], [1.0]], target));
+        samples
+    }
+
+    #[test]
+    fn labels_alone_stay_labels_and_anything_else_becomes_shares() {
+        let hard = samples(vec![Target::Label(1), Target::Label(-1)]);
+        assert_eq!(targets([&hard, &hard], 3, 0.0), Targets::Labels([1, 1, -1, -1].repeat(2)));
+        let soft = samples(vec![Target::Shares(vec![(0, 0.25), (2, 0.75)], 0.5)]);
+        let Targets::Soft { targets: rows, weights } = targets([&hard, &soft], 3, 0.0) else {
+            panic!("shares need soft targets");
+        };
+        assert_eq!(weights, [1.0, 1.0, 0.0, 0.0, 0.5, 0.5]);
+        assert_eq!((&rows[..3], &rows[12..15]), (&[0.0, 1.0, 0.0][..], &[0.25, 0.0, 0.75][..]));
+    }
+
+    #[test]
+    fn smoothing_spreads_a_share_of_each_target_over_all_classes() {
+        let hard = samples(vec![Target::Label(1)]);
+        let Targets::Soft { targets: rows, weights } = targets([&hard, &Samples::default()], 4, 0.2) else {
+            panic!("smoothed labels are soft targets");
+        };
+        let want = [0.05, 0.85, 0.05, 0.05];
+        assert!(rows[..4].iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-6), "{rows:?}");
+        assert_eq!(weights, [1.0, 1.0]);
+        // A column that the classifier does not have counts nowhere.
+        let beyond = samples(vec![Target::Shares(vec![(9, 1.0)], 1.0)]);
+        let Targets::Soft { targets: rows, .. } = targets([&beyond, &Samples::default()], 2, 0.0) else {
+            panic!("shares need soft targets");
+        };
+        assert_eq!(rows, [0.0; 4]);
+    }
 }

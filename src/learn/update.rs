@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::heads::{Architecture, Extractor, NodeOp};
 use crate::{Error, Result};
 
 /// How parameters follow their gradients.
@@ -72,5 +73,78 @@ impl Optimizer {
         } else {
             Err(Error::config("weight_decay", decay, "at least 0"))
         }
+    }
+}
+
+/// Which parameters of the extractor train.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trains {
+    /// All of them.
+    #[default]
+    All,
+    /// Biases, and the gains of layer norms: few parameters for few labels (arXiv 2007.11622).
+    BiasesAndGains,
+    /// Those of the last nodes.
+    LastNodes(usize),
+}
+
+/// What of the extractor trains, and at which rates.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExtractorTraining {
+    /// Which parameters train.
+    pub trains: Trains,
+    /// Factor of the learning rate from each node to the one before it, above 0 and up to 1
+    /// (layer-wise decay, arXiv 1801.06146).
+    pub rate_decay: f64,
+}
+
+impl Default for ExtractorTraining {
+    fn default() -> Self {
+        Self { trains: Trains::All, rate_decay: 1.0 }
+    }
+}
+
+impl ExtractorTraining {
+    /// Checks ranges.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the setting.
+    pub fn check(&self, architecture: &Architecture) -> Result<()> {
+        if !(self.rate_decay > 0.0 && self.rate_decay <= 1.0) {
+            return Err(Error::config("rate_decay", self.rate_decay, "above 0 and up to 1"));
+        }
+        let nodes = architecture.extractor.nodes.len();
+        match self.trains {
+            Trains::LastNodes(last) if last > nodes => Err(Error::config(
+                "trains",
+                last,
+                format!("at most {nodes} last nodes, all of the extractor"),
+            )),
+            Trains::All | Trains::BiasesAndGains | Trains::LastNodes(_) => Ok(()),
+        }
+    }
+
+    /// Whether weight and bias of a node train.
+    pub(super) fn of_node(&self, extractor: &Extractor, node: usize) -> [bool; 2] {
+        let (op, nodes) = (extractor.nodes[node].op, extractor.nodes.len());
+        let has_parameters = match op {
+            NodeOp::Linear { .. } | NodeOp::Depthwise { .. } | NodeOp::LayerNorm => true,
+            NodeOp::AveragePool | NodeOp::Identity => false,
+        };
+        let trains = match self.trains {
+            Trains::All => [true, true],
+            Trains::BiasesAndGains => [op == NodeOp::LayerNorm, true],
+            Trains::LastNodes(last) => [node + last >= nodes; 2],
+        };
+        trains.map(|trains| trains && has_parameters)
+    }
+
+    /// Factor of the learning rate of the parameter of that name; 1 for one that is not the
+    /// extractor's.
+    pub(super) fn rate_of(&self, extractor: &Extractor, parameter: &str) -> f64 {
+        let stem = parameter.rsplit_once('.').map_or(parameter, |(stem, _)| stem);
+        let behind = extractor.nodes.iter().rev().position(|node| node.name == stem);
+        behind.map_or(1.0, |behind| self.rate_decay.powi(i32::try_from(behind).unwrap_or(i32::MAX)))
     }
 }

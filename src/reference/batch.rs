@@ -1,5 +1,7 @@
 //! How a batch is put together from tables that stay where they are.
 
+use super::real::Real;
+
 /// `x[i, :] = table[index[i], :]` for table `[S, F]` and x `[M, F]`, `F = columns`. Rows past the
 /// end read the last one; callers check their indices before they are stored. Nothing happens if
 /// the table is empty.
@@ -18,6 +20,31 @@ pub(crate) fn gather_rows<T: Copy>(columns: usize, table: &[T], index: &[u32], x
 /// [`gather_rows`].
 pub(crate) fn gather_labels(labels: &[i32], index: &[u32], out: &mut [i32]) {
     gather_rows(1, labels, index, out);
+}
+
+/// `x[i, p, c] = codes[index[i], p, c] * scales[index[i], c]` for codes `[S, positions, channels]`
+/// of 8 bits, scales `[S, channels]` and x `[M, positions, channels]`. Bounds as for
+/// [`gather_rows`].
+pub(crate) fn gather_codes<T: Real>(
+    [positions, channels]: [usize; 2],
+    codes: &[i8],
+    scales: &[f32],
+    index: &[u32],
+    x: &mut [T],
+) {
+    let (width, channels) = ((positions * channels).max(1), channels.max(1));
+    let Some(last) = (codes.len() / width).checked_sub(1) else {
+        return;
+    };
+    for (row, &from) in x.chunks_exact_mut(width).zip(index) {
+        let from = last.min(from as usize);
+        let (codes, scales) = (&codes[from * width..][..width], &scales[from * channels..][..channels]);
+        for (x, codes) in row.chunks_exact_mut(channels).zip(codes.chunks_exact(channels)) {
+            for ((x, &code), &scale) in x.iter_mut().zip(codes).zip(scales) {
+                *x = T::of(f64::from(f32::from(code) * scale));
+            }
+        }
+    }
 }
 
 /// `queue[(start + i) mod K, :] = keys[i, :]` for keys `[N, F]` and queue `[K, F]`, `F = columns`,
@@ -45,6 +72,18 @@ mod tests {
         let mut labels = [9; 3];
         gather_labels(&[4, -1, 6], &[1, 2, 0], &mut labels);
         assert_eq!(labels, [-1, 6, 4]);
+    }
+
+    #[test]
+    fn codes_take_the_scale_of_their_row_and_channel() {
+        let (codes, scales) = ([1, -2, 3, -127, 4, 5, 6, 7], [0.5, 2.0, 1.0, 10.0]);
+        let mut x = [9.0; 8];
+        gather_codes([2, 2], &codes, &scales, &[1, 0], &mut x);
+        assert_eq!(x, [4.0, 50.0, 6.0, 70.0, 0.5, -4.0, 1.5, -254.0]);
+        gather_codes([2, 2], &codes, &scales, &[u32::MAX], &mut x[..4]);
+        assert_eq!(x[..4], [4.0, 50.0, 6.0, 70.0]);
+        gather_codes::<f64>([2, 2], &[], &[], &[0], &mut x[..4]);
+        assert_eq!(x[..4], [4.0, 50.0, 6.0, 70.0]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::heads::{Architecture, Extractor, Mlp, Norm};
 use crate::learn::closed_form::{EnsembleSettings, FeatureMap, FeatureTransform};
 use crate::learn::objective::{Objective, SslMethod};
 use crate::learn::trainer::Recipe;
-use crate::learn::update::Optimizer;
+use crate::learn::update::{ExtractorTraining, Optimizer};
 use crate::memory::Counts;
 
 /// Fewest random features that still help. If they do not fit, the memory limit is refused.
@@ -48,12 +48,14 @@ impl Default for LearnerSettings {
         let recipe = Recipe {
             objective: Objective::new(SslMethod::Simclr),
             optimizer: Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 1e-4 },
+            extractor_training: ExtractorTraining::default(),
             current_rows: 24,
             replay_rows: 8,
             steps: 60,
             warmup_steps: 6,
             learning_rate: 3e-4,
             classifier_rate: 2e-3,
+            label_smoothing: 0.0,
             momentum_decay: [0.99, 1.0],
             steps_per_submit: 8,
         };

@@ -4,13 +4,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kaizen_edge::low_level::gpu::Device;
-use kaizen_edge::low_level::heads::{Architecture, Extractor, Mlp, Norm, Parameters};
+use kaizen_edge::low_level::heads::{
+    Architecture, Extractor, MapShape, Mlp, Node, NodeOp, Norm, Parameters, Tensor,
+};
+use kaizen_edge::low_level::latent::LatentTable;
 use kaizen_edge::low_level::learn::cpu::CpuEngine;
-use kaizen_edge::low_level::learn::engine::{Engine, Problem, StepInput, Targets, Terms};
+use kaizen_edge::low_level::learn::engine::{Engine, Problem, StepInput, Table, Targets, Terms};
 use kaizen_edge::low_level::learn::gpu::GpuEngine;
-use kaizen_edge::low_level::learn::objective::{Objective, SslMethod};
+use kaizen_edge::low_level::learn::objective::{ClassifierGradient, Objective, SslMethod};
 use kaizen_edge::low_level::learn::trainer::{Recipe, Samples, Trainer, take_teacher};
-use kaizen_edge::low_level::learn::update::Optimizer;
+use kaizen_edge::low_level::learn::update::{ExtractorTraining, Optimizer, Trains};
+use kaizen_edge::low_level::reference::Activation;
 use kaizen_edge::low_level::rng::Rng;
 use kaizen_edge::{Error, Result};
 
@@ -54,12 +58,14 @@ fn recipe(method: SslMethod, optimizer: Optimizer) -> Recipe {
     Recipe {
         objective: Objective { queue: 40, ..Objective::new(method) },
         optimizer,
+        extractor_training: ExtractorTraining::default(),
         current_rows: 7,
         replay_rows: 2,
         steps: 10,
         warmup_steps: 2,
         learning_rate: if matches!(optimizer, Optimizer::AdamW { .. }) { ADAM_RATE } else { 0.01 },
         classifier_rate: if matches!(optimizer, Optimizer::AdamW { .. }) { ADAM_RATE } else { 0.02 },
+        label_smoothing: 0.0,
         momentum_decay: [0.9, 1.0],
         steps_per_submit: 4,
     }
@@ -101,6 +107,9 @@ on_both_engines!(
     features_that_are_not_finite_stop_the_task_by_name_and_step,
     problems_that_do_not_fit_are_refused_with_what_is_allowed,
     what_is_not_there_is_named,
+    latents_in_8_bits_train_as_their_values_do,
+    soft_targets_train_and_a_row_of_no_weight_counts_nowhere,
+    what_of_the_tail_is_not_to_train_stays_and_rates_fall_node_by_node,
 );
 
 fn train(engine: &mut dyn Engine, method: SslMethod, recipe: &Recipe) -> Result<(Vec<Terms>, Parameters)> {
@@ -110,6 +119,192 @@ fn train(engine: &mut dyn Engine, method: SslMethod, recipe: &Recipe) -> Result<
         Trainer::load(engine, &architecture, recipe, &state(&architecture), [current, replay], 5)?;
     let terms = trainer.run(engine, 0, recipe.steps)?;
     Ok((terms, engine.snapshot()?))
+}
+
+/// An inverted residual with its addition, and a pool: every kind of node of a tail.
+fn tail() -> Extractor {
+    let node = |name: &str, input, op, activation, residual| Node {
+        name: format!("tail.{name}"),
+        input,
+        op,
+        residual,
+        activation,
+    };
+    let depthwise = NodeOp::Depthwise { kernel: 3, stride: 1, pads: [1; 4] };
+    let halving = NodeOp::Depthwise { kernel: 5, stride: 2, pads: [2; 4] };
+    Extractor {
+        input: MapShape { size: [4, 3], channels: 5 },
+        nodes: vec![
+            node("exp", 0, NodeOp::Linear { outputs: 9 }, Activation::Relu6, None),
+            node("dw", 1, depthwise, Activation::Relu6, None),
+            node("proj", 2, NodeOp::Linear { outputs: 5 }, Activation::None, Some(0)),
+            node("half", 3, halving, Activation::Relu, None),
+            node("sum", 4, NodeOp::Identity, Activation::Relu6, Some(4)),
+            node("head", 5, NodeOp::Linear { outputs: FEATURES }, Activation::Relu6, None),
+            node("pool", 6, NodeOp::AveragePool, Activation::None, None),
+        ],
+    }
+}
+
+/// A problem through the tail on latents of 8 bits, given as such or as their values.
+fn tail_problem(method: SslMethod, packed: bool, targets: Targets) -> (Problem, Parameters) {
+    let architecture = Architecture { extractor: tail(), ..architecture(method, Norm::Batch) };
+    let mut rng = Rng::new(12, 0);
+    let mut latents = LatentTable::new(12, 5);
+    for _ in 0..targets.rows() {
+        let latent: Vec<f32> = (0..60).map(|_| 2.0 * rng.normal()).collect();
+        latents.push(&latent).unwrap();
+    }
+    let table = if packed {
+        Table::Latents(latents)
+    } else {
+        let mut rows = Vec::new();
+        (0..latents.rows()).for_each(|row| latents.append_to(row, &mut rows));
+        Table::Rows(rows)
+    };
+    let objective = Objective {
+        queue: 40,
+        pooled_distill_weight: 0.5,
+        classifier_gradient: ClassifierGradient::Flows,
+        ..Objective::new(method)
+    };
+    let mut state = state(&architecture);
+    // A residual starts at zero, and nothing before it would move in the first step.
+    let weight = (0..45).map(|_| 0.3 * rng.normal()).collect();
+    state.insert("tail.proj.weight", Tensor::new(&[5, 9], weight).unwrap());
+    (
+        Problem {
+            architecture,
+            objective,
+            optimizer: Optimizer::SGD,
+            extractor_training: ExtractorTraining::default(),
+            rows: 6,
+            table,
+            targets,
+            steps_per_submit: 4,
+        },
+        state,
+    )
+}
+
+fn tail_labels() -> Targets {
+    Targets::Labels((0..12).map(|row| row % 5 - 1).collect())
+}
+
+fn train_tail(engine: &mut dyn Engine, problem: (Problem, Parameters)) -> (Vec<Terms>, Parameters) {
+    engine.load(problem.0, &problem.1).unwrap();
+    let inputs = inputs(6, 6);
+    (engine.step(&inputs).unwrap(), engine.snapshot().unwrap())
+}
+
+fn latents_in_8_bits_train_as_their_values_do(engine: &mut dyn Engine) {
+    let run = |engine: &mut dyn Engine, packed| {
+        let (terms, state) = train_tail(engine, tail_problem(SslMethod::Moco, packed, tail_labels()));
+        (terms, state.digest())
+    };
+    let packed = run(engine, true);
+    assert_eq!(packed, run(engine, false), "{}", engine.name());
+    let before = tail_problem(SslMethod::Moco, true, tail_labels()).1.digest();
+    assert_ne!(packed.1, before, "{}: nothing was trained", engine.name());
+    let (mut problem, state) = tail_problem(SslMethod::Moco, true, tail_labels());
+    problem.table = Table::Latents(LatentTable::new(12, 5));
+    let error = engine.load(problem, &state).unwrap_err().to_string();
+    assert!(error.contains("feature table"), "{error}");
+}
+
+fn soft_targets_train_and_a_row_of_no_weight_counts_nowhere(engine: &mut dyn Engine) {
+    let soft = |first: f32, weight: f32| {
+        let mut targets = vec![0.0; 12 * CLASSES];
+        targets.chunks_mut(CLASSES).enumerate().for_each(|(row, shares)| shares[row % CLASSES] = 1.0);
+        targets[0] = first;
+        let weights = (0..12).map(|row| if row == 0 { weight } else { 1.0 }).collect();
+        Targets::Soft { targets, weights }
+    };
+    let mut run = |targets| train_tail(engine, tail_problem(SslMethod::Simclr, true, targets)).1.digest();
+    assert_eq!(run(soft(1.0, 0.0)), run(soft(0.25, 0.0)), "a row of no weight");
+    assert_ne!(run(soft(1.0, 1.0)), run(soft(0.25, 1.0)));
+    let refused = [
+        Targets::Soft { targets: vec![0.0; 12 * CLASSES - 1], weights: vec![1.0; 12] },
+        Targets::Soft { targets: vec![f32::NAN; 12 * CLASSES], weights: vec![1.0; 12] },
+        Targets::Soft { targets: vec![0.2; 12 * CLASSES], weights: vec![-1.0; 12] },
+    ];
+    for targets in refused {
+        let (problem, state) = tail_problem(SslMethod::Simclr, true, targets);
+        let error = engine.load(problem, &state).unwrap_err().to_string();
+        assert!(error.contains("soft targets"), "{error}");
+    }
+}
+
+fn what_of_the_tail_is_not_to_train_stays_and_rates_fall_node_by_node(engine: &mut dyn Engine) {
+    let mut run = |trains, rate_decay| {
+        let (mut problem, state) = tail_problem(SslMethod::Vicreg, true, tail_labels());
+        // Without momentum and decay a parameter moves by rate and gradient alone.
+        problem.optimizer = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 };
+        problem.extractor_training = ExtractorTraining { trains, rate_decay };
+        engine.load(problem, &state).unwrap();
+        engine.step(&inputs(6, 1)).unwrap();
+        let after = engine.snapshot().unwrap();
+        let moved = |name: &str| -> f32 {
+            let (before, after) = (state.get(name).unwrap(), after.get(name).unwrap());
+            before.data.iter().zip(&after.data).map(|(b, a)| (a - b).abs()).fold(0.0, f32::max)
+        };
+        ["exp", "dw", "proj", "half", "head"]
+            .map(|node| ["weight", "bias"].map(|part| moved(&format!("tail.{node}.{part}"))))
+    };
+    let all = run(Trains::All, 1.0);
+    assert!(all.iter().flatten().all(|moved| *moved > 0.0), "{all:?}");
+    let biases = run(Trains::BiasesAndGains, 1.0);
+    for (node, all) in biases.iter().zip(&all) {
+        assert!(node[0] == 0.0 && (node[1] - all[1]).abs() <= 1e-6 + 1e-3 * all[1], "{biases:?} {all:?}");
+    }
+    // Of seven nodes the last four are half, sum, head and pool.
+    let last = run(Trains::LastNodes(4), 1.0);
+    assert!(last[..3].iter().flatten().all(|moved| *moved == 0.0), "{last:?}");
+    assert!(last[3..].iter().flatten().all(|moved| *moved > 0.0), "{last:?}");
+    let decayed = run(Trains::All, 0.5);
+    for (node, behind) in [(0, 6), (1, 5), (2, 4), (3, 3), (4, 1)] {
+        let ratio = decayed[node][0] / all[node][0];
+        assert!((ratio * 2.0_f32.powi(behind) - 1.0).abs() < 0.05, "node {node}: {ratio}");
+    }
+    for (spoilt, name) in [
+        (ExtractorTraining { rate_decay: 0.0, ..ExtractorTraining::default() }, "rate_decay"),
+        (ExtractorTraining { trains: Trains::LastNodes(8), ..ExtractorTraining::default() }, "trains"),
+    ] {
+        let (mut problem, state) = tail_problem(SslMethod::Vicreg, true, tail_labels());
+        problem.extractor_training = spoilt;
+        assert!(engine.load(problem, &state).unwrap_err().to_string().contains(name), "{name}");
+    }
+}
+
+#[test]
+#[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
+fn steps_through_a_tail_stay_in_lock_step_between_engines() {
+    let device = support::gpu();
+    for method in SslMethod::ALL {
+        let problem = || tail_problem(method, true, tail_labels());
+        let (cpu, state) = train_tail(&mut CpuEngine::new(2), problem());
+        let (gpu, gpu_state) = train_tail(&mut GpuEngine::new(device.clone()), problem());
+        for (step, (a, b)) in cpu.iter().zip(&gpu).enumerate() {
+            let pairs = [
+                (a.ssl, b.ssl),
+                (a.feature_distill, b.feature_distill),
+                (a.classifier, b.classifier),
+                (a.classifier_distill, b.classifier_distill),
+                (a.pooled_distill, b.pooled_distill),
+            ];
+            for (x, y) in pairs {
+                assert!((x - y).abs() <= 1e-3 * x.abs() + 1e-4, "{method:?} step {step}: {a:?} and {b:?}");
+            }
+            assert!(a.pooled_distill > 0.0, "{method:?}: the tail stands where the teacher does");
+        }
+        for (name, tensor) in state.iter().filter(|(name, _)| name.starts_with("tail.")) {
+            let other = gpu_state.get(name).unwrap();
+            let worst = tensor.data.iter().zip(&other.data).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            let scale = tensor.data.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+            assert!(worst <= 5e-3 * scale + 1e-4, "{method:?} {name}: {worst} of {scale}");
+            assert_ne!(tensor.data, problem().1.get(name).unwrap().data, "{method:?} {name} was not trained");
+        }
+    }
 }
 
 fn optimizers() -> [Optimizer; 3] {
@@ -194,13 +389,21 @@ fn problem(method: SslMethod, rows: usize, label: i32) -> (Problem, Parameters) 
     let problem = Problem {
         objective: Objective { queue: 40, ..Objective::new(method) },
         optimizer: Optimizer::SGD,
+        extractor_training: ExtractorTraining::default(),
         rows,
-        table: (0..table_rows * FEATURES).map(|_| rng.normal()).collect(),
+        table: Table::Rows((0..table_rows * FEATURES).map(|_| rng.normal()).collect()),
         targets: Targets::Labels(vec![label; table_rows]),
         steps_per_submit: 8,
         architecture,
     };
     (problem, state)
+}
+
+fn rows(problem: &mut Problem) -> &mut Vec<f32> {
+    match &mut problem.table {
+        Table::Rows(rows) => rows,
+        Table::Latents(_) => panic!("rows were given"),
+    }
 }
 
 fn inputs(rows: usize, count: u64) -> Vec<StepInput> {
@@ -255,7 +458,7 @@ fn labels_that_arrive_later_count_from_then_on(engine: &mut dyn Engine) {
 fn features_that_are_not_finite_stop_the_task_by_name_and_step(engine: &mut dyn Engine) {
     for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let (mut problem, state) = problem(SslMethod::Simclr, 6, 1);
-        problem.table[5] = poison;
+        rows(&mut problem)[5] = poison;
         engine.load(problem, &state).unwrap();
         match engine.step(&inputs(6, 2)) {
             Err(Error::NonFinite { term, step: 0 }) => assert!(!term.is_empty()),
@@ -271,11 +474,11 @@ fn problems_that_do_not_fit_are_refused_with_what_is_allowed(engine: &mut dyn En
         ("batch", |p, _| p.rows = 1),
         ("temperature", |p, _| p.objective.temperature = 0.0),
         ("distill_temperature", |p, _| p.objective.distill_temperature = f64::NAN),
-        ("feature table", |p, _| p.table.truncate(FEATURES + 1)),
+        ("feature table", |p, _| rows(p).truncate(FEATURES + 1)),
         ("classifier_weight", |p, _| p.objective.classifier_weight = -1.0),
         ("distill_predictor", |p, _| p.architecture.distill_predictor = Mlp::new(&[11, 15, 12], Norm::None)),
         ("teacher", |_, s| {
-            s.insert("teacher.classifier.2.bias", kaizen_edge::low_level::heads::Tensor::zeros(&[9]));
+            s.insert("teacher.classifier.2.bias", Tensor::zeros(&[9]));
         }),
         ("steps_per_submit", |p, _| p.steps_per_submit = 0),
         // One engine would read past the queue, or find no other row, where the other refuses.
@@ -320,7 +523,8 @@ fn what_is_not_there_is_named(engine: &mut dyn Engine) {
 fn a_step_costs_the_same_however_many_samples_were_seen_and_ten_thousand_classes_fit() {
     let loaded = |table_rows: usize, classes: usize| {
         let (mut problem, _) = problem(SslMethod::Simclr, 16, 1);
-        problem.table = (0..table_rows * FEATURES).map(|i| 0.5 + (i % 97) as f32 / 50.0).collect();
+        problem.table =
+            Table::Rows((0..table_rows * FEATURES).map(|i| 0.5 + (i % 97) as f32 / 50.0).collect());
         problem.targets = Targets::Labels(vec![1; table_rows]);
         problem.architecture.classifier = Mlp::new(&[FEATURES, classes], Norm::None);
         let mut state = problem.architecture.init(1);

@@ -8,7 +8,7 @@ use super::source::Tree;
 /// From the ground up. A new module is entered here first.
 const FLOORS: &[&[&str]] = &[
     &["error", "ids", "number", "rng"],
-    &["event", "file", "reference", "vision"],
+    &["event", "file", "latent", "reference", "vision"],
     &["gpu", "backbone"],
     &["heads", "memory"],
     &["cut", "learn"],

@@ -7,6 +7,7 @@ use crate::gpu::recorder::{Recorder, fold};
 use crate::{Error, Result};
 
 const ENQUEUE: Kernel = kernel!("batch/enqueue");
+const GATHER_CODES: Kernel = kernel!("batch/gather_codes");
 const GATHER_LABELS: Kernel = kernel!("batch/gather_labels");
 const GATHER_ROWS: Kernel = kernel!("batch/gather_rows");
 
@@ -54,6 +55,50 @@ fn gather(
     recorder.dispatch(kernel, &params, &buffers, fold(rows * columns, 64))
 }
 
+/// Words of 32 bits that a row of `positions` times `channels` codes takes.
+#[must_use]
+pub(crate) fn code_words([positions, channels]: [usize; 2]) -> usize {
+    (positions * channels).div_ceil(4)
+}
+
+/// Rows of codes, each filled up to whole words.
+#[must_use]
+pub(crate) fn packed([positions, channels]: [usize; 2], codes: &[i8]) -> Vec<u32> {
+    let rows = codes.chunks_exact((positions * channels).max(1));
+    let word = |codes: &[i8]| {
+        let bytes = codes.iter().map(|code| u32::from(code.to_le_bytes()[0]));
+        bytes.zip([0, 8, 16, 24]).fold(0, |word, (byte, shift)| word | byte << shift)
+    };
+    rows.flat_map(|row| row.chunks(4).map(word)).collect()
+}
+
+/// Records x `[rows, positions, channels]` out of a table of `table_rows` latents, given as codes
+/// [`packed`] into words and scales `[table_rows, channels]`; `index` as for [`gather_rows`].
+pub(crate) fn gather_codes(
+    recorder: &mut Recorder<'_>,
+    [rows, positions, channels]: [usize; 3],
+    table_rows: usize,
+    [codes, scales]: [&Buffer; 2],
+    index: &Buffer,
+    x: &Buffer,
+) -> Result<()> {
+    if rows > 0 && table_rows == 0 {
+        return Err(Error::shape(format!("{} table", GATHER_CODES.name), "at least 1 row", 0));
+    }
+    let words = code_words([positions, channels]);
+    let params = [
+        ("rows", Size(rows)),
+        ("positions", Size(positions)),
+        ("channels", Size(channels)),
+        ("words", Size(words)),
+        ("table_rows", Size(table_rows)),
+        ("index_len", Size(index.len())),
+    ];
+    let all = rows * positions * channels;
+    let buffers = [(codes, table_rows * words), (scales, table_rows * channels), (index, rows), (x, all)];
+    recorder.dispatch(&GATHER_CODES, &params, &buffers, fold(all, 64))
+}
+
 /// Records `queue[(hyper.queue_start + i) mod queue_rows, :] = keys[first_row + i, :]` for
 /// `[rows, columns, queue_rows]`. More keys than the queue holds are an [`Error::Shape`].
 pub(crate) fn enqueue(
@@ -93,6 +138,36 @@ mod tests {
     fn indices(rows: usize, table_rows: usize) -> Vec<u32> {
         let mut rng = Rng::new(7, 0);
         (0..rows).map(|_| u32::try_from(rng.below(table_rows)).unwrap()).collect()
+    }
+
+    #[test]
+    #[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
+    fn gather_codes_matches_the_reference() {
+        let device = testing::device();
+        for [rows, positions, channels, table_rows] in
+            [[1, 1, 1, 1], [5, 25, 7, 9], [3, 4, 64, 2], [17, 1, 65, 31], [2, 9, 3, 5]]
+        {
+            let mut rng = Rng::new(5, 0);
+            let len = table_rows * positions * channels;
+            let codes: Vec<i8> = (0..len).map(|_| i8::try_from(rng.below(255)).unwrap_or(-127)).collect();
+            let scales = testing::values(2, table_rows * channels);
+            let index = [vec![u32::MAX; 3], indices(rows, table_rows)].concat();
+            let mut want = vec![f64::NAN; rows * positions * channels];
+            batch::gather_codes([positions, channels], &codes, &scales, &index[3..], &mut want);
+            let words = packed([positions, channels], &codes);
+            let table = [
+                &Buffer::from_slice(device, "codes", &words),
+                &Buffer::from_slice(device, "scales", &scales),
+            ];
+            let (index, x) =
+                (Buffer::from_slice(device, "index", &index), testing::output(device, want.len()));
+            let shape = [rows, positions, channels];
+            testing::run_with(device, hyper(), |r| gather_codes(r, shape, table_rows, table, &index, &x));
+            let got = testing::read_guarded(device, &x);
+            testing::assert_close(&format!("{shape:?}"), &got, &want, Level::Exact);
+            let flipped: Vec<f64> = want.iter().map(|value| -value).collect();
+            assert!(testing::mismatch("sign", &got, &flipped, Level::Exact).is_some());
+        }
     }
 
     fn gathered(device: &Device, [rows, columns, table_rows]: [usize; 3], index: &[u32]) -> [Vec<f32>; 2] {

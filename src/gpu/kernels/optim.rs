@@ -19,12 +19,14 @@ pub(crate) struct Tensor {
     pub len: usize,
     /// `hyper.classifier_rate` instead of `hyper.learning_rate`.
     pub is_classifier: bool,
+    /// Factor of the rate.
+    pub rate_scale: f64,
 }
 
 /// Records a step of momentum SGD.
 pub(crate) fn sgd(
     recorder: &mut Recorder<'_>,
-    Tensor { len, is_classifier }: Tensor,
+    Tensor { len, is_classifier, rate_scale }: Tensor,
     settings: &Sgd,
     grad: &Buffer,
     [weight, velocity]: [&Buffer; 2],
@@ -34,6 +36,7 @@ pub(crate) fn sgd(
         ("classifier", Flag(is_classifier)),
         ("momentum", Number(settings.momentum)),
         ("weight_decay", Number(settings.weight_decay)),
+        ("rate_scale", Number(rate_scale)),
     ];
     let buffers = [grad, weight, velocity].map(|buffer| (buffer, len));
     recorder.dispatch(&SGD, &params, &buffers, fold(len, 64))
@@ -42,7 +45,7 @@ pub(crate) fn sgd(
 /// Records a step of AdamW, its bias corrections taken from the step's `hyper`.
 pub(crate) fn adamw(
     recorder: &mut Recorder<'_>,
-    Tensor { len, is_classifier }: Tensor,
+    Tensor { len, is_classifier, rate_scale }: Tensor,
     settings: &AdamW,
     grad: &Buffer,
     [weight, moment1, moment2]: [&Buffer; 3],
@@ -54,6 +57,7 @@ pub(crate) fn adamw(
         ("beta2", Number(settings.beta2)),
         ("eps", Number(settings.eps)),
         ("weight_decay", Number(settings.weight_decay)),
+        ("rate_scale", Number(rate_scale)),
     ];
     let buffers = [grad, weight, moment1, moment2].map(|buffer| (buffer, len));
     recorder.dispatch(&ADAMW, &params, &buffers, fold(len, 64))
@@ -63,7 +67,7 @@ pub(crate) fn adamw(
 /// [`square_sum`](super::reduce::square_sum).
 pub(crate) fn lars(
     recorder: &mut Recorder<'_>,
-    Tensor { len, is_classifier }: Tensor,
+    Tensor { len, is_classifier, rate_scale }: Tensor,
     settings: &Lars,
     [grad, norms]: [&Buffer; 2],
     [weight, velocity]: [&Buffer; 2],
@@ -75,6 +79,7 @@ pub(crate) fn lars(
         ("momentum", Number(settings.momentum)),
         ("weight_decay", Number(settings.weight_decay)),
         ("eps", Number(settings.eps)),
+        ("rate_scale", Number(rate_scale)),
     ];
     let buffers = [(grad, len), (norms, 2), (weight, len), (velocity, len)];
     recorder.dispatch(&LARS, &params, &buffers, fold(len, 64))
@@ -151,8 +156,10 @@ mod tests {
                     steps(
                         device,
                         len,
-                        |r, grad, state| sgd(r, Tensor { len, is_classifier }, &SGD, grad, state),
-                        |grad, [w, v]| optim::sgd(rate, &SGD, grad, w, v),
+                        |r, grad, state| {
+                            sgd(r, Tensor { len, is_classifier, rate_scale: 0.5 }, &SGD, grad, state)
+                        },
+                        |grad, [w, v]| optim::sgd(0.5 * rate, &SGD, grad, w, v),
                     )
                 };
                 assert_steps("sgd", &run(rate));
@@ -172,8 +179,10 @@ mod tests {
             let states = steps(
                 device,
                 len,
-                |r, grad, state| adamw(r, Tensor { len, is_classifier: true }, &ADAMW, grad, state),
-                |grad, state| optim::adamw(0.25, &ADAMW, [0.125, 0.015_625], grad, state),
+                |r, grad, state| {
+                    adamw(r, Tensor { len, is_classifier: true, rate_scale: 2.0 }, &ADAMW, grad, state)
+                },
+                |grad, state| optim::adamw(0.5, &ADAMW, [0.125, 0.015_625], grad, state),
             );
             assert_steps("adamw", &states);
         }
@@ -186,12 +195,12 @@ mod tests {
         for len in LENGTHS {
             for sums in [[4.0_f32, 9.0], [900.0, 0.25], [0.0, 1.0], [1.0, 0.0]] {
                 let norms = Buffer::from_slice(device, "norms", &sums);
-                let tensor = Tensor { len, is_classifier: false };
+                let tensor = Tensor { len, is_classifier: false, rate_scale: 0.5 };
                 let states = steps(
                     device,
                     len,
                     |r, grad, state| lars(r, tensor, &LARS, [grad, &norms], state),
-                    |grad, [w, v]| optim::lars(0.5, &LARS, sums.map(f64::from), grad, w, v),
+                    |grad, [w, v]| optim::lars(0.25, &LARS, sums.map(f64::from), grad, w, v),
                 );
                 assert_steps(&format!("lars {sums:?}"), &states);
             }
@@ -217,7 +226,7 @@ mod tests {
     #[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
     fn poison_in_a_gradient_stays_visible_in_the_weight() {
         let device = testing::device();
-        let tensor = Tensor { len: 2, is_classifier: false };
+        let tensor = Tensor { len: 2, is_classifier: false, rate_scale: 1.0 };
         for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let grad = Buffer::from_slice(device, "grad", &[0.5, poison]);
             let norms = Buffer::from_slice(device, "norms", &[1.0, poison.abs()]);
@@ -243,7 +252,7 @@ mod tests {
         let (small, large) = (Buffer::zeroed(device, "small", 3), Buffer::zeroed(device, "large", 4));
         let mut recorder = Recorder::new(device, 1).unwrap();
         let r = &mut recorder;
-        let tensor = Tensor { len: 4, is_classifier: false };
+        let tensor = Tensor { len: 4, is_classifier: false, rate_scale: 1.0 };
         let one = Buffer::zeroed(device, "one", 1);
         let refused = |result| assert!(matches!(result, Err(crate::Error::Shape { .. })));
         refused(sgd(r, tensor, &SGD, &large, [&large, &small]));

@@ -3,10 +3,12 @@
 use faer::traits::ComplexField;
 
 use super::info_nce::info_nce;
+use super::places::Places;
+use super::product::Product;
 use super::{depthwise, parallel, product};
+use crate::latent::LatentTable;
 use crate::learn::engine::StepInput;
 use crate::learn::op::{Buf, Finish, Mask, Op, Span};
-use crate::learn::placement::Placement;
 use crate::learn::program::{Program, Role};
 use crate::number::real;
 use crate::reference::activation::{Activation, activate, activate_backward};
@@ -15,24 +17,16 @@ use crate::reference::{
     Real, batch, classify, contrast, convolution, distill, normalize, optim, pool, reduce,
 };
 
-/// How products are computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Product {
-    /// The definition's triple loop.
-    Plain,
-    /// Blocked, SIMD, with this many threads.
-    Blocked(usize),
-}
-
 /// A program with its buffers in memory.
 #[derive(Debug)]
 pub struct Interpreter<T> {
     program: Program,
     product: Product,
-    /// Values of each place.
-    buffers: Vec<Vec<T>>,
-    placement: Placement,
+    places: Places<T>,
     label_table: Vec<i32>,
+    latents: LatentTable,
+    /// Scales of the latents.
+    scales: Vec<f32>,
     /// Labels of the step's rows.
     labels: Vec<i32>,
     terms: Vec<T>,
@@ -43,21 +37,14 @@ impl<T: Real + ComplexField> Interpreter<T> {
     /// where there is none.
     #[must_use]
     pub fn new(program: Program, labels: &[i32], product: Product) -> Self {
-        let zero = <T as num_traits::Zero>::zero();
-        let placement = Placement::of(&program);
-        let mut buffers: Vec<_> = placement.lens.iter().map(|&len| vec![zero; len]).collect();
-        for (spec, &place) in program.buffers.iter().zip(&placement.place_of) {
-            if let Role::Constant(value) = spec.role {
-                buffers[place].fill(T::of(value));
-            }
-        }
         Self {
             product,
-            buffers,
-            placement,
+            places: Places::new(&program),
             label_table: labels.to_vec(),
+            latents: LatentTable::default(),
+            scales: Vec::new(),
             labels: vec![-1; program.index_rows],
-            terms: vec![zero; Program::TERMS],
+            terms: vec![T::of(0.0); Program::TERMS],
             program,
         }
     }
@@ -69,11 +56,17 @@ impl<T: Real + ComplexField> Interpreter<T> {
 
     /// Makes `values` the buffer of that role, if the program has one; returns whether it has.
     pub fn adopt(&mut self, role: &Role, values: Vec<T>) -> bool {
-        let Some(Buf(buf)) = self.program.find(role) else {
-            return false;
-        };
-        self.buffers[self.placement.place_of[buf]] = values;
-        true
+        let buf = self.program.find(role);
+        if let Some(buf) = buf {
+            self.places.adopt(buf, values);
+        }
+        buf.is_some()
+    }
+
+    /// Takes the table of latents that the program gathers from.
+    pub fn set_latents(&mut self, latents: LatentTable) {
+        self.scales = latents.scales().iter().map(|scale| scale.to_f32()).collect();
+        self.latents = latents;
     }
 
     /// The buffer of that role, if the program has one.
@@ -92,16 +85,14 @@ impl<T: Real + ComplexField> Interpreter<T> {
     }
 
     fn at(&self, buf: Buf) -> &[T] {
-        &self.buffers[self.placement.place_of[buf.0]][..self.program.buffers[buf.0].len]
+        self.places.at(buf)
     }
 
     /// Takes the outputs out of their place while `work` reads inputs, so that nothing is copied.
     fn write<const N: usize>(&mut self, outputs: [Buf; N], work: impl FnOnce(&Self, [&mut [T]; N])) {
-        let places = outputs.map(|buf| self.placement.place_of[buf.0]);
-        let mut values = places.map(|place| std::mem::take(&mut self.buffers[place]));
-        let mut lens = outputs.map(|buf| self.program.buffers[buf.0].len).into_iter();
-        work(self, values.each_mut().map(|values| &mut values[..lens.next().unwrap_or(0)]));
-        places.into_iter().zip(values).for_each(|(place, values)| self.buffers[place] = values);
+        let mut taken = self.places.take(outputs);
+        work(self, taken.each_mut().map(|(values, len)| &mut values[..*len]));
+        self.places.put(outputs, taken);
     }
 
     #[allow(clippy::too_many_lines, reason = "one arm an op, in the order of the enum")]
@@ -110,6 +101,13 @@ impl<T: Real + ComplexField> Interpreter<T> {
             Op::GatherRows { table, x, shape: [_, columns], .. } => self.write([x], |this, [x]| {
                 parallel::rows(x, columns, |first, rows| {
                     batch::gather_rows(columns, this.at(table), &input.index[first..], rows);
+                });
+            }),
+            Op::GatherCodes { x, shape: [_, positions, channels], .. } => self.write([x], |this, [x]| {
+                let (codes, scales) = (this.latents.codes(), &this.scales);
+                parallel::rows(x, positions * channels, |first, x| {
+                    let index = &input.index[first..];
+                    batch::gather_codes([positions, channels], codes, scales, index, x);
                 });
             }),
             Op::GatherLabels { .. } => {
@@ -323,7 +321,8 @@ impl<T: Real + ComplexField> Interpreter<T> {
                 });
             }
             Op::SquareSum { x, len, out, at } => {
-                self.buffers[self.placement.place_of[out.0]][at] = parallel::square_sum(&self.at(x)[..len]);
+                let square = parallel::square_sum(&self.at(x)[..len]);
+                self.places.at_mut(out)[at] = square;
             }
             Op::NonFinite { x, len, slot } => {
                 let count = reduce::nonfinite(&self.at(x)[..len]);

@@ -8,6 +8,15 @@ use crate::reference::Real;
 use crate::reference::activation::Activation;
 use crate::reference::linear::{Epilogue, Layout};
 
+/// How products are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// The definition's triple loop.
+    Plain,
+    /// Blocked, SIMD, with this many threads.
+    Blocked(usize),
+}
+
 /// Fewest and most rows of a result that one thread computes at once: enough to be worth the
 /// packing of the right operand, few enough for the epilogue to find them in the cache.
 const PIECE_ROWS: [usize; 2] = [32, 256];

@@ -6,7 +6,7 @@ use crate::gpu::kernels::{
     activation, batch, classify, contrast, convolution, distill, normalize, optim, pool, reduce,
 };
 use crate::gpu::{Buffer, Device, Recorder};
-use crate::learn::op::{Buf, Finish, Mask, Op, RateGroup, Span};
+use crate::learn::op::{Buf, Finish, Mask, Op, Rate, RateGroup, Span};
 use crate::learn::program::Program;
 use crate::reference::activation::Activation;
 
@@ -14,6 +14,7 @@ use crate::reference::activation::Activation;
 pub(super) struct Fixed<'a> {
     index: &'a Buffer,
     terms: &'a Buffer,
+    latents: &'a [Buffer; 2],
     label_table: Buffer,
     /// Labels of the step's rows.
     labels: Buffer,
@@ -27,6 +28,7 @@ impl<'a> Fixed<'a> {
     pub(super) fn new(
         device: &Device,
         [index, terms]: [&'a Buffer; 2],
+        latents: &'a [Buffer; 2],
         labels: &[i32],
         program: &Program,
     ) -> Self {
@@ -37,6 +39,7 @@ impl<'a> Fixed<'a> {
         Self {
             index,
             terms,
+            latents,
             label_table: Buffer::from_slice(device, "label_table", labels),
             labels: Buffer::zeroed(device, "labels", program.index_rows),
             squares: Buffer::zeroed(device, "squares", reduce::SQUARE_SUM_PARTIALS),
@@ -49,10 +52,17 @@ impl<'a> Fixed<'a> {
     pub(super) fn record(&self, r: &mut Recorder<'_>, buffers: &[Buffer], op: &Op) -> Result<()> {
         let at = |buf: Buf| &buffers[buf.0];
         let masked = |mask: Option<Mask>| mask.map(|Mask { activation, y }| (activation, at(y)));
-        let tensor = |len, rate| optim::Tensor { len, is_classifier: rate == RateGroup::Classifier };
+        let tensor = |len, rate: Rate| optim::Tensor {
+            len,
+            is_classifier: rate.group == RateGroup::Classifier,
+            rate_scale: rate.scale,
+        };
         match *op {
             Op::GatherRows { table, table_rows, x, shape: [rows, columns] } => {
                 batch::gather_rows(r, [rows, columns, table_rows], at(table), self.index, at(x))
+            }
+            Op::GatherCodes { table_rows, x, shape } => {
+                batch::gather_codes(r, shape, table_rows, self.latents.each_ref(), self.index, at(x))
             }
             Op::GatherLabels { rows } => {
                 let shape = [rows, self.label_table.len()];

@@ -2,8 +2,10 @@
 
 use super::record::Fixed;
 use crate::gpu::buffer::ReadBack;
+use crate::gpu::kernels::batch::{code_words, packed};
 use crate::gpu::recorder::size;
 use crate::gpu::{Buffer, Device, Hyper, Plan, Recorder};
+use crate::latent::LatentTable;
 use crate::learn::engine::StepInput;
 use crate::learn::op::Op;
 use crate::learn::placement::Placement;
@@ -23,6 +25,8 @@ pub struct Run {
     buffers: Vec<Buffer>,
     index: Buffer,
     labels: Vec<i32>,
+    /// Codes and scales of a table of latents.
+    latents: [Buffer; 2],
     /// Weights of the soft targets of the table's rows.
     weights: Vec<f32>,
     terms: Buffer,
@@ -57,14 +61,15 @@ impl Run {
         let slots = slots.max(1);
         let index = Buffer::zeroed(device, "index", program.index_rows * slots);
         let terms = Buffer::zeroed(device, "terms", Program::TERMS * slots * SUBMITS_IN_FLIGHT);
-        let fixed = Fixed::new(device, [&index, &terms], labels, &program);
+        let latents = latent_lens(&program).map(|len| Buffer::zeroed(device, "latents", len));
+        let fixed = Fixed::new(device, [&index, &terms], &latents, labels, &program);
         for op in &program.ops {
             fixed.record(&mut recorder, &buffers, op)?;
         }
         let plan = recorder.finish();
         let (read_back, zeros) = (ReadBack::new(device, terms.len()), vec![0.0; terms.len()]);
         let (labels, weights) = (labels.to_vec(), Vec::new());
-        Ok(Self { program, buffers, index, labels, weights, terms, read_back, plan, zeros })
+        Ok(Self { program, buffers, index, labels, latents, weights, terms, read_back, plan, zeros })
     }
 
     /// Most steps that one [`Run::run`] can take.
@@ -83,6 +88,22 @@ impl Run {
         }
         self.buffers[buf.0].write(device, 0, values);
         true
+    }
+
+    /// Takes the table of latents that the program gathers from.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the program gathers from another one.
+    pub fn set_latents(&self, device: &Device, latents: &LatentTable) -> Result<()> {
+        let codes = packed(latents.shape(), latents.codes());
+        let scales: Vec<f32> = latents.scales().iter().map(|scale| scale.to_f32()).collect();
+        let (held, given) = (self.latents.each_ref().map(Buffer::len), [codes.len(), scales.len()]);
+        if held != given {
+            return Err(Error::shape("codes and scales of the latents", held, given));
+        }
+        self.latents[0].write(device, 0, &codes);
+        self.latents[1].write(device, 0, &scales);
+        Ok(())
     }
 
     /// Reads the buffer of that role.
@@ -147,4 +168,14 @@ impl Run {
             inverse_weight: f32::of(per_weight),
         })
     }
+}
+
+/// Words of codes, and scales, of the table of latents that a program gathers from.
+fn latent_lens(program: &Program) -> [usize; 2] {
+    for op in &program.ops {
+        if let Op::GatherCodes { table_rows, shape: [_, positions, channels], .. } = *op {
+            return [table_rows * code_words([positions, channels]), table_rows * channels];
+        }
+    }
+    [0, 0]
 }

@@ -77,64 +77,109 @@ impl ExtractorPass {
         d_u: Buf,
         wants_input: bool,
     ) -> Result<Option<Buf>> {
-        let nodes = &writer.spec.architecture.extractor.nodes;
-        let mut gradients = Gradients::new(self, nodes, wants_input);
+        let extractor = &writer.spec.architecture.extractor;
+        let training = writer.spec.extractor_training;
+        let nodes = &extractor.nodes;
+        let trains: Vec<_> = (0..nodes.len()).map(|node| training.of_node(extractor, node)).collect();
+        let mut gradients = Gradients::new(self, nodes, &trains, wants_input);
         gradients.give(&mut writer.program, nodes.len(), d_u);
         for (at, node) in nodes.iter().enumerate().rev() {
             // Every node is used: its gradient is complete once those behind it are done.
             let Some(d_y) = gradients.sums[at + 1] else { continue };
-            let (x, shape) = (self.values[node.input], self.shapes[node.input]);
-            let (rows, name) = (self.images * shape.positions(), &node.name);
-            let program = &mut writer.program;
-            match node.op {
-                NodeOp::Linear { outputs } => {
-                    let shape = [rows, shape.channels, outputs];
-                    layers::linear_backward_parameters(program, name, shape, d_y, x);
-                    if let Some(residual) = node.residual {
-                        gradients.give(program, residual, d_y);
-                    }
-                    gradients.product(program, node.input, name, shape, d_y);
-                }
-                NodeOp::Depthwise { .. } => {
-                    let shape = depthwise(node, self.images, shape)?;
-                    let d_filters = [("weight", shape.weight_len()), ("bias", shape.channels)]
-                        .map(|(part, len)| program.gradient(format!("{name}.{part}"), len));
-                    program.push(Op::DepthwiseBackwardWeight { shape, d_y, x, d_filters });
-                    if gradients.takes(node.input) {
-                        let [weight, _] = filters(program, name, &shape);
-                        let (mask, d_x) = (gradients.mask(node.input), program.scratch(shape.input_len()));
-                        program.push(Op::DepthwiseBackwardInput { shape, d_y, weight, mask, d_x });
-                        gradients.put(program, node.input, d_x, mask.is_some());
-                    }
-                }
-                NodeOp::LayerNorm => {
-                    let (shape, stats) = ([rows, shape.channels], self.stats[at].unwrap_or(x));
-                    let trace = NormTrace { d_y, x, mask: None, stats };
-                    layers::layer_norm_backward_affine(program, name, shape, trace);
-                    if gradients.takes(node.input) {
-                        let weight = program.state(format!("{name}.weight"), shape[1]);
-                        let d_x = program.scratch(rows * shape[1]);
-                        program.push(Op::LayerNormBackward { shape, trace, weight, d_x });
-                        gradients.put(program, node.input, d_x, false);
-                    }
-                }
-                NodeOp::AveragePool => {
-                    if gradients.takes(node.input) {
-                        let (mask, d_x) =
-                            (gradients.mask(node.input), program.scratch(rows * shape.channels));
-                        let shape = [self.images, shape.positions(), shape.channels];
-                        program.push(Op::AverageBackward { shape, d_y, mask, d_x });
-                        gradients.put(program, node.input, d_x, mask.is_some());
-                    }
-                }
-                NodeOp::Identity => {
-                    for value in node.residual.into_iter().chain([node.input]) {
-                        gradients.give(program, value, d_y);
-                    }
-                }
-            }
+            self.parameters_backward(&mut writer.program, (at, node), trains[at], d_y)?;
+            self.input_backward(&mut writer.program, (at, node), &mut gradients, d_y)?;
         }
         Ok(gradients.sums[0])
+    }
+
+    /// Gradients of weight and bias of a node, of those that train.
+    fn parameters_backward(
+        &self,
+        program: &mut Program,
+        (at, node): (usize, &Node),
+        [trains_weight, trains_bias]: [bool; 2],
+        d_y: Buf,
+    ) -> Result<()> {
+        let (x, shape, name) = (self.values[node.input], self.shapes[node.input], &node.name);
+        let outputs = self.shapes[at + 1];
+        match node.op {
+            NodeOp::Linear { outputs } if trains_weight => {
+                let shape = [self.images * shape.positions(), shape.channels, outputs];
+                layers::linear_backward_parameters(program, name, shape, d_y, x);
+            }
+            NodeOp::Depthwise { .. } if trains_weight => {
+                let shape = depthwise(node, self.images, shape)?;
+                let d_filters = [("weight", shape.weight_len()), ("bias", shape.channels)]
+                    .map(|(part, len)| program.gradient(format!("{name}.{part}"), len));
+                program.push(Op::DepthwiseBackwardWeight { shape, d_y, x, d_filters });
+            }
+            NodeOp::Linear { .. } | NodeOp::Depthwise { .. } if trains_bias => {
+                let shape = [self.images * outputs.positions(), outputs.channels];
+                layers::bias_backward(program, name, shape, d_y);
+            }
+            NodeOp::LayerNorm if trains_bias => {
+                let (shape, trace) = self.norm_trace((at, node), d_y);
+                layers::layer_norm_backward_affine(program, name, shape, trace);
+            }
+            NodeOp::Linear { .. }
+            | NodeOp::Depthwise { .. }
+            | NodeOp::LayerNorm
+            | NodeOp::AveragePool
+            | NodeOp::Identity => {}
+        }
+        Ok(())
+    }
+
+    /// Gradients of what a node takes.
+    fn input_backward(
+        &self,
+        program: &mut Program,
+        (at, node): (usize, &Node),
+        gradients: &mut Gradients<'_>,
+        d_y: Buf,
+    ) -> Result<()> {
+        let (input, shape, name) = (node.input, self.shapes[node.input], &node.name);
+        let rows = self.images * shape.positions();
+        if let Some(residual) = node.residual {
+            gradients.give(program, residual, d_y);
+        }
+        if !gradients.takes(input) {
+            return Ok(());
+        }
+        match node.op {
+            NodeOp::Linear { outputs } => {
+                gradients.product(program, input, name, [rows, shape.channels, outputs], d_y);
+            }
+            NodeOp::Depthwise { .. } => {
+                let shape = depthwise(node, self.images, shape)?;
+                let [weight, _] = filters(program, name, &shape);
+                let (mask, d_x) = (gradients.mask(input), program.scratch(shape.input_len()));
+                program.push(Op::DepthwiseBackwardInput { shape, d_y, weight, mask, d_x });
+                gradients.put(program, input, d_x, mask.is_some());
+            }
+            NodeOp::LayerNorm => {
+                let (shape, trace) = self.norm_trace((at, node), d_y);
+                let weight = program.state(format!("{name}.weight"), shape[1]);
+                let d_x = program.scratch(rows * shape[1]);
+                program.push(Op::LayerNormBackward { shape, trace, weight, d_x });
+                gradients.put(program, input, d_x, false);
+            }
+            NodeOp::AveragePool => {
+                let (mask, d_x) = (gradients.mask(input), program.scratch(rows * shape.channels));
+                let shape = [self.images, shape.positions(), shape.channels];
+                program.push(Op::AverageBackward { shape, d_y, mask, d_x });
+                gradients.put(program, input, d_x, mask.is_some());
+            }
+            NodeOp::Identity => gradients.give(program, input, d_y),
+        }
+        Ok(())
+    }
+
+    /// Rows and columns of a layer norm, and what its backward pass reads.
+    fn norm_trace(&self, (at, node): (usize, &Node), d_y: Buf) -> ([usize; 2], NormTrace) {
+        let (x, shape) = (self.values[node.input], self.shapes[node.input]);
+        let stats = self.stats[at].unwrap_or(x);
+        ([self.images * shape.positions(), shape.channels], NormTrace { d_y, x, mask: None, stats })
     }
 }
 
@@ -161,9 +206,12 @@ struct Gradients<'a> {
 }
 
 impl<'a> Gradients<'a> {
-    fn new(pass: &'a ExtractorPass, nodes: &[Node], wants_input: bool) -> Self {
+    /// Gradients of values that a node which trains, one of `trains`, is behind.
+    fn new(pass: &'a ExtractorPass, nodes: &[Node], trains: &[[bool; 2]], wants_input: bool) -> Self {
         let mut outstanding = vec![0; nodes.len() + 1];
-        let takes = |value: &usize| *value > 0 || wants_input;
+        let first = trains.iter().position(|trains| trains.contains(&true)).unwrap_or(nodes.len());
+        // Node `first` gives the value `first + 1`: nothing before it needs a gradient.
+        let takes = |value: &usize| *value > first || wants_input;
         for node in nodes {
             let values = [Some(node.input), node.residual].into_iter().flatten();
             values.filter(takes).for_each(|value| outstanding[value] += 1);

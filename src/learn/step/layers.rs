@@ -85,11 +85,16 @@ pub(super) fn linear_backward_parameters(
     x: Buf,
 ) {
     let d_weight = program.gradient(format!("{name}.weight"), inputs * outputs);
-    let d_bias = program.gradient(format!("{name}.bias"), outputs);
     let (layout, shape, finish) = (Layout::Tn, [outputs, inputs, rows], Finish::PLAIN);
     let (a, b, y) = (d_y.into(), x.into(), d_weight.into());
     program.push(Op::Gemm { layout, shape, a, b, y, alpha: 1.0, finish });
-    program.push(Op::ColumnSum { g: d_y, out: d_bias, shape: [rows, outputs] });
+    bias_backward(program, name, [rows, outputs], d_y);
+}
+
+/// Gradient of a bias.
+pub(super) fn bias_backward(program: &mut Program, name: &str, shape: [usize; 2], d_y: Buf) {
+    let out = program.gradient(format!("{name}.bias"), shape[1]);
+    program.push(Op::ColumnSum { g: d_y, out, shape });
 }
 
 /// Gradient of the input.

@@ -2,7 +2,7 @@
 
 use crate::heads::Architecture;
 use crate::learn::objective::{Objective, SslMethod};
-use crate::learn::update::Optimizer;
+use crate::learn::update::{ExtractorTraining, Optimizer};
 use crate::{Error, Result};
 
 /// What decides the shape of a step.
@@ -14,10 +14,14 @@ pub struct StepSpec<'a> {
     pub objective: &'a Objective,
     /// Update rule; `None` leaves the gradients and updates nothing (tests).
     pub optimizer: Option<&'a Optimizer>,
+    /// What of the extractor trains, and at which rates.
+    pub extractor_training: ExtractorTraining,
     /// Rows N per view.
     pub rows: usize,
     /// Rows S of the feature table.
     pub table_rows: usize,
+    /// Whether the table is one of latents in 8 bits.
+    pub has_latents: bool,
     /// Whether the table's rows have soft targets with weights in place of labels.
     pub has_soft_targets: bool,
     /// Classes that the teacher's classifier names; `None` in the first task, which has no teacher.

@@ -2,7 +2,7 @@
 //! finiteness.
 
 use super::writer::Writer;
-use crate::learn::op::{Buf, Op, RateGroup, Slot};
+use crate::learn::op::{Buf, Op, Rate, RateGroup, Slot};
 use crate::learn::program::Role;
 use crate::learn::update::Optimizer;
 use crate::reference::optim::{AdamW, LARS_EPS, Lars, Sgd};
@@ -55,7 +55,9 @@ fn update(
     len: usize,
 ) -> Op {
     let is_classifier = name.starts_with("classifier.");
-    let rate = if is_classifier { RateGroup::Classifier } else { RateGroup::Features };
+    let group = if is_classifier { RateGroup::Classifier } else { RateGroup::Features };
+    let scale = writer.spec.extractor_training.rate_of(&writer.spec.architecture.extractor, name);
+    let rate = Rate { group, scale };
     let decay = |decay: f64| if is_classifier { 0.0 } else { decay };
     let is_vector = writer.spec.architecture.shape_of(name).is_none_or(|shape| shape.len() < 2);
     let program = &mut writer.program;

@@ -49,8 +49,16 @@ impl<'a> Writer<'a> {
     /// Copies the batch's rows out of the table and finds their labels; returns the extractor's
     /// input. Soft targets are gathered where the classifier's term needs them.
     pub(super) fn gather(&mut self) -> Buf {
-        let columns = self.spec.architecture.extractor.input_len();
-        let x = self.gather_from(Role::Table, columns);
+        let input = self.spec.architecture.extractor.input;
+        let x = if self.spec.has_latents {
+            let (rows, table_rows) = (self.m, self.spec.table_rows);
+            let x = self.program.scratch(rows * input.elements());
+            let shape = [rows, input.positions(), input.channels];
+            self.program.push(Op::GatherCodes { table_rows, x, shape });
+            x
+        } else {
+            self.gather_from(Role::Table, input.elements())
+        };
         if !self.spec.has_soft_targets {
             self.program.push(Op::GatherLabels { rows: self.m });
         }

@@ -10,6 +10,7 @@ use kaizen_edge::low_level::learn::program::{Program, Role};
 use kaizen_edge::low_level::learn::step::{
     StepSpec, distillation_program, mlp_program, ssl_program, step_program,
 };
+use kaizen_edge::low_level::learn::update::ExtractorTraining;
 use kaizen_edge::low_level::reference::InfoNce;
 use kaizen_edge::low_level::reference::L2_EPS;
 use kaizen_edge::low_level::reference::Layout;
@@ -122,8 +123,10 @@ fn spec<'a>(architecture: &'a Architecture, objective: &'a Objective, rows: usiz
         architecture,
         objective,
         optimizer: None,
+        extractor_training: ExtractorTraining::default(),
         rows,
         table_rows: 2 * rows,
+        has_latents: false,
         has_soft_targets: false,
         teacher_classes: None,
     }
@@ -333,7 +336,7 @@ fn optimizer(file: &File) -> Case {
     let (steps, parts) = (file.number("steps") as usize, ["weight", "bias"]);
     let mut program = Program::default();
     for part in parts {
-        let (key, rate) = (format!("input.{part}"), RateGroup::Features);
+        let (key, rate) = (format!("input.{part}"), RateGroup::Features.into());
         let len = file.tensor(&key).len();
         let (weight, grad) = (program.state(part, len), program.state(format!("grad_{part}"), len));
         let mut moment = |number: u8| program.state(format!("moment{number}.{part}"), len);

@@ -26,7 +26,7 @@ use crate::report::say;
 /// The number that is raised when the same key would no longer give the same features.
 const FORMAT: u32 = 2;
 /// The seed of the augmented views.
-const SEED: u64 = 0;
+pub(super) const SEED: u64 = 0;
 
 /// The features of `dataset`, from the cache or else from the backbone.
 pub(super) fn of(
@@ -65,12 +65,13 @@ pub(super) fn of(
         views: arguments.views,
         train,
         test,
+        latents: None,
         train_classes: classes(Split::Train),
         test_classes: classes(Split::Test),
     })
 }
 
-fn folder(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
+pub(super) fn folder(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
     let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let found = asked
         .map(Path::to_path_buf)
@@ -79,7 +80,7 @@ fn folder(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
     found.context("there is no folder for cached features: pass --cache DIR")
 }
 
-fn key(arguments: &Arguments, dataset: &Dataset, entry: &BackboneSpec) -> anyhow::Result<String> {
+pub(super) fn key(arguments: &Arguments, dataset: &Dataset, entry: &BackboneSpec) -> anyhow::Result<String> {
     Ok(serde_json::json!({
         "format": FORMAT,
         "train": dataset.digest(Split::Train)?,

@@ -4,6 +4,7 @@ mod arguments;
 mod features;
 mod groups;
 mod jobs;
+mod latents;
 mod page;
 mod results;
 
@@ -54,7 +55,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     make_folder(out)?;
     let head = Results::new(arguments, &dataset, &entry.name);
     let mut results = Results::resume(&out.join("report.json"), head)?;
-    let features = features::of(arguments, &dataset, &entry)?;
+    let mut features = features::of(arguments, &dataset, &entry)?;
+    if jobs.iter().any(|job| job.method.needs_latents()) {
+        features.latents = Some(latents::of(arguments, &dataset, &entry)?);
+    }
     let mut engine = CpuEngine::new(0);
     for (number, job) in jobs.iter().enumerate() {
         if results.has(job) {

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use kaizen_edge::ClassId;
 use kaizen_edge::Result;
+use kaizen_edge::low_level::heads::{Extractor, Parameters};
+use kaizen_edge::low_level::latent::LatentTable;
 use kaizen_edge::low_level::learn::closed_form::{FeatureMap, FeatureTransform, distinct};
 use kaizen_edge::low_level::number::real;
 use kaizen_edge::low_level::rng::Rng;
@@ -22,10 +24,22 @@ pub(crate) struct Features {
     pub(crate) train: Vec<f32>,
     /// Features of the test side, `[M, D]`.
     pub(crate) test: Vec<f32>,
+    /// Latents of the same pictures, where a method needs them.
+    pub(crate) latents: Option<Latents>,
     /// Class of each training sample, by its number in the collection.
     pub(crate) train_classes: Vec<usize>,
     /// Class of each test sample, by its number in the collection.
     pub(crate) test_classes: Vec<usize>,
+}
+
+/// The latents of a collection, and the tail behind them.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Latents {
+    pub(crate) extractor: Extractor,
+    pub(crate) parameters: Parameters,
+    /// Every view of each training sample, `[N, V]` rows.
+    pub(crate) train: LatentTable,
+    pub(crate) test: LatentTable,
 }
 
 /// What one run of a method is given.

@@ -5,14 +5,16 @@ mod arena;
 mod closed;
 mod ensemble;
 mod joint;
+mod tail;
 mod trained;
 
 use kaizen_edge::low_level::learn::engine::Engine;
 use kaizen_edge::low_level::learn::objective::SslMethod;
 use kaizen_edge::{Error, Result};
 
-pub(crate) use arena::{Arena, Features, Outcome};
+pub(crate) use arena::{Arena, Features, Latents, Outcome};
 use closed::ClosedForm;
+use tail::Tail;
 use trained::{Term, Trained};
 
 /// A method of the bake-off.
@@ -35,10 +37,12 @@ enum Kind {
     Trained(Trained),
     /// The ensemble of closed forms, with or without the unlabelled rows.
     Ensemble { uses_unlabelled: bool },
+    /// Training of the backbone's tail, on latents.
+    Tail(Tail),
 }
 
 /// Every method, in the order of the tables.
-pub(crate) static METHODS: [Method; 24] = [
+pub(crate) static METHODS: [Method; 31] = [
     method("joint", "logistic regression on all labels so far, an upper bound", Kind::Joint),
     trained("naive", "a linear head fine-tuned task by task, the lower bound", Trained::Naive),
     trained("replay", "naive with replay", Trained::Replay),
@@ -67,6 +71,13 @@ pub(crate) static METHODS: [Method; 24] = [
     without("kaizen-no-feature-distill", "kaizen-simclr without this term", Term::FeatureDistill),
     without("kaizen-no-classifier-distill", "kaizen-simclr without this term", Term::ClassifierDistill),
     without("kaizen-no-replay", "kaizen-simclr without replay", Term::Replay),
+    tail("tail-kaizen", "the whole objective through the tail of the backbone", Tail::Kaizen),
+    tail("tail-first-session", "tail-kaizen on the first task, then closed forms alone", Tail::FirstSession),
+    tail("tail-replay", "cross-entropy and replay through the tail, no distillation", Tail::Replay),
+    tail("tail-cassle", "tail-kaizen with feature distillation only", Tail::Cassle),
+    tail("tail-no-ssl", "tail-kaizen without the self-supervised term", Tail::NoSsl),
+    tail("tail-no-pooled", "tail-kaizen without the distillation of pooled features", Tail::NoPooled),
+    tail("tail-as-published", "tail-kaizen, the classifier's gradient stopped", Tail::AsPublished),
 ];
 
 const fn method(name: &'static str, about: &'static str, kind: Kind) -> Method {
@@ -85,6 +96,10 @@ const fn objective(name: &'static str, about: &'static str, ssl: SslMethod) -> M
     trained(name, about, Trained::Objective(ssl))
 }
 
+const fn tail(name: &'static str, about: &'static str, way: Tail) -> Method {
+    method(name, about, Kind::Tail(way))
+}
+
 const fn without(name: &'static str, about: &'static str, term: Term) -> Method {
     trained(name, about, Trained::Without(term))
 }
@@ -99,6 +114,11 @@ impl Method {
             let names: Vec<&str> = METHODS.iter().map(|method| method.name).collect();
             Error::not_found("method", name, format!("take some of {}, or `all`", names.join(", ")))
         })
+    }
+
+    /// Whether the method needs the latents at the cut of the backbone.
+    pub(crate) fn needs_latents(&self) -> bool {
+        matches!(self.kind, Kind::Tail(_))
     }
 
     /// Runs the method through all tasks. `progress` hears the share done, 0..=1.
@@ -116,6 +136,7 @@ impl Method {
             Kind::Closed(form) => closed::run(form, arena, progress),
             Kind::Trained(way) => trained::run(way, arena, engine, progress),
             Kind::Ensemble { uses_unlabelled } => ensemble::run(uses_unlabelled, arena, progress),
+            Kind::Tail(way) => tail::run(way, arena, engine, progress),
         }
     }
 }

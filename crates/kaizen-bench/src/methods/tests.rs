@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use kaizen_edge::low_level::heads::{Extractor, Parameters};
+use kaizen_edge::low_level::latent::LatentTable;
 use kaizen_edge::low_level::learn::cpu::CpuEngine;
 use safetensors::{Dtype, SafeTensors};
 
@@ -33,8 +35,16 @@ fn slice() -> Features {
     };
     let (train_classes, test_classes) = (labels("train_labels"), labels("test_labels"));
     let train = features("train");
-    let width = train.len() / train_classes.len();
-    Features { width, views: 1, train, test: features("test"), train_classes, test_classes }
+    let (width, test) = (train.len() / train_classes.len(), features("test"));
+    // An adapter stands for the tail: its latents are the features.
+    let table = |rows: &[f32]| {
+        let mut table = LatentTable::new(1, width);
+        rows.chunks(width).for_each(|row| table.push(row).unwrap());
+        table
+    };
+    let (extractor, parameters) = (Extractor::adapter(width, 16, true), Parameters::default());
+    let latents = Some(Latents { extractor, parameters, train: table(&train), test: table(&test) });
+    Features { width, views: 1, train, test, latents, train_classes, test_classes }
 }
 
 fn scenario(features: &Features, labels: f64, seed: u64) -> Scenario {
@@ -108,6 +118,17 @@ fn unlabelled_rows_help_the_default() {
     };
     let (with, without) = (mean("kaizen"), mean("slda"));
     assert!(with > without, "{with} with unlabelled rows, {without} without");
+}
+
+#[test]
+fn a_tail_without_latents_is_refused_with_the_way_out() {
+    let features = Features { latents: None, ..slice() };
+    let scenario = scenario(&features, 1.0, 1);
+    let replay = ReplayBudget::Share(1.0);
+    let arena = Arena { features: &features, scenario: &scenario, judges_ahead: false, replay, seed: 1 };
+    let method = Method::named("tail-kaizen").unwrap();
+    let error = method.run(&arena, &mut CpuEngine::new(0), &mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("`cut`"), "{error}");
 }
 
 #[test]

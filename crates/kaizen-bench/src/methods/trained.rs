@@ -11,7 +11,7 @@ use kaizen_edge::low_level::learn::engine::Engine;
 use kaizen_edge::low_level::learn::inference;
 use kaizen_edge::low_level::learn::objective::{Objective, SslMethod};
 use kaizen_edge::low_level::learn::trainer::{Recipe, Samples, Trainer, take_teacher};
-use kaizen_edge::low_level::learn::update::Optimizer;
+use kaizen_edge::low_level::learn::update::{ExtractorTraining, Optimizer};
 use kaizen_edge::low_level::number::real;
 
 use super::arena::{Arena, Clock, Outcome, Scaled};
@@ -137,12 +137,14 @@ impl Plan {
         Recipe {
             objective: self.objective.clone(),
             optimizer: Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 1e-4 },
+            extractor_training: ExtractorTraining::default(),
             current_rows: CURRENT_ROWS,
             replay_rows: if self.replays { REPLAY_ROWS } else { 0 },
             steps,
             warmup_steps: steps / 10,
             learning_rate: 3e-4,
             classifier_rate: 3e-3,
+            label_smoothing: 0.0,
             momentum_decay: [0.99, 1.0],
             steps_per_submit: 8,
         }

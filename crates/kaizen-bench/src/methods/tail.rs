@@ -1,0 +1,334 @@
+//! The trainable tail: all terms of the objective act through the tail of the backbone, on stored
+//! latents; closed forms are fitted on its features and the trained classifier stands beside them.
+
+use std::collections::HashMap;
+
+use kaizen_edge::low_level::heads::{Architecture, Mlp, Norm, Parameters};
+use kaizen_edge::low_level::latent::LatentTable;
+use kaizen_edge::low_level::learn::closed_form::{
+    Ensemble, EnsembleHead, EnsembleSettings, Evidence, FeatureTransform, argmax_rows, distinct, softmax_rows,
+};
+use kaizen_edge::low_level::learn::engine::Engine;
+use kaizen_edge::low_level::learn::inference;
+use kaizen_edge::low_level::learn::objective::{ClassifierGradient, Objective, SslMethod};
+use kaizen_edge::low_level::learn::trainer::{Recipe, Samples, Target, Trainer, take_teacher};
+use kaizen_edge::low_level::learn::update::{ExtractorTraining, Optimizer};
+use kaizen_edge::low_level::number::real;
+use kaizen_edge::{ClassId, Error, Result};
+
+use super::arena::{Arena, Clock, Latents, Outcome};
+use crate::metrics::AccuracyMatrix;
+use crate::report::say;
+use crate::scenario::{ReplayBudget, Task};
+
+/// Rows of the current task, and of the replay, in each view of a batch.
+const ROWS: usize = 32;
+/// Passes over the rows of a task, each with two views of every row.
+const EPOCHS: usize = 2;
+/// Fewest steps of a task.
+const FEWEST_STEPS: usize = 20;
+/// Steps between two reports of progress; a multiple of what one submit holds.
+const STRIDE: usize = 16;
+/// Hidden width of the projector.
+const HIDDEN: usize = 256;
+/// Width of the projection.
+const PROJECTION: usize = 128;
+/// Share of the unlabelled rows, the surest first, that train the classifier as if they were named.
+const CONFIDENT: f64 = 0.6;
+/// Images that the tail is run on at once.
+const BATCH: usize = 256;
+const TRANSFORM: FeatureTransform = FeatureTransform::SqrtL2;
+
+/// A way to train the tail.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Tail {
+    /// The whole objective.
+    Kaizen,
+    /// The whole objective on the first task; then the tail stays.
+    FirstSession,
+    /// Cross-entropy and replay, no distillation and no self-supervision.
+    Replay,
+    /// Distillation of features only, beside cross-entropy, replay and self-supervision.
+    Cassle,
+    /// The whole objective without the self-supervised term.
+    NoSsl,
+    /// The whole objective without the distillation of pooled features.
+    NoPooled,
+    /// The whole objective with the classifier's gradient stopped at the features.
+    AsPublished,
+}
+
+impl Tail {
+    fn objective(self) -> Objective {
+        let whole = Objective {
+            ssl_weight: 0.5,
+            temperature: 0.2,
+            classifier_distill_weight: 1.0,
+            pooled_distill_weight: 2.0,
+            classifier_gradient: ClassifierGradient::Flows,
+            ..Objective::new(SslMethod::Simclr)
+        };
+        match self {
+            Self::Kaizen | Self::FirstSession => whole,
+            Self::Replay => Objective {
+                ssl_weight: 0.0,
+                feature_distill_weight: 0.0,
+                classifier_distill_weight: 0.0,
+                pooled_distill_weight: 0.0,
+                ..whole
+            },
+            Self::Cassle => Objective { classifier_distill_weight: 0.0, pooled_distill_weight: 0.0, ..whole },
+            Self::NoSsl => Objective { ssl_weight: 0.0, feature_distill_weight: 0.0, ..whole },
+            Self::NoPooled => Objective { pooled_distill_weight: 0.0, ..whole },
+            Self::AsPublished => Objective { classifier_gradient: ClassifierGradient::Stops, ..whole },
+        }
+    }
+}
+
+/// The tail and its heads between tasks.
+struct Learner<'a> {
+    arena: &'a Arena<'a>,
+    latents: &'a Latents,
+    recipe: Recipe,
+    architecture: Architecture,
+    state: Parameters,
+    /// What the classifier is to say of each row seen.
+    targets: HashMap<usize, Target>,
+}
+
+impl<'a> Learner<'a> {
+    fn new(way: Tail, arena: &'a Arena<'a>) -> Result<Self> {
+        let Some(latents) = &arena.features.latents else {
+            let way_out = "take a backbone whose manifest entry names a `cut`";
+            return Err(Error::not_ready("training of a tail", "there are no latents", way_out));
+        };
+        let features = latents.extractor.features();
+        let architecture = Architecture {
+            extractor: latents.extractor.clone(),
+            projector: SslMethod::Simclr.projector(features, HIDDEN, PROJECTION),
+            predictor: None,
+            distill_predictor: Mlp::new(&[PROJECTION, HIDDEN, PROJECTION], Norm::Batch),
+            classifier: Mlp::new(&[features, 1], Norm::None),
+        };
+        let mut state = architecture.init(arena.seed);
+        state.extend(latents.parameters.clone());
+        let recipe = Recipe {
+            objective: way.objective(),
+            optimizer: Optimizer::ADAMW,
+            extractor_training: ExtractorTraining::default(),
+            current_rows: ROWS,
+            replay_rows: ROWS,
+            steps: 0,
+            warmup_steps: 0,
+            learning_rate: 1e-4,
+            classifier_rate: 3e-3,
+            label_smoothing: 0.1,
+            momentum_decay: [0.99, 1.0],
+            steps_per_submit: 8,
+        };
+        Ok(Self { arena, latents, recipe, architecture, state, targets: HashMap::new() })
+    }
+
+    /// Features `[N, D]` of rows of a table by the tail as it is.
+    fn features(&self, table: &LatentTable, rows: impl Iterator<Item = usize>) -> Result<Vec<f32>> {
+        let (mut features, mut batch) = (Vec::new(), Vec::new());
+        let mut rows = rows.peekable();
+        while rows.peek().is_some() {
+            batch.clear();
+            rows.by_ref().take(BATCH).for_each(|row| table.append_to(row, &mut batch));
+            features.extend(inference::extract(&self.architecture.extractor, &self.state, &batch)?);
+        }
+        Ok(features)
+    }
+
+    /// Features `[N, D]` of the plain pictures of training rows.
+    fn plain(&self, rows: &[usize]) -> Result<Vec<f32>> {
+        let views = self.arena.features.views;
+        self.features(&self.latents.train, rows.iter().map(|row| row * views))
+    }
+
+    fn samples(&self, rows: impl Iterator<Item = usize>) -> Result<Samples> {
+        let (views, [positions, channels]) = (self.arena.features.views, self.latents.train.shape());
+        let mut samples = Samples::of_latents(positions, channels);
+        for row in rows {
+            let target = self.targets.get(&row).cloned().unwrap_or(Target::Label(-1));
+            samples.push_latents(&self.latents.train, row * views..(row + 1) * views, target)?;
+        }
+        Ok(samples)
+    }
+
+    /// Names the rows of a task: those with a label, and the surest of the others by
+    /// expectation-maximisation on the features of the tail as it is.
+    fn name(&mut self, task: &Task) -> Result<()> {
+        let ids = self.arena.ids(&task.labelled);
+        let column = |id: ClassId| i32::try_from(id.0).unwrap_or(-1);
+        self.targets
+            .extend(task.labelled.iter().copied().zip(ids.iter().map(|&id| Target::Label(column(id)))));
+        if task.unlabelled.is_empty() {
+            return Ok(());
+        }
+        let (known, open) = (self.plain(&task.labelled)?, self.plain(&task.unlabelled)?);
+        let (settings, classes) = (EnsembleSettings::default(), distinct(&ids));
+        let width = self.architecture.features();
+        let shares = settings.share_out(width, TRANSFORM, [(&known).into(), (&open).into()], &ids)?;
+        let best = argmax_rows(&shares, classes.len());
+        let sure = |at: usize| shares[at * classes.len() + best[at]];
+        let mut order: Vec<usize> = (0..task.unlabelled.len()).collect();
+        order.sort_by(|&a, &b| sure(b).total_cmp(&sure(a)));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
+        let confident = (CONFIDENT * real(order.len())).round() as usize;
+        for at in order.into_iter().take(confident).filter(|&at| sure(at) > 0.0) {
+            self.targets.insert(task.unlabelled[at], Target::Label(column(classes[best[at]])));
+        }
+        Ok(())
+    }
+
+    fn train(&mut self, number: usize, engine: &mut dyn Engine, progress: &mut dyn FnMut(f64)) -> Result<()> {
+        let (arena, tasks) = (self.arena, self.arena.tasks());
+        let task = &tasks[number];
+        let mut replay = Samples::default();
+        let current = self.samples(task.labelled.iter().chain(&task.unlabelled).copied())?;
+        if number > 0 {
+            take_teacher(&mut self.state);
+            if keeps_all(arena) {
+                let old =
+                    tasks[..number].iter().flat_map(|task| task.labelled.iter().chain(&task.unlabelled));
+                replay = self.samples(old.copied())?;
+            } else {
+                replay = self.samples(arena.exemplars(number - 1).into_iter())?;
+            }
+        }
+        let columns = tasks[..=number].iter().flat_map(|task| arena.ids(&task.labelled)).max();
+        let seed = arena.seed.wrapping_mul(1000).wrapping_add(number as u64);
+        self.architecture.grow(&mut self.state, columns.map_or(1, |last| last.0 as usize + 1), seed)?;
+        let steps = (EPOCHS * current.len().div_ceil(ROWS)).max(FEWEST_STEPS);
+        let recipe = Recipe { steps, warmup_steps: steps / 10, ..self.recipe.clone() };
+        let pair = [current, replay];
+        let mut trainer = Trainer::load(engine, &self.architecture, &recipe, &self.state, pair, seed)?;
+        for from in (0..steps).step_by(STRIDE) {
+            let to = (from + STRIDE).min(steps);
+            trainer.run(engine, from, to)?;
+            progress((real(number) + real(to) / real(steps)) / real(tasks.len()));
+        }
+        self.state = engine.snapshot()?;
+        engine.unload();
+        Ok(())
+    }
+
+    /// The ensemble of closed forms on the features of all rows seen.
+    fn fit(&self, number: usize) -> Result<EnsembleHead> {
+        let (settings, width) = (EnsembleSettings::default(), self.architecture.features());
+        let mut ensemble = Ensemble::new(settings, width, TRANSFORM, self.arena.seed)?;
+        for task in &self.arena.tasks()[..=number] {
+            let (mut rows, ids) = (self.plain(&task.labelled)?, self.arena.ids(&task.labelled));
+            let mut shares = Vec::new();
+            if !task.unlabelled.is_empty() {
+                let open = self.plain(&task.unlabelled)?;
+                shares = settings.share_out(width, TRANSFORM, [(&rows).into(), (&open).into()], &ids)?;
+                rows.extend(open);
+            }
+            ensemble.add(&Evidence::new(&rows, &ids, &shares)?)?;
+        }
+        Ok(ensemble.fit()?.head)
+    }
+}
+
+/// Whether the replay keeps every latent of earlier tasks.
+fn keeps_all(arena: &Arena<'_>) -> bool {
+    matches!(arena.replay, ReplayBudget::Share(share) if share >= 1.0)
+}
+
+pub(super) fn run(
+    way: Tail,
+    arena: &Arena<'_>,
+    engine: &mut dyn Engine,
+    progress: &mut dyn FnMut(f64),
+) -> Result<Outcome> {
+    let mut learner = Learner::new(way, arena)?;
+    let mut clock = Clock::default();
+    let mut matrix = AccuracyMatrix::new(arena.tasks().len());
+    for (number, task) in arena.tasks().iter().enumerate() {
+        let head = clock.time(|| {
+            learner.name(task)?;
+            if number == 0 || way != Tail::FirstSession {
+                learner.train(number, engine, progress)?;
+            }
+            // The features of a tail that stays do not change, so their statistics need no samples.
+            let fits = keeps_all(arena) || way == Tail::FirstSession;
+            fits.then(|| learner.fit(number)).transpose()
+        })?;
+        judge(&learner, way, head.as_ref(), number, &mut matrix)?;
+        progress(real(number + 1) / real(arena.tasks().len()));
+    }
+    learner.state.drop_prefixed(&["optimizer.", "teacher."]);
+    let kept = if keeps_all(arena) {
+        let rows = arena.tasks().iter().map(|task| task.labelled.len() + task.unlabelled.len());
+        rows.sum()
+    } else {
+        arena.exemplars(arena.tasks().len() - 1).len()
+    };
+    let latent_bytes = learner.latents.train.width() + 2 * learner.latents.extractor.input.channels;
+    let memory_bytes = 4 * learner.state.elements() + kept * arena.features.views * latent_bytes;
+    Ok(Outcome { matrix, learning: clock.total(), memory_bytes, unknowns: None })
+}
+
+/// Judges the sum of the log-probabilities of closed forms and trained classifier, or whichever
+/// there is, and says what each alone would reach.
+fn judge(
+    learner: &Learner<'_>,
+    way: Tail,
+    head: Option<&EnsembleHead>,
+    after: usize,
+    matrix: &mut AccuracyMatrix,
+) -> Result<()> {
+    let arena = learner.arena;
+    let mut right = [0; 3];
+    let mut all = 0;
+    for (on, task) in arena.tasks()[..=after].iter().enumerate() {
+        let u = learner.features(&learner.latents.test, task.test.iter().copied())?;
+        let classes = learner.architecture.classes();
+        let has_classifier = way != Tail::FirstSession || after == 0;
+        let trained = if has_classifier { classifier(learner, &u)? } else { Vec::new() };
+        let closed = head.map(|head| head.scores(&u)).transpose()?.unwrap_or_default();
+        let together: Vec<f32> = match (closed.is_empty(), trained.is_empty()) {
+            (true, _) => trained.clone(),
+            (false, true) => closed.clone(),
+            (false, false) => log_softmax(closed.clone(), classes)
+                .into_iter()
+                .zip(log_softmax(trained.clone(), classes))
+                .map(|(a, b)| a + b)
+                .collect(),
+        };
+        let truth: Vec<_> =
+            task.test.iter().map(|&row| arena.scenario.id(arena.features.test_classes[row])).collect();
+        let columns = if together.is_empty() { classes } else { together.len() / truth.len().max(1) };
+        for (right, logits) in right.iter_mut().zip([&closed, &trained, &together]) {
+            if !logits.is_empty() {
+                *right += count(logits, columns, &truth);
+            }
+        }
+        all += truth.len();
+        matrix.set(after, on, count(&together, columns, &truth), truth.len());
+    }
+    let [closed, trained, together] = right.map(|right| 100.0 * real(right) / real(all));
+    say(&format!(
+        "  after task {after}: closed forms {closed:.1}, classifier {trained:.1}, together {together:.1}"
+    ));
+    Ok(())
+}
+
+fn classifier(learner: &Learner<'_>, u: &[f32]) -> Result<Vec<f32>> {
+    inference::classify(&learner.architecture, &learner.state, u)
+}
+
+fn log_softmax(mut logits: Vec<f32>, classes: usize) -> Vec<f32> {
+    softmax_rows(&mut logits, classes);
+    logits.into_iter().map(|probability| probability.max(1e-12).ln()).collect()
+}
+
+fn count(logits: &[f32], columns: usize, truth: &[Option<ClassId>]) -> usize {
+    let named = argmax_rows(logits, columns).into_iter();
+    let is_right =
+        |(named, truth): &(usize, &Option<ClassId>)| truth.is_some_and(|truth| truth.0 as usize == *named);
+    named.zip(truth).filter(is_right).count()
+}
