@@ -1,10 +1,12 @@
 //! `kaizen bench-step --tail`: steps of the backbone's tail, timed at the shapes of
 //! `tools/peer_torch_tail.py`.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use serde::Serialize;
 
+use super::bench_paper::{BOARDS, Paper};
 use super::outcome::Outcome;
 use super::output;
 use crate::backbone::resolve;
@@ -16,6 +18,7 @@ use crate::learn::inference;
 use crate::learn::objective::{ClassifierGradient, Objective, SslMethod};
 use crate::learn::trainer::take_teacher;
 use crate::learn::update::{ExtractorTraining, Optimizer};
+use crate::number::real;
 use crate::rng::Rng;
 use crate::session::peak_resident_bytes;
 
@@ -48,6 +51,11 @@ struct Figures {
     images_per_sec: f64,
     forward_images_per_sec: f64,
     resident_bytes: Option<u64>,
+    /// Floating-point operations and bytes of a step, and the images a second that they would allow
+    /// on a Jetson at 60 % of its limits.
+    step_flop: f64,
+    step_bytes: f64,
+    paper_images_per_sec: BTreeMap<&'static str, f64>,
 }
 
 pub(super) fn run(arguments: &Arguments<'_>) -> anyhow::Result<Outcome> {
@@ -62,10 +70,12 @@ pub(super) fn run(arguments: &Arguments<'_>) -> anyhow::Result<Outcome> {
     let latents = table[..arguments.batch * len].to_vec();
     let (mut engine, line) = engine_choice::open(arguments.engine)?;
     let architecture = heads(extractor, arguments.classes);
-    {
+    let paper = {
         let (problem, state) = problem(arguments, &architecture, table, parameters.clone());
+        let paper = Paper::of(&problem.program(&state)?);
         engine.load(problem, &state)?;
-    }
+        paper
+    };
     let mut inputs = |count: usize| -> Vec<StepInput> {
         (0..count).map(|step| self::input(arguments, step, &mut rng)).collect()
     };
@@ -75,14 +85,12 @@ pub(super) fn run(arguments: &Arguments<'_>) -> anyhow::Result<Outcome> {
     engine.step(&timed)?;
     let training = start.elapsed().as_secs_f64();
     engine.unload();
-    let forward = || inference::extract(&architecture.extractor, &parameters, &latents);
-    forward()?;
+    let run = || inference::extract(&architecture.extractor, &parameters, &latents);
+    run()?;
     let start = Instant::now();
-    for _ in 0..arguments.steps {
-        forward()?;
-    }
-    #[expect(clippy::cast_precision_loss, reason = "counts of images")]
-    let images = (arguments.steps * arguments.batch) as f64;
+    (0..arguments.steps).try_for_each(|_| run().map(drop))?;
+    let forward = start.elapsed().as_secs_f64();
+    let images = real(arguments.steps * arguments.batch);
     let figures = Figures {
         engine: engine.name(),
         device: engine.device(),
@@ -93,16 +101,32 @@ pub(super) fn run(arguments: &Arguments<'_>) -> anyhow::Result<Outcome> {
         batch: arguments.batch,
         steps: arguments.steps,
         images_per_sec: images / training,
-        forward_images_per_sec: images / start.elapsed().as_secs_f64(),
+        forward_images_per_sec: images / forward,
         resident_bytes: peak_resident_bytes(),
+        step_flop: paper.total().flop,
+        step_bytes: paper.total().bytes,
+        paper_images_per_sec: paper_images(&paper, batch),
     };
     output::result(arguments.json, &figures, || {
-        let Figures { cut, images_per_sec, forward_images_per_sec, .. } = &figures;
-        format!(
-            "{line}\ntail behind {cut}: {images_per_sec:.0} images/s training, {forward_images_per_sec:.0} forward"
-        )
+        format!("{line}\n{}\n\n{}", sentence(&figures), paper.table().to_string().trim_end())
     })?;
     Ok(Outcome::Done)
+}
+
+/// The figures in words.
+fn sentence(figures: &Figures) -> String {
+    let Figures { cut, images_per_sec, forward_images_per_sec, paper_images_per_sec, .. } = figures;
+    let boards = paper_images_per_sec.iter().map(|(board, images)| format!("{board} {images:.0}"));
+    format!(
+        "tail behind {cut}: {images_per_sec:.0} images/s training, {forward_images_per_sec:.0} forward\non paper, at \
+         60 % of a board's limits, images/s training: {}",
+        boards.collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// Images a second that a step's arithmetic and bytes allow on each board.
+fn paper_images(paper: &Paper, batch: usize) -> BTreeMap<&'static str, f64> {
+    BOARDS.iter().map(|board| (board.name, real(batch) / paper.seconds(board))).collect()
 }
 
 /// The backbone that is asked for, cut, and where.

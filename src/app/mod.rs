@@ -1,5 +1,7 @@
 //! The command line.
 
+#[cfg(feature = "tract")]
+mod bench_paper;
 mod bench_step;
 #[cfg(feature = "tract")]
 mod bench_tail;

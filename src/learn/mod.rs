@@ -2,6 +2,8 @@
 //! closed-form heads.
 
 pub(crate) mod closed_form;
+#[cfg(feature = "tract")]
+pub(crate) mod cost;
 pub(crate) mod cpu;
 pub(crate) mod engine;
 pub(crate) mod engine_choice;
