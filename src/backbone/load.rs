@@ -6,7 +6,7 @@ use super::accelerator;
 use super::batch::pattern;
 use super::environment::Environment;
 use super::library;
-use super::manifest::{resolve, resolve_in};
+use super::manifest::resolve;
 use super::onnxruntime::{OrtBackbone, Source};
 use super::provider::{Provider, ProviderAttempt, ProviderReport};
 use super::spec::{Backbone, BackboneSpec, TENSORRT_CLASS};
@@ -123,7 +123,7 @@ pub(crate) fn awaits_engine(options: &BackboneOptions) -> Result<bool> {
         return Ok(false);
     }
     let environment = Environment::of_process()?;
-    let spec = resolve_in(options.model.as_deref(), options.models_dir.as_deref(), &environment)?;
+    let spec = resolve(options.model.as_deref(), options.models_dir.as_deref())?;
     let Ok(runtime) = library::runtime(options.ort_lib.as_deref(), &environment) else { return Ok(false) };
     let can_run = |provider| accelerator::check_library(provider, runtime).is_ok();
     Ok(can_run(Provider::TensorRt)

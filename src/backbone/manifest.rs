@@ -135,7 +135,7 @@ pub fn resolve(name_or_path: Option<&str>, models_dir: Option<&Path>) -> Result<
     resolve_in(name_or_path, models_dir, &Environment::of_process()?)
 }
 
-pub(super) fn resolve_in(
+fn resolve_in(
     name_or_path: Option<&str>,
     models_dir: Option<&Path>,
     environment: &Environment,

@@ -424,13 +424,16 @@ fn inputs(rows: usize, count: u64) -> Vec<StepInput> {
 fn steps_on_the_gpu_neither_allocate_nor_compile_nor_read_back() {
     // A device of its own: other tests of this process count on the shared one.
     let mut engine = GpuEngine::new(Arc::new(Device::open(true).unwrap()));
-    let (problem, state) = problem(SslMethod::Moco, 6, 1);
-    engine.load(problem, &state).unwrap();
-    let before = engine.gpu().counters.read();
-    engine.step(&inputs(6, 16)).unwrap();
-    let after = engine.gpu().counters.read();
-    let [submits, allocations, pipelines, read_backs] = [0, 1, 2, 3].map(|i| after[i] - before[i]);
-    assert_eq!([submits, allocations, pipelines, read_backs], [2, 0, 0, 1], "16 steps, 8 to a submit");
+    let through_a_tail = tail_problem(SslMethod::Moco, true, tail_labels());
+    for (mut problem, state) in [problem(SslMethod::Moco, 6, 1), through_a_tail] {
+        problem.steps_per_submit = 8;
+        engine.load(problem, &state).unwrap();
+        let before = engine.gpu().counters.read();
+        engine.step(&inputs(6, 16)).unwrap();
+        let after = engine.gpu().counters.read();
+        let [submits, allocations, pipelines, read_backs] = [0, 1, 2, 3].map(|i| after[i] - before[i]);
+        assert_eq!([submits, allocations, pipelines, read_backs], [2, 0, 0, 1], "16 steps, 8 to a submit");
+    }
 }
 
 fn a_batch_without_labels_adds_zero_and_leaves_the_classifier_alone(engine: &mut dyn Engine) {

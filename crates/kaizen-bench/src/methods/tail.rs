@@ -282,7 +282,7 @@ fn judge(
     matrix: &mut AccuracyMatrix,
 ) -> Result<()> {
     let arena = learner.arena;
-    let mut right = [0; 3];
+    let mut right: [Option<usize>; 3] = [None; 3];
     let mut all = 0;
     for (on, task) in arena.tasks()[..=after].iter().enumerate() {
         let u = learner.features(&learner.latents.test, task.test.iter().copied())?;
@@ -304,16 +304,16 @@ fn judge(
         let columns = if together.is_empty() { classes } else { together.len() / truth.len().max(1) };
         for (right, logits) in right.iter_mut().zip([&closed, &trained, &together]) {
             if !logits.is_empty() {
-                *right += count(logits, columns, &truth);
+                *right.get_or_insert_default() += count(logits, columns, &truth);
             }
         }
         all += truth.len();
         matrix.set(after, on, count(&together, columns, &truth), truth.len());
     }
-    let [closed, trained, together] = right.map(|right| 100.0 * real(right) / real(all));
-    say(&format!(
-        "  after task {after}: closed forms {closed:.1}, classifier {trained:.1}, together {together:.1}"
-    ));
+    let named = ["closed forms", "classifier", "together"].into_iter().zip(right);
+    let figures =
+        named.filter_map(|(name, right)| Some(format!("{name} {:.1}", 100.0 * real(right?) / real(all))));
+    say(&format!("  after task {after}: {}", figures.collect::<Vec<_>>().join(", ")));
     Ok(())
 }
 
