@@ -24,29 +24,27 @@ pub(super) const BOARDS: [Board; 3] = [
 /// Share of its limits that a kernel is taken to reach.
 const REACHED: f64 = 0.6;
 
-/// Costs of a step by kernel.
-pub(super) struct Paper(BTreeMap<&'static str, (usize, Vec<Cost>)>);
+/// Costs of a step by kernel, one for each call.
+pub(super) struct Paper(BTreeMap<&'static str, Vec<Cost>>);
 
 impl Paper {
     pub(super) fn of(program: &Program) -> Self {
-        let mut kernels: BTreeMap<&'static str, (usize, Vec<Cost>)> = BTreeMap::new();
+        let mut kernels: BTreeMap<&'static str, Vec<Cost>> = BTreeMap::new();
         for op in &program.ops {
             let (name, cost) = cost(op);
-            let (calls, costs) = kernels.entry(name).or_default();
-            *calls += 1;
-            costs.push(cost);
+            kernels.entry(name).or_default().push(cost);
         }
         Self(kernels)
     }
 
     /// Seconds of a step on a board. Each call is bounded by arithmetic or by memory on its own.
     pub(super) fn seconds(&self, board: &Board) -> f64 {
-        self.0.values().map(|(_, costs)| seconds(costs, board)).sum()
+        self.0.values().map(|costs| seconds(costs, board)).sum()
     }
 
     /// Cost of a step.
     pub(super) fn total(&self) -> Cost {
-        sum(self.0.values().flat_map(|(_, costs)| costs))
+        sum(self.0.values().flatten())
     }
 
     /// A line a kernel, the dearest first.
@@ -54,13 +52,13 @@ impl Paper {
         let [nano, nx, agx] = BOARDS.each_ref().map(|board| format!("{} ms", board.name));
         let mut table = Table::new(["kernel", "calls", "GFLOP", "MB", &nano, &nx, &agx]);
         let mut kernels: Vec<_> = self.0.iter().collect();
-        kernels.sort_by(|a, b| seconds(&b.1.1, &BOARDS[0]).total_cmp(&seconds(&a.1.1, &BOARDS[0])));
-        for (name, (calls, costs)) in kernels {
+        kernels.sort_by(|a, b| seconds(b.1, &BOARDS[0]).total_cmp(&seconds(a.1, &BOARDS[0])));
+        for (name, costs) in kernels {
             let Cost { flop, bytes } = sum(costs);
             let [nano, nx, agx] =
                 BOARDS.each_ref().map(|board| format!("{:.3}", 1e3 * seconds(costs, board)));
             let (gflop, megabytes) = (format!("{:.3}", flop / 1e9), format!("{:.1}", bytes / 1e6));
-            table.row([(*name).to_owned(), calls.to_string(), gflop, megabytes, nano, nx, agx]);
+            table.row([(*name).to_owned(), costs.len().to_string(), gflop, megabytes, nano, nx, agx]);
         }
         table
     }

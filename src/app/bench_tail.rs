@@ -66,8 +66,8 @@ pub(super) fn run(arguments: &Arguments<'_>) -> anyhow::Result<Outcome> {
     let len = input.elements();
     let count: usize = parameters.iter().map(|(_, tensor)| tensor.data.len()).sum();
     let mut rng = Rng::named(1, "latents");
-    let table: Vec<f32> = (0..TABLE_BATCHES * arguments.batch * len).map(|_| rng.normal()).collect();
-    let latents = table[..arguments.batch * len].to_vec();
+    let table: Vec<f32> = (0..TABLE_BATCHES * batch * len).map(|_| rng.normal()).collect();
+    let latents = table[..batch * len].to_vec();
     let (mut engine, line) = engine_choice::open(arguments.engine)?;
     let architecture = heads(extractor, arguments.classes);
     let paper = {
@@ -90,7 +90,7 @@ pub(super) fn run(arguments: &Arguments<'_>) -> anyhow::Result<Outcome> {
     let start = Instant::now();
     (0..arguments.steps).try_for_each(|_| run().map(drop))?;
     let forward = start.elapsed().as_secs_f64();
-    let images = real(arguments.steps * arguments.batch);
+    let images = real(arguments.steps * batch);
     let figures = Figures {
         engine: engine.name(),
         device: engine.device(),
@@ -98,7 +98,7 @@ pub(super) fn run(arguments: &Arguments<'_>) -> anyhow::Result<Outcome> {
         latent: [input.channels, input.size[0], input.size[1]],
         parameters: count,
         teacher: arguments.teacher,
-        batch: arguments.batch,
+        batch,
         steps: arguments.steps,
         images_per_sec: images / training,
         forward_images_per_sec: images / forward,
@@ -135,9 +135,7 @@ fn cut(arguments: &Arguments<'_>) -> anyhow::Result<(String, Cut)> {
     let Some(at) = arguments.cut.or(spec.cut.as_deref()) else {
         anyhow::bail!("model `{}` has no `cut` in the manifest: name one with --cut", spec.name)
     };
-    let (onnx, weights) = (spec.read()?, spec.read_tail_weights()?);
-    let cut = Cut::new(&spec.path, &onnx, weights.as_deref().unwrap_or(&onnx), at, spec.input_size)?;
-    Ok((at.to_owned(), cut))
+    Ok((at.to_owned(), Cut::of(&spec, at)?))
 }
 
 /// The tail with a linear classifier; nothing is projected.

@@ -70,7 +70,7 @@ impl Manifest {
 fn fault(spec: &BackboneSpec) -> Option<String> {
     let BackboneSpec { path, sha256, mean, std, cut, tail_path, tail_sha256, .. } = spec;
     if tail_path.is_some() != tail_sha256.is_some() || (tail_path.is_some() && cut.is_none()) {
-        return Some("`tail_file` needs `tail_sha256` and `cut`, and is needed by it".to_owned());
+        return Some("`tail_file` and `tail_sha256` go together, and both need a `cut`".to_owned());
     }
     let files = [("", Some(path), Some(sha256)), ("tail_", tail_path.as_ref(), tail_sha256.as_ref())];
     for (prefix, path, sha256) in files {

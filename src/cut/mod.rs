@@ -31,7 +31,7 @@ impl Cut {
     ///
     /// # Errors
     /// [`Error::Model`] naming the value if the graph has none of that name, the operator behind
-    /// the cut that cannot be trained with the next cut that would do, or what of the file is
+    /// the cut that cannot be trained and a later cut that would do, or what of the file is
     /// damaged.
     pub fn new(path: &Path, onnx: &[u8], weights: &[u8], at: &str, side: usize) -> Result<Self> {
         let refuse = |reason: String| Error::Model { path: path.to_owned(), reason };
@@ -42,6 +42,15 @@ impl Cut {
         let (extractor, parameters) =
             read_tail(&Graph::read(weights).map_err(refuse)?, at, latent).map_err(refuse)?;
         Ok(Self { trunk, extractor, parameters })
+    }
+
+    /// Reads the backbone of `spec` and cuts it behind `at`.
+    ///
+    /// # Errors
+    /// As [`BackboneSpec::read`] and [`Cut::new`].
+    pub fn of(spec: &BackboneSpec, at: &str) -> Result<Self> {
+        let (onnx, weights) = (spec.read()?, spec.read_tail_weights()?);
+        Self::new(&spec.path, &onnx, weights.as_deref().unwrap_or(&onnx), at, spec.input_size)
     }
 }
 
@@ -64,7 +73,7 @@ impl std::fmt::Debug for Split {
 /// Loads the backbone that `options` ask for, cut where its manifest entry says.
 ///
 /// # Errors
-/// [`Error::NotFound`] for an entry without a `cut`; as [`Cut::new`] and
+/// [`Error::NotFound`] for an entry without a `cut`; as [`Cut::of`] and
 /// [`load`](crate::backbone::load).
 pub fn load(options: &BackboneOptions) -> Result<Split> {
     let spec = backbone::resolve(options.model.as_deref(), options.models_dir.as_deref())?;
@@ -72,9 +81,7 @@ pub fn load(options: &BackboneOptions) -> Result<Split> {
         let way_out = "name one in its manifest entry, or take another model";
         return Err(Error::not_found("cut of the model", &spec.name, way_out));
     };
-    let (onnx, weights) = (spec.read()?, spec.read_tail_weights()?);
-    let weights = weights.as_deref().unwrap_or(&onnx);
-    let Cut { trunk, extractor, parameters } = Cut::new(&spec.path, &onnx, weights, &at, spec.input_size)?;
+    let Cut { trunk, extractor, parameters } = Cut::of(&spec, &at)?;
     let of_trunk = BackboneSpec {
         name: format!("{} up to {at}", spec.name),
         sha256: sha256_hex(&trunk),

@@ -134,12 +134,18 @@ impl Samples {
         Ok(())
     }
 
-    /// Adds a sample with its views `[V, I]`. Samples of latents take none.
-    pub fn push(&mut self, views: &[impl AsRef<[f32]>], target: impl Into<Target>) {
-        let Table::Rows(table) = &mut self.table else { return };
+    /// Adds a sample with its views `[V, I]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for samples of latents, which take [`Samples::push_latents`].
+    pub fn push(&mut self, views: &[impl AsRef<[f32]>], target: impl Into<Target>) -> Result<()> {
+        let Table::Rows(table) = &mut self.table else {
+            return Err(Error::shape("samples", "samples of rows", "samples of latents"));
+        };
         views.iter().for_each(|view| table.extend_from_slice(view.as_ref()));
         self.views.push(views.len());
         self.targets.push(target.into());
+        Ok(())
     }
 
     /// Number of samples.
@@ -332,8 +338,20 @@ mod tests {
 
     fn samples(targets: Vec<Target>) -> Samples {
         let mut samples = Samples::default();
-        targets.into_iter().for_each(|target| samples.push(&[[0.0], [1.0]], target));
+        targets.into_iter().for_each(|target| samples.push(&[[0.0], [1.0]], target).unwrap());
         samples
+    }
+
+    #[test]
+    fn rows_and_latents_are_not_mixed() {
+        let mut latents = Samples::of_latents(1, 1);
+        let error = latents.push(&[[0.0]], Target::Label(0)).unwrap_err().to_string();
+        assert!(error.contains("samples of latents"), "{error}");
+        let mut table = LatentTable::new(1, 1);
+        table.push(&[0.5]).unwrap();
+        let error = samples(Vec::new()).push_latents(&table, 0..1, Target::Label(0)).unwrap_err().to_string();
+        assert!(error.contains("samples of rows"), "{error}");
+        assert!(latents.is_empty());
     }
 
     #[test]

@@ -49,7 +49,7 @@ fn samples(seed: u64, count: usize, views: usize) -> Samples {
                     .collect()
             })
             .collect();
-        samples.push(&rows, if i % 3 == 2 { -1 } else { i32::try_from(class).unwrap() });
+        samples.push(&rows, if i % 3 == 2 { -1 } else { i32::try_from(class).unwrap() }).unwrap();
     }
     samples
 }

@@ -48,6 +48,13 @@ fn what_is_wrong_in_a_manifest_is_named() {
         (manifest("a", "").replace("128.0, 128.0, 128.0", "128.0, 0.0, 128.0"), "std"),
         (manifest("a", "").replace("input_size = 32", "input_size = 0"), "input_size"),
         (manifest("a", "").replacen("default", "defualt", 1), "defualt"),
+        (manifest("a", "tail_file = \"t.onnx\"\ncut = \"x\"\n"), "tail_sha256"),
+        (manifest("a", &format!("tail_sha256 = \"{HASH}\"\ncut = \"x\"\n")), "tail_file"),
+        (manifest("a", &format!("tail_file = \"t.onnx\"\ntail_sha256 = \"{HASH}\"\n")), "need a `cut`"),
+        (
+            manifest("a", "tail_file = \"t.onnx\"\ntail_sha256 = \"ABC\"\ncut = \"x\"\n"),
+            "`tail_sha256` is `ABC`",
+        ),
         ("not toml".into(), "manifest"),
     ] {
         let message = refusal(&text);

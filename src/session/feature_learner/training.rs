@@ -67,7 +67,7 @@ impl FeatureLearner {
             for view in self.memory.views(sample.id)? {
                 views.push(self.inputs.apply(&view)?);
             }
-            samples.push(&views, column);
+            samples.push(&views, column)?;
         }
         Ok(samples)
     }

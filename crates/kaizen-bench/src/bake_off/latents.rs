@@ -1,28 +1,19 @@
 //! Latents on disk, in 8 bits, keyed by everything that they depend on.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
-use anyhow::Context as _;
 use half::f16;
 use kaizen_edge::low_level::backbone::BackboneSpec;
 use kaizen_edge::low_level::cut;
-use kaizen_edge::low_level::file::write_atomic;
 use kaizen_edge::low_level::latent::LatentTable;
-use kaizen_edge::low_level::number::{hex, real};
-use kaizen_edge::low_level::session::Embedder;
-use kaizen_edge::{Error, Split};
+use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
-use sha2::{Digest as _, Sha256};
 
-use super::features::{SEED, folder, key};
-use super::{Arguments, bar};
-use crate::dataset::{Dataset, DatasetSide};
+use super::features::key;
+use super::{Arguments, cache};
+use crate::dataset::Dataset;
 use crate::methods::Latents;
-use crate::report::say;
 
 /// The latents of `dataset` and the tail behind them, from the cache or else from the trunk.
 pub(super) fn of(
@@ -33,41 +24,15 @@ pub(super) fn of(
     let cut::Split { trunk, extractor, parameters } = cut::load(&arguments.backbone_options())?;
     let shape = [extractor.input.positions(), extractor.input.channels];
     let key = format!("{} latents in 8 bits behind {:?}", key(arguments, dataset, entry)?, entry.cut);
-    let name = hex(&Sha256::digest(key.as_bytes())[..12]);
-    let folder = folder(arguments.cache.as_deref())?;
-    let path = folder.join(format!("latents-{name}.safetensors"));
     let rows = [dataset.train.len() * arguments.views, dataset.test.len()];
-    let [train, test] = if path.exists() {
-        let tables = read(&path, &key, shape, rows).with_context(|| {
-            format!("cached latents cannot be used; remove {} to embed again", path.display())
-        })?;
-        say(&format!("latents: {} (cached)", path.display()));
-        tables
-    } else {
-        std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-        let images = rows[0] + rows[1];
-        let mut embedder = Embedder::new(trunk, SEED)?;
-        let bar = bar(&format!("latents on {}", embedder.backbone().provider().runtime), images as u64);
-        let start = Instant::now();
-        let mut side = |split| -> anyhow::Result<LatentTable> {
-            let mut table = LatentTable::new(shape[0], shape[1]);
-            let source = DatasetSide::new(Arc::clone(dataset), split);
-            embedder
-                .embed_source(Box::new(source), arguments.views - 1, |embedded| {
-                    let sample = embedded?.sample;
-                    bar.inc(1 + sample.views.len() as u64);
-                    std::iter::once(&sample.features).chain(&sample.views).try_for_each(|row| table.push(row))
-                })
-                .map_err(|error: Error| error)?;
-            Ok(table)
-        };
-        let tables = [side(Split::Train)?, side(Split::Test)?];
-        bar.finish_and_clear();
-        let seconds = start.elapsed().as_secs_f64();
-        say(&format!("latents: {images} images in {seconds:.1} s, {:.0} images/s", real(images) / seconds));
-        write(&path, &key, &tables)?;
-        tables
+    let make = |path: &Path| {
+        let empty = || LatentTable::new(shape[0], shape[1]);
+        let tables = cache::embed(arguments, dataset, "latents", trunk, empty, LatentTable::push)?;
+        write(path, &key, &tables)?;
+        Ok(tables)
     };
+    let [train, test] =
+        cache::read_or_make(arguments, "latents", &key, |path| read(path, &key, shape, rows), make)?;
     Ok(Latents { extractor, parameters, train, test })
 }
 
@@ -84,27 +49,22 @@ fn write(path: &Path, key: &str, tables: &[LatentTable; 2]) -> anyhow::Result<()
         tensors
             .push((format!("{name}.scales"), TensorView::new(Dtype::F16, vec![scales.len() / 2], scales)?));
     }
-    let metadata = HashMap::from([("key".to_owned(), key.to_owned())]);
-    write_atomic(path, &safetensors::serialize(tensors, Some(metadata))?)?;
-    Ok(())
+    cache::write(path, key, tensors)
 }
 
 fn read(path: &Path, key: &str, shape: [usize; 2], rows: [usize; 2]) -> anyhow::Result<[LatentTable; 2]> {
-    let bytes = std::fs::read(path)?;
-    let (_, metadata) = SafeTensors::read_metadata(&bytes)?;
-    let found = metadata.metadata().as_ref().and_then(|map| map.get("key"));
-    anyhow::ensure!(found.is_some_and(|found| found == key), "it belongs to other data or another model");
-    let file = SafeTensors::deserialize(&bytes)?;
-    let table = |name: &str, rows: usize| -> anyhow::Result<LatentTable> {
-        let codes = file.tensor(&format!("{name}.codes"))?;
-        let scales = file.tensor(&format!("{name}.scales"))?;
-        let codes: Vec<i8> = codes.data().iter().map(|&byte| i8::from_le_bytes([byte])).collect();
-        let scales = scales.data().chunks_exact(2).map(|pair| f16::from_le_bytes([pair[0], pair[1]]));
-        let table = LatentTable::from_parts(shape, codes, scales.collect())?;
-        anyhow::ensure!(table.rows() == rows, "`{name}` has {} latents and not {rows}", table.rows());
-        Ok(table)
-    };
-    Ok([table("train", rows[0])?, table("test", rows[1])?])
+    cache::read(path, key, |file| {
+        let table = |name: &str, rows: usize| -> anyhow::Result<LatentTable> {
+            let codes = file.tensor(&format!("{name}.codes"))?;
+            let scales = file.tensor(&format!("{name}.scales"))?;
+            let codes: Vec<i8> = codes.data().iter().map(|&byte| i8::from_le_bytes([byte])).collect();
+            let scales = scales.data().chunks_exact(2).map(|pair| f16::from_le_bytes([pair[0], pair[1]]));
+            let table = LatentTable::from_parts(shape, codes, scales.collect())?;
+            anyhow::ensure!(table.rows() == rows, "`{name}` has {} latents and not {rows}", table.rows());
+            Ok(table)
+        };
+        Ok([table("train", rows[0])?, table("test", rows[1])?])
+    })
 }
 
 #[cfg(test)]

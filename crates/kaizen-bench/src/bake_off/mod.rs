@@ -1,6 +1,7 @@
 //! The bake-off: every method on the same features, with a report.
 
 mod arguments;
+mod cache;
 mod features;
 mod groups;
 mod jobs;

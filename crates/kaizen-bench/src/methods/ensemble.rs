@@ -1,34 +1,34 @@
 //! The default, `kaizen`: the ensemble over labelled rows and what expectation-maximisation finds
 //! in the unlabelled ones. ADR 12 has the figures.
 
-use kaizen_edge::Result;
 use kaizen_edge::low_level::learn::closed_form::{
     Ensemble, EnsembleModel, EnsembleSettings, Evidence, FeatureTransform,
 };
 use kaizen_edge::low_level::number::real;
+use kaizen_edge::{ClassId, Result};
 
 use super::arena::{Arena, Clock, Outcome};
 use super::closed::moments_bytes;
 use crate::metrics::AccuracyMatrix;
 
-const TRANSFORM: FeatureTransform = FeatureTransform::SqrtL2;
+/// What is done to features before a closed form.
+pub(super) const TRANSFORM: FeatureTransform = FeatureTransform::SqrtL2;
 
-/// Adds the labelled rows of a task and what its unlabelled rows say.
-fn add(
+/// Adds the features `[N, width]` of the labelled rows of a task, whose classes are `ids`, and what
+/// the features of its unlabelled rows say.
+pub(super) fn add(
     ensemble: &mut Ensemble,
     settings: &EnsembleSettings,
-    arena: &Arena<'_>,
-    labelled: &[usize],
-    open: &[usize],
+    width: usize,
+    (mut rows, ids): (Vec<f32>, &[ClassId]),
+    open: Vec<f32>,
 ) -> Result<()> {
-    let (mut rows, ids) = (arena.plain(labelled), arena.ids(labelled));
-    if open.is_empty() || settings.unlabelled_weight <= 0.0 {
-        return ensemble.add(&Evidence::new(&rows, &ids, &[])?);
+    let mut shares = Vec::new();
+    if !open.is_empty() {
+        shares = settings.share_out(width, TRANSFORM, [(&rows).into(), (&open).into()], ids)?;
+        rows.extend(open);
     }
-    rows.extend(arena.plain(open));
-    let (known, others) = rows.split_at(labelled.len() * arena.features.width);
-    let shares = settings.share_out(arena.features.width, TRANSFORM, [known.into(), others.into()], &ids)?;
-    ensemble.add(&Evidence::new(&rows, &ids, &shares)?)
+    ensemble.add(&Evidence::new(&rows, ids, &shares)?)
 }
 
 pub(super) fn run(
@@ -47,7 +47,9 @@ pub(super) fn run(
     let mut matrix = AccuracyMatrix::new(arena.tasks().len());
     for (number, task) in arena.tasks().iter().enumerate() {
         let EnsembleModel { lda, head } = clock.time(|| {
-            add(&mut ensemble, &settings, arena, &task.labelled, &task.unlabelled)?;
+            let known = (arena.plain(&task.labelled), &*arena.ids(&task.labelled));
+            let open = if uses_unlabelled { arena.plain(&task.unlabelled) } else { Vec::new() };
+            add(&mut ensemble, &settings, width, known, open)?;
             ensemble.fit()
         })?;
         arena.judge(&mut matrix, number, &mut |h| head.predict(h))?;

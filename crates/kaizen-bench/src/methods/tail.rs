@@ -1,12 +1,13 @@
 //! The trainable tail: all terms of the objective act through the tail of the backbone, on stored
 //! latents; closed forms are fitted on its features and the trained classifier stands beside them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use kaizen_edge::low_level::heads::{Architecture, Mlp, Norm, Parameters};
 use kaizen_edge::low_level::latent::LatentTable;
 use kaizen_edge::low_level::learn::closed_form::{
-    Ensemble, EnsembleHead, EnsembleSettings, Evidence, FeatureTransform, argmax_rows, distinct, softmax_rows,
+    Ensemble, EnsembleHead, EnsembleSettings, argmax_rows, distinct, softmax_rows,
 };
 use kaizen_edge::low_level::learn::engine::Engine;
 use kaizen_edge::low_level::learn::inference;
@@ -17,6 +18,7 @@ use kaizen_edge::low_level::number::real;
 use kaizen_edge::{ClassId, Error, Result};
 
 use super::arena::{Arena, Clock, Latents, Outcome};
+use super::ensemble::{self, TRANSFORM};
 use crate::metrics::AccuracyMatrix;
 use crate::report::say;
 use crate::scenario::{ReplayBudget, Task};
@@ -37,7 +39,6 @@ const PROJECTION: usize = 128;
 const CONFIDENT: f64 = 0.6;
 /// Images that the tail is run on at once.
 const BATCH: usize = 256;
-const TRANSFORM: FeatureTransform = FeatureTransform::SqrtL2;
 
 /// A way to train the tail.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -220,14 +221,8 @@ impl<'a> Learner<'a> {
         let (settings, width) = (EnsembleSettings::default(), self.architecture.features());
         let mut ensemble = Ensemble::new(settings, width, TRANSFORM, self.arena.seed)?;
         for task in &self.arena.tasks()[..=number] {
-            let (mut rows, ids) = (self.plain(&task.labelled)?, self.arena.ids(&task.labelled));
-            let mut shares = Vec::new();
-            if !task.unlabelled.is_empty() {
-                let open = self.plain(&task.unlabelled)?;
-                shares = settings.share_out(width, TRANSFORM, [(&rows).into(), (&open).into()], &ids)?;
-                rows.extend(open);
-            }
-            ensemble.add(&Evidence::new(&rows, &ids, &shares)?)?;
+            let known = (self.plain(&task.labelled)?, &*self.arena.ids(&task.labelled));
+            ensemble::add(&mut ensemble, &settings, width, known, self.plain(&task.unlabelled)?)?;
         }
         Ok(ensemble.fit()?.head)
     }
@@ -288,21 +283,24 @@ fn judge(
         let u = learner.features(&learner.latents.test, task.test.iter().copied())?;
         let classes = learner.architecture.classes();
         let has_classifier = way != Tail::FirstSession || after == 0;
-        let trained = if has_classifier { classifier(learner, &u)? } else { Vec::new() };
+        let trained = if has_classifier {
+            inference::classify(&learner.architecture, &learner.state, &u)?
+        } else {
+            Vec::new()
+        };
         let closed = head.map(|head| head.scores(&u)).transpose()?.unwrap_or_default();
-        let together: Vec<f32> = match (closed.is_empty(), trained.is_empty()) {
-            (true, _) => trained.clone(),
-            (false, true) => closed.clone(),
-            (false, false) => log_softmax(closed.clone(), classes)
-                .into_iter()
-                .zip(log_softmax(trained.clone(), classes))
-                .map(|(a, b)| a + b)
-                .collect(),
+        let together: Cow<'_, [f32]> = match (closed.is_empty(), trained.is_empty()) {
+            (true, _) => Cow::Borrowed(&trained),
+            (false, true) => Cow::Borrowed(&closed),
+            (false, false) => {
+                let pair = [&closed, &trained].map(|logits| log_softmax(logits.clone(), classes));
+                pair[0].iter().zip(&pair[1]).map(|(a, b)| a + b).collect()
+            }
         };
         let truth: Vec<_> =
             task.test.iter().map(|&row| arena.scenario.id(arena.features.test_classes[row])).collect();
         let columns = if together.is_empty() { classes } else { together.len() / truth.len().max(1) };
-        for (right, logits) in right.iter_mut().zip([&closed, &trained, &together]) {
+        for (right, logits) in right.iter_mut().zip([&closed[..], &trained, &together]) {
             if !logits.is_empty() {
                 *right.get_or_insert_default() += count(logits, columns, &truth);
             }
@@ -315,10 +313,6 @@ fn judge(
         named.filter_map(|(name, right)| Some(format!("{name} {:.1}", 100.0 * real(right?) / real(all))));
     say(&format!("  after task {after}: {}", figures.collect::<Vec<_>>().join(", ")));
     Ok(())
-}
-
-fn classifier(learner: &Learner<'_>, u: &[f32]) -> Result<Vec<f32>> {
-    inference::classify(&learner.architecture, &learner.state, u)
 }
 
 fn log_softmax(mut logits: Vec<f32>, classes: usize) -> Vec<f32> {

@@ -178,7 +178,7 @@ fn add(
         let views = (0..arena.features.views).map(|view| scaled.apply(arena.view(row, view)));
         let views: Vec<Vec<f32>> = views.collect::<Result<_>>()?;
         let id = arena.scenario.id(arena.features.train_classes[row]).filter(|_| labelled);
-        samples.push(&views, id.and_then(|id| i32::try_from(id.0).ok()).unwrap_or(-1));
+        samples.push(&views, id.and_then(|id| i32::try_from(id.0).ok()).unwrap_or(-1))?;
     }
     Ok(())
 }

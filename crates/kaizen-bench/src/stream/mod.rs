@@ -213,8 +213,8 @@ impl Stream<'_> {
         for (features, column) in std::mem::take(&mut self.pending) {
             let label = i32::try_from(column).unwrap_or(-1);
             let mapped = self.inputs.apply(&features)?;
-            samples.push(&[&mapped], label);
-            self.everything.push(&[&mapped], label);
+            samples.push(&[&mapped], label)?;
+            self.everything.push(&[&mapped], label)?;
             rows.extend(features);
             columns.push(ClassId(u32::try_from(column).unwrap_or(u32::MAX)));
         }
