@@ -40,6 +40,7 @@ fn program(method: SslMethod, optimizer: Optimizer) -> Program {
         optimizer: Some(&optimizer),
         extractor_training: ExtractorTraining::default(),
         rows: ROWS,
+        micro_batches: 1,
         table_rows: 512,
         has_latents: false,
         has_soft_targets: false,

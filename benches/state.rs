@@ -48,6 +48,7 @@ fn identity(width: usize) -> FeatureIdentity {
         feature_width: width,
         feature_class: "fp32".to_owned(),
         preprocessing: "none".to_owned(),
+        cut: None,
     }
 }
 
@@ -186,6 +187,7 @@ fn soak(frames: usize) {
         let sample = Sample {
             features: row(class, SOAK_WIDTH, &mut rng),
             views: vec![row(class, SOAK_WIDTH, &mut rng)],
+            latents: None,
             thumbnail: Some(vec![7; 1000]),
             name: format!("{frame}.jpg"),
             timestamp_millis: i64::try_from(frame).unwrap(),

@@ -12,11 +12,11 @@ use anyhow::Result;
 use clap::Parser;
 use kaizen_bench::report::say;
 use kaizen_bench::stream::{StreamSettings, run_stream};
-use kaizen_edge::low_level::backbone::{self, BackboneOptions};
+use kaizen_edge::low_level::backbone::BackboneOptions;
 use kaizen_edge::low_level::event::EventSink;
 use kaizen_edge::low_level::learn::open_engine;
 use kaizen_edge::low_level::memory::Memory;
-use kaizen_edge::low_level::session::{Embedder, FeatureLearner};
+use kaizen_edge::low_level::session::{Embedder, FeatureLearner, Network};
 use kaizen_edge::low_level::vision::{self, SourceOptions};
 use kaizen_edge::{EngineChoice, Provider};
 
@@ -85,20 +85,22 @@ fn main() -> Result<()> {
     // A state goes on with the features that it holds.
     let state = arguments.state.as_deref().filter(|state| state.exists());
     let own = state.map(Memory::open_read_only).transpose()?;
-    let backbone = backbone::load(&BackboneOptions {
-        feature_class: own.map(|memory| memory.identity().feature_class.clone()),
+    let own = own.as_ref().map(Memory::identity);
+    let options = BackboneOptions {
+        feature_class: own.map(|own| own.feature_class.clone()),
         model: arguments.model.clone(),
         models_dir: arguments.models_dir.clone(),
         provider: arguments.provider,
         ort_lib: arguments.ort_lib.clone(),
         threads: arguments.threads,
         ..BackboneOptions::default()
-    })?;
+    };
+    let network = Network::load(&options, own.is_some_and(|own| !own.may_be_cut()))?;
     let (engine, engine_line) = open_engine(arguments.engine)?;
     let mut screen = screen::Screen::new(arguments.quiet, source.frames_hint());
     screen.line(&format!("source: {uri}"));
-    screen.line(&format!("model: {} ({} features)", backbone.spec().name, backbone.spec().feature_width));
-    screen.line(&backbone.provider().line());
+    screen.line(&format!("model: {} ({} features)", network.spec().name, network.spec().feature_width));
+    screen.line(&network.backbone().provider().line());
     screen.line(&engine_line);
 
     let mut settings = StreamSettings::default();
@@ -106,14 +108,15 @@ fn main() -> Result<()> {
     let facts = summary::Facts {
         engine: engine.name(),
         adapter: engine.device(),
-        provider: backbone.provider().got.to_string(),
-        runtime: backbone.provider().runtime.clone(),
-        model: backbone.spec().name.clone(),
+        provider: network.backbone().provider().got.to_string(),
+        runtime: network.backbone().provider().runtime.clone(),
+        model: network.spec().name.clone(),
         source: uri,
     };
-    let mut embedder = Embedder::new(backbone, arguments.seed)?;
+    let mut embedder = Embedder::new(network, arguments.seed)?;
     let memory = Memory::open(arguments.state.as_deref(), &embedder.identity())?;
-    let learner = FeatureLearner::new(settings.learner.clone(), memory, engine)?;
+    let learner =
+        FeatureLearner::new(settings.learner.clone(), memory, engine)?.with_tail(embedder.tail().cloned())?;
     let events: &mut dyn EventSink = &mut screen;
     let outcome = run_stream(source, &mut embedder, learner, &settings, events)?;
     screen.finish();

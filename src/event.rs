@@ -64,6 +64,25 @@ pub enum Event {
         /// How many there would be without the limit.
         of: usize,
     },
+    /// Samples that were stored without latents have them now, from their thumbnails.
+    LatentsGained {
+        /// How many.
+        gained: usize,
+        /// How many were without.
+        of: usize,
+    },
+    /// The tail is not trained; closed forms learn on the features that it gives now.
+    TailStays {
+        /// Why, and the way out.
+        reason: String,
+    },
+    /// Training goes on from the checkpoint of a process that ended.
+    Resumed {
+        /// Steps that were taken before.
+        step: usize,
+        /// Steps that were meant.
+        of: usize,
+    },
     /// Training ended early because something else waited for the learner.
     CutShort {
         /// Steps taken.

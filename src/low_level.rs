@@ -15,13 +15,13 @@ pub mod backbone {
 /// The cut of a backbone into trunk and trainable tail.
 #[cfg(feature = "tract")]
 pub mod cut {
-    pub use crate::cut::{Cut, Split, load};
+    pub use crate::cut::Cut;
 }
 
 /// Export of a published head as ONNX.
 #[cfg(feature = "tract")]
 pub mod export {
-    pub use crate::export::{Scorer, Tail, tail_alone};
+    pub use crate::export::{Classifier, Scorer, classifier_alone};
 }
 
 /// The words for an error.
@@ -52,7 +52,7 @@ pub mod latent {
 /// Named parameters with shapes, and the parts that they belong to.
 pub mod heads {
     pub use crate::heads::{
-        Architecture, Extractor, Layer, MapShape, Mlp, Node, NodeOp, Norm, Parameters, Tensor,
+        Architecture, Extractor, Layer, MapShape, Mlp, Node, NodeOp, Norm, Parameters, Tail, Tensor,
     };
 }
 
@@ -149,8 +149,8 @@ pub mod rng {
 /// The learner on features, and what it is made of.
 pub mod session {
     pub use crate::session::{
-        Embedded, Embedder, EngineSlot, FeatureLearner, Inputs, LearnerSettings, MemoryLimit, PublishedHead,
-        ServingHead, TrainingControl, identity,
+        Embedded, Embedder, Embedding, EngineSlot, FeatureLearner, Inputs, LearnerSettings, MemoryLimit,
+        Network, PublishedHead, ServingHead, TrainingControl, identity,
     };
 }
 

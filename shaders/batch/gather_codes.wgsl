@@ -1,6 +1,6 @@
 // Latents out of a table in 8 bits, in the order of an index.
 //
-//   x[i, p, c] = code[r, p, c] * scales[r, c],  r = index[hyper.index_start + i]
+//   x[i, p, c] = code[r, p, c] * scales[r, c],  r = index[hyper.index_start + first + i]
 //
 //   0 params
 //   1 hyper
@@ -22,8 +22,8 @@ struct Params {
     words: u32,           // of a row of codes
     table_rows: u32,
     index_len: u32,
+    first: u32,           // element of a step's slice of the index that names row 0
     _pad0: u32,
-    _pad1: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -42,7 +42,7 @@ fn batch_gather_codes(
     let at = workgroup_number(workgroup, workgroups) * 64u + lane;
     let width = params.positions * params.channels;
     if (at < params.rows * width) {
-        let position = hyper.index_start + at / width;
+        let position = hyper.index_start + params.first + at / width;
         let row = min(index[min(position, params.index_len - 1u)], params.table_rows - 1u);
         let element = at % width;
         let word = codes[row * params.words + element / 4u];

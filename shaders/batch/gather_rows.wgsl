@@ -1,6 +1,6 @@
 // Rows of a table in the order of an index.
 //
-//   x[i, j] = table[index[hyper.index_start + i], j]
+//   x[i, j] = table[index[hyper.index_start + first + i], j]
 //
 //   0 params
 //   1 hyper
@@ -19,6 +19,10 @@ struct Params {
     columns: u32,
     table_rows: u32,
     index_len: u32,
+    first: u32,           // element of a step's slice of the index that names row 0
+    _pad0: u32,
+    _pad1: u32,
+    _pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -35,7 +39,7 @@ fn batch_gather_rows(
 ) {
     let at = workgroup_number(workgroup, workgroups) * 64u + lane;
     if (at < params.rows * params.columns) {
-        let position = hyper.index_start + at / params.columns;
+        let position = hyper.index_start + params.first + at / params.columns;
         let row = min(index[min(position, params.index_len - 1u)], params.table_rows - 1u);
         x[at] = table[row * params.columns + at % params.columns];
     }

@@ -178,6 +178,7 @@ fn problem(arguments: &Arguments) -> (Problem, crate::heads::Parameters) {
             objective,
             optimizer,
             extractor_training: ExtractorTraining::default(),
+            micro_batches: 1,
             rows,
             table: Table::Rows(table),
             targets,

@@ -11,7 +11,7 @@ use super::outcome::Outcome;
 use super::output;
 use crate::backbone::resolve;
 use crate::cut::Cut;
-use crate::heads::{Architecture, Mlp, Norm, Parameters};
+use crate::heads::{Architecture, Mlp, Norm, Parameters, Tail};
 use crate::learn::engine::{Problem, StepInput, Table, Targets};
 use crate::learn::engine_choice::{self, EngineChoice};
 use crate::learn::inference;
@@ -61,7 +61,7 @@ struct Figures {
 pub(super) fn run(arguments: &Arguments<'_>) -> anyhow::Result<Outcome> {
     let batch = arguments.batch;
     anyhow::ensure!(batch >= 2 && batch.is_multiple_of(2), "--batch: two views need an even number");
-    let (at, Cut { extractor, parameters, .. }) = cut(arguments)?;
+    let (at, Cut { tail: Tail { extractor, parameters }, .. }) = cut(arguments)?;
     let input = extractor.input;
     let len = input.elements();
     let count: usize = parameters.iter().map(|(_, tensor)| tensor.data.len()).sum();
@@ -175,6 +175,7 @@ fn problem(
         objective,
         optimizer: Optimizer::ADAMW,
         extractor_training: ExtractorTraining::default(),
+        micro_batches: 1,
         rows: arguments.batch / 2,
         table: Table::Rows(table),
         targets: Targets::Labels((0..TABLE_BATCHES * arguments.batch).map(label).collect()),

@@ -11,10 +11,11 @@ use super::options::BackboneArguments;
 use super::outcome::Outcome;
 use super::output;
 use crate::Result;
-use crate::backbone::{self, Backbone, BackboneOptions, Manifest, Provider};
+use crate::backbone::{self, BackboneOptions, Manifest, Provider};
 use crate::error::sentence;
 use crate::gpu::device::{AdapterDescription, adapters};
 use crate::learn::engine_choice::{self, EngineChoice};
+use crate::session::Network;
 
 /// The least cosine between a provider's features and tract's; below it the provider computes
 /// something else. Int8 and fp16 stay above.
@@ -138,20 +139,20 @@ struct Run {
 }
 
 fn run_on(options: &BackboneOptions) -> Result<Run> {
-    let mut backbone = backbone::load(options)?;
-    let (features, millis) = inference(backbone.as_mut())?;
-    let runtime = backbone.provider().details().swap_remove(0);
+    let mut network = Network::load(options, false)?;
+    let (features, millis) = inference(&mut network)?;
+    let runtime = network.backbone().provider().details().swap_remove(0);
     Ok(Run { runtime, features, millis })
 }
 
 /// The features of a fixed picture, and the milliseconds of the second inference: the first one may
 /// allocate.
-pub(super) fn inference(backbone: &mut dyn Backbone) -> Result<(Vec<f32>, f64)> {
-    let picture = backbone::pattern(1, backbone.spec().input_size);
-    backbone.embed(picture.view())?;
+pub(super) fn inference(network: &mut Network) -> Result<(Vec<f32>, f64)> {
+    let picture = backbone::pattern(1, network.spec().input_size);
+    network.features_of_image(&picture.view())?;
     let start = Instant::now();
-    let features = backbone.embed(picture.view())?;
-    Ok((features.into_raw_vec_and_offset().0, 1e3 * start.elapsed().as_secs_f64()))
+    let features = network.features_of_image(&picture.view())?;
+    Ok((features, 1e3 * start.elapsed().as_secs_f64()))
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f32 {

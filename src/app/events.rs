@@ -28,6 +28,11 @@ fn sentence(event: &Event) -> Option<String> {
         Event::Narrowed { random_features, of } => {
             format!("{random_features} instead of {of} random features, to stay below the memory limit")
         }
+        Event::LatentsGained { gained, of } => {
+            format!("{gained} of {of} samples without latents have them now, from their thumbnails")
+        }
+        Event::TailStays { reason } => format!("the tail stays as it is: {reason}"),
+        Event::Resumed { step, of } => format!("training goes on after {step} of {of} steps"),
         Event::CutShort { step, of } => {
             format!("training ended after {step} of {of} steps: other work waits")
         }

@@ -21,7 +21,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let Arguments { out, on } = arguments;
     let (memory, mut embedder, head) = on.reader()?;
     let options = on.options.on(&on.state, None);
-    let Exported { file, compared } = export(&memory, &head, embedder.backbone_mut(), options.library())?;
+    let Exported { file, compared } = export(&memory, &head, embedder.network_mut(), options.library())?;
     for Comparison { runtime, what, rows, difference } in &compared {
         tracing::info!("{runtime}: {rows} {what}, probabilities within {difference:.1e} of the live model");
     }

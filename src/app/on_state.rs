@@ -39,7 +39,7 @@ impl OnState {
     pub(super) fn reader(&self) -> Result<(Memory, Embedder, PublishedHead)> {
         let options = self.options.on(&self.state, None);
         let (memory, embedder) = session::open_reader(&options)?;
-        announce(embedder.backbone());
+        announce(&embedder);
         let head = session::restore(&memory, &options)?;
         Ok((memory, embedder, head))
     }

@@ -7,9 +7,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
 use super::log::{self, LogFormat};
-use crate::backbone::{Backbone, BackboneOptions, Provider};
+use crate::backbone::{BackboneOptions, Provider};
 use crate::learn::engine_choice::EngineChoice;
-use crate::session::Options;
+use crate::session::{Embedder, Options};
 use crate::{Error, Result};
 
 /// The backbone and its runtime, for the commands that have no state.
@@ -182,9 +182,9 @@ impl CommonOptions {
 }
 
 /// Says which backbone runs, and where; `-v` adds why other providers do not run.
-pub(super) fn announce(backbone: &dyn Backbone) {
-    let report = backbone.provider();
-    tracing::info!("model: {}; {}", backbone.spec().name, report.line());
+pub(super) fn announce(embedder: &Embedder) {
+    let report = embedder.backbone().provider();
+    tracing::info!("model: {}; {}", embedder.spec().name, report.line());
     for attempt in &report.attempts {
         if let Some(failure) = &attempt.failure {
             tracing::debug!("{} does not run here: {failure}", attempt.provider);

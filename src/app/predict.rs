@@ -7,8 +7,7 @@ use super::on_state::OnState;
 use super::outcome::Outcome;
 use super::table::percent;
 use crate::Error;
-use crate::memory::Sample;
-use crate::session::PublishedHead;
+use crate::session::{Embedded, PublishedHead};
 
 /// The answer for an image unlike everything learned.
 const UNKNOWN: &str = "unknown";
@@ -46,7 +45,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         embedder.embed_source(source, 0, |embedded| {
             images.done();
             match embedded {
-                Ok(image) => answer(&image.sample, &head, on),
+                Ok(image) => answer(&image, &head, on),
                 Err(error @ Error::Frame { .. }) => {
                     images.leave_out(&error);
                     Ok(())
@@ -58,10 +57,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     Ok(images.finish().1)
 }
 
-fn answer(image: &Sample, head: &PublishedHead, on: &OnState) -> anyhow::Result<()> {
-    for prediction in head.predict(&image.features)? {
+fn answer(image: &Embedded, head: &PublishedHead, on: &OnState) -> anyhow::Result<()> {
+    for prediction in head.predict(&image.features_for(head)?)? {
         let answer = Answer {
-            name: &image.name,
+            name: &image.sample.name,
             class: prediction.class().unwrap_or(UNKNOWN),
             unknown: prediction.is_unknown(),
             nearest: &prediction.nearest,

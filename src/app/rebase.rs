@@ -8,9 +8,8 @@ use super::events::Progress;
 use super::on_state::OnState;
 use super::options::announce;
 use super::outcome::Outcome;
-use crate::backbone;
 use crate::memory::Memory;
-use crate::session::{self, Embedder, Learner, Options, TrainingControl};
+use crate::session::{self, Embedder, Learner, Network, Options, TrainingControl};
 use crate::{Error, Result};
 
 #[derive(clap::Args)]
@@ -42,8 +41,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     tracing::info!("{text}");
     // The model and the class of features that the state holds do not count: they are to change.
     let options = on.options.on(&on.state, arguments.steps);
-    let mut embedder = Embedder::new(backbone::load(&options.backbone)?, options.settings.seed)?;
-    announce(embedder.backbone());
+    let mut embedder = Embedder::new(Network::load(&options.backbone, false)?, options.settings.seed)?;
+    announce(&embedder);
     let identity = embedder.identity();
     let name = &identity.backbone_name;
     if *old.identity() == identity {

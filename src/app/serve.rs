@@ -75,7 +75,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
             sender(event);
         }),
     })?;
-    let provider = parts.inference_backbone.provider().line();
+    let provider = parts.inference_backbone.backbone().provider().line();
     let facts = Facts {
         version: env!("CARGO_PKG_VERSION"),
         engine: engine.trim_start_matches("engine: ").to_owned(),

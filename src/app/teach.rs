@@ -89,7 +89,7 @@ fn store(
     labelling: Labelling<'_>,
 ) -> anyhow::Result<Outcome> {
     let mut learner = on.learner(None)?;
-    announce(learner.embedder()?.backbone());
+    announce(learner.embedder()?);
     let mut images = Images::of(&sources, on);
     let (mut stored, mut duplicates, mut tests) = (0_usize, 0_usize, 0_usize);
     for source in sources {

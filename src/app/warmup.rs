@@ -9,7 +9,8 @@ use super::doctor::inference;
 use super::options::BackboneArguments;
 use super::outcome::Outcome;
 use super::output;
-use crate::backbone::{self, BackboneOptions, Provider};
+use crate::backbone::{BackboneOptions, Provider};
+use crate::session::Network;
 
 /// The time between two signs of life.
 const BEAT: Duration = Duration::from_secs(10);
@@ -34,11 +35,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let (sender, loaded) = sync_channel(1);
     std::thread::Builder::new().name("kaizen-warmup".to_owned()).spawn(move || {
         // The receiver lives as long as this thread may send.
-        let _ = sender.send(backbone::load(&options));
+        let _ = sender.send(Network::load(&options, false));
     })?;
-    let mut backbone = loop {
+    let mut network = loop {
         match loaded.recv_timeout(BEAT) {
-            Ok(backbone) => break backbone?,
+            Ok(network) => break network?,
             Err(RecvTimeoutError::Timeout) => {
                 tracing::info!("still at it, {:.0} s", start.elapsed().as_secs_f64());
             }
@@ -46,8 +47,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         }
     };
     let seconds = start.elapsed().as_secs_f64();
-    let (_, millis) = inference(backbone.as_mut())?;
-    let (name, report) = (&backbone.spec().name, backbone.provider());
+    let (_, millis) = inference(&mut network)?;
+    let (name, report) = (&network.spec().name, network.backbone().provider());
     let value = json!({
         "provider": report.got.name(), "runtime": report.runtime, "model": name,
         "attempts": report.attempts, "seconds": seconds, "millis": millis,

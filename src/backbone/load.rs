@@ -112,23 +112,22 @@ pub fn find_onnx_runtime(ort_lib: Option<&Path>) -> Result<String> {
     Ok(format!("{} at {}", runtime.name(), runtime.path.display()))
 }
 
-/// Returns whether these options lead to TensorRT whose engine is still to be built, while CUDA
-/// could run at once.
+/// Returns whether these options lead to TensorRT whose engine for the graph with this SHA-256 is
+/// still to be built, while CUDA could run at once.
 ///
 /// # Errors
-/// As [`load`] for the model; a provider that cannot run is no error here.
+/// Those of the process's environment; a provider that cannot run is no error here.
 #[cfg(any(feature = "serve", test))]
-pub(crate) fn awaits_engine(options: &BackboneOptions) -> Result<bool> {
+pub(crate) fn awaits_engine(options: &BackboneOptions, sha256: &str) -> Result<bool> {
     if chain(options) != [Provider::TensorRt] {
         return Ok(false);
     }
     let environment = Environment::of_process()?;
-    let spec = resolve(options.model.as_deref(), options.models_dir.as_deref())?;
     let Ok(runtime) = library::runtime(options.ort_lib.as_deref(), &environment) else { return Ok(false) };
     let can_run = |provider| accelerator::check_library(provider, runtime).is_ok();
     Ok(can_run(Provider::TensorRt)
         && can_run(Provider::Cuda)
-        && !accelerator::has_engine(&spec.sha256, runtime, &environment))
+        && !accelerator::has_engine(sha256, runtime, &environment))
 }
 
 /// Returns the providers to try, in order.

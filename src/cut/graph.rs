@@ -14,8 +14,17 @@ const FLOAT: i32 = 1;
 #[derive(Clone, Debug)]
 pub(super) struct Graph {
     pub(super) model: ModelProto,
-    /// Initializers and the outputs of `Constant` nodes.
-    constants: HashMap<String, TensorProto>,
+    /// Where the constant of each name is: initializers, and the outputs of `Constant` nodes.
+    constants: HashMap<String, Place>,
+}
+
+/// Where a constant is.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// The initializer of that number.
+    Initializer(usize),
+    /// An attribute of the node of that number.
+    Node(usize),
 }
 
 impl Graph {
@@ -23,11 +32,11 @@ impl Graph {
     pub(super) fn read(onnx: &[u8]) -> Result<Self, String> {
         let model = ModelProto::decode(onnx).map_err(|e| format!("not a readable ONNX file: {e}"))?;
         let graph = model.graph.as_ref().ok_or("it has no graph")?;
+        let initializers = graph.initializer.iter().enumerate();
         let mut constants: HashMap<_, _> =
-            graph.initializer.iter().map(|tensor| (tensor.name.clone(), tensor.clone())).collect();
-        for node in graph.node.iter().filter(|node| node.op_type == "Constant") {
-            let value = node.attribute.iter().find_map(|attribute| attribute.t.clone());
-            constants.extend(node.output.iter().cloned().zip(value));
+            initializers.map(|(number, tensor)| (tensor.name.clone(), Place::Initializer(number))).collect();
+        for (number, node) in graph.node.iter().enumerate().filter(|(_, node)| node.op_type == "Constant") {
+            constants.extend(node.output.iter().map(|output| (output.clone(), Place::Node(number))));
         }
         Ok(Self { model, constants })
     }
@@ -58,9 +67,17 @@ impl Graph {
         node.input.iter().map(String::as_str).filter(|name| !self.is_constant(name))
     }
 
+    fn constant(&self, name: &str) -> Option<&TensorProto> {
+        let graph = self.model.graph.as_ref()?;
+        match *self.constants.get(name)? {
+            Place::Initializer(number) => graph.initializer.get(number),
+            Place::Node(number) => graph.node.get(number)?.attribute.iter().find_map(|a| a.t.as_ref()),
+        }
+    }
+
     /// Sizes and elements of a constant of 32-bit floats.
     pub(super) fn floats(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), String> {
-        let tensor = self.constants.get(name).ok_or_else(|| format!("`{name}` is no constant"))?;
+        let tensor = self.constant(name).ok_or_else(|| format!("`{name}` is no constant"))?;
         let sizes: Result<Vec<usize>, _> = tensor.dims.iter().map(|&size| usize::try_from(size)).collect();
         let sizes = sizes.map_err(|_| format!("`{name}` has sizes {:?}", tensor.dims))?;
         let values: Vec<f32> = if tensor.raw_data.is_empty() {

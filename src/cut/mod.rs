@@ -7,9 +7,8 @@ mod trunk;
 
 use std::path::Path;
 
-use crate::backbone::{self, Backbone, BackboneOptions, BackboneSpec};
-use crate::heads::{Extractor, MapShape, Parameters};
-use crate::number::sha256_hex;
+use crate::backbone::BackboneSpec;
+use crate::heads::{MapShape, Tail};
 use crate::{Error, Result};
 use graph::Graph;
 
@@ -18,10 +17,8 @@ use graph::Graph;
 pub struct Cut {
     /// The trunk as an ONNX file: images `[N, 3, S, S]` to latents `[N, H · W · C]`, channels last.
     pub trunk: Vec<u8>,
-    /// The tail: from a latent to features `[D]`.
-    pub extractor: Extractor,
-    /// The tail's weights as the backbone has them.
-    pub parameters: Parameters,
+    /// The tail, with the weights that the backbone has.
+    pub tail: Tail,
 }
 
 impl Cut {
@@ -39,9 +36,24 @@ impl Cut {
         let trunk = trunk::trunk(&graph, at).map_err(refuse)?;
         let latent = trunk::latent_shape(&trunk, side).map_err(refuse)?;
         let trunk = trunk::channels_last(trunk, latent).map_err(refuse)?;
-        let (extractor, parameters) =
-            read_tail(&Graph::read(weights).map_err(refuse)?, at, latent).map_err(refuse)?;
-        Ok(Self { trunk, extractor, parameters })
+        let other = (weights != onnx).then(|| Graph::read(weights)).transpose().map_err(refuse)?;
+        let tail = read_tail(other.as_ref().unwrap_or(&graph), at, latent).map_err(refuse)?;
+        Ok(Self { trunk, tail })
+    }
+
+    /// Reads the tail behind `at` alone, for latents of the shape `latent`.
+    ///
+    /// # Errors
+    /// As [`Cut::of`].
+    pub(crate) fn tail_of(spec: &BackboneSpec, at: &str, latent: MapShape) -> Result<Tail> {
+        let weights = match spec.read_tail_weights()? {
+            Some(weights) => weights,
+            None => spec.read()?,
+        };
+        let refuse = |reason: String| Error::Model { path: spec.path.clone(), reason };
+        let graph = Graph::read(&weights).map_err(refuse)?;
+        drop(weights);
+        read_tail(&graph, at, latent).map_err(refuse)
     }
 
     /// Reads the backbone of `spec` and cuts it behind `at`.
@@ -54,50 +66,8 @@ impl Cut {
     }
 }
 
-/// A trunk that runs, and the tail behind it.
-pub struct Split {
-    /// Images `[B, 3, S, S]` to latents `[B, H · W · C]`, channels last.
-    pub trunk: Box<dyn Backbone>,
-    /// From a latent to features `[D]`.
-    pub extractor: Extractor,
-    /// The tail's weights as the backbone has them.
-    pub parameters: Parameters,
-}
-
-impl std::fmt::Debug for Split {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Split").field("trunk", self.trunk.spec()).finish_non_exhaustive()
-    }
-}
-
-/// Loads the backbone that `options` ask for, cut where its manifest entry says.
-///
-/// # Errors
-/// [`Error::NotFound`] for an entry without a `cut`; as [`Cut::of`] and
-/// [`load`](crate::backbone::load).
-pub fn load(options: &BackboneOptions) -> Result<Split> {
-    let spec = backbone::resolve(options.model.as_deref(), options.models_dir.as_deref())?;
-    let Some(at) = spec.cut.clone() else {
-        let way_out = "name one in its manifest entry, or take another model";
-        return Err(Error::not_found("cut of the model", &spec.name, way_out));
-    };
-    let Cut { trunk, extractor, parameters } = Cut::of(&spec, &at)?;
-    let of_trunk = BackboneSpec {
-        name: format!("{} up to {at}", spec.name),
-        sha256: sha256_hex(&trunk),
-        feature_width: extractor.input_len(),
-        ..spec
-    };
-    let trunk = backbone::load_graph(options, &of_trunk, &trunk)?;
-    Ok(Split { trunk, extractor, parameters })
-}
-
 /// The tail behind `at`, or what is in its way and where it could be cut instead.
-fn read_tail(
-    graph: &Graph,
-    at: &str,
-    latent: MapShape,
-) -> std::result::Result<(Extractor, Parameters), String> {
+fn read_tail(graph: &Graph, at: &str, latent: MapShape) -> std::result::Result<Tail, String> {
     tail::read(graph, at, latent).map_err(|reason| {
         let later = graph.values().skip_while(|value| *value != at).skip(1);
         let mut candidates = later.filter(|value| tail::is_trainable(graph, value));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::graph::{Graph, float, integers, says_otherwise};
 use crate::backbone::onnx::NodeProto;
-use crate::heads::{Extractor, MapShape, Node, NodeOp, Parameters, TAIL, Tensor};
+use crate::heads::{Extractor, MapShape, Node, NodeOp, Parameters, TAIL, Tail, Tensor};
 use crate::reference::activation::Activation;
 
 /// Added to the variance where a batch normalisation does not say otherwise (ONNX).
@@ -17,7 +17,7 @@ pub(super) fn is_trainable(graph: &Graph, at: &str) -> bool {
 }
 
 /// The tail behind `at`, whose value has the shape `latent`.
-pub(super) fn read(graph: &Graph, at: &str, latent: MapShape) -> Result<(Extractor, Parameters), String> {
+pub(super) fn read(graph: &Graph, at: &str, latent: MapShape) -> Result<Tail, String> {
     let Reader { nodes, parameters, .. } = Reader::run(graph, at, latent)?;
     let extractor = Extractor { input: latent, nodes };
     extractor.check().map_err(|error| error.to_string())?;
@@ -27,7 +27,7 @@ pub(super) fn read(graph: &Graph, at: &str, latent: MapShape) -> Result<(Extract
             return Err(format!("`{name}` is {:?}, the graph needs {shape:?}", found.shape));
         }
     }
-    Ok((extractor, parameters))
+    Ok(Tail { extractor, parameters })
 }
 
 struct Reader<'a> {

@@ -44,9 +44,9 @@ fn trunk_and_tail_are_the_whole_wherever_it_is_cut() {
         ("b14_add", MapShape { size: [5, 5], channels: 192 }, 5),
     ] {
         let cut = Cut::new(&path(FP32), &onnx, &onnx, at, SIDE).unwrap();
-        assert_eq!(cut.extractor.input, latent, "{at}");
-        assert_eq!(cut.extractor.nodes.len(), nodes, "{at}: every activation and addition is fused");
-        let features = |latents: &[f32]| extract(&cut.extractor, &cut.parameters, latents).unwrap();
+        assert_eq!(cut.tail.extractor.input, latent, "{at}");
+        assert_eq!(cut.tail.extractor.nodes.len(), nodes, "{at}: every activation and addition is fused");
+        let features = |latents: &[f32]| extract(&cut.tail.extractor, &cut.tail.parameters, latents).unwrap();
         let latents = run_in_tract(&cut.trunk, &shape, &images).unwrap().remove(0);
         assert!(worst(&features(&latents), &want) < 1e-5, "{at}: {}", worst(&features(&latents), &want));
         if let Some(latents) = run_in_onnx_runtime(&cut.trunk, &shape, &images, None).unwrap() {
@@ -65,7 +65,7 @@ fn a_quantised_trunk_goes_with_the_weights_of_the_fp32_file() {
     let cut = Cut::new(&path(INT8), &int8, &fp32, "b11_proj", SIDE).unwrap();
     let shape = [1, 3, SIDE, SIDE];
     let latents = run_in_tract(&cut.trunk, &shape, &images).unwrap().remove(0);
-    let got = extract(&cut.extractor, &cut.parameters, &latents).unwrap();
+    let got = extract(&cut.tail.extractor, &cut.tail.parameters, &latents).unwrap();
     let want = run_in_tract(&fp32, &shape, &images).unwrap().remove(0);
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
     let cosine = dot(&got, &want) / (dot(&got, &got) * dot(&want, &want)).sqrt();
@@ -153,11 +153,11 @@ fn a_batch_normalisation_is_folded_into_its_convolution() {
     graph.node.insert(at + 1, norm);
     let (onnx, images, shape) = (onnx.encode_to_vec(), images(1, SIDE), [1, 3, SIDE, SIDE]);
     let cut = Cut::new(&path(FP32), &onnx, &onnx, "b11_proj", SIDE).unwrap();
-    assert_eq!(cut.extractor.nodes.len(), 14);
-    let depthwise = cut.extractor.nodes.iter().find(|node| node.name == "tail.b12_dw_raw").unwrap();
+    assert_eq!(cut.tail.extractor.nodes.len(), 14);
+    let depthwise = cut.tail.extractor.nodes.iter().find(|node| node.name == "tail.b12_dw_raw").unwrap();
     assert!(matches!(depthwise.op, NodeOp::Depthwise { .. }) && depthwise.activation == Activation::Relu6);
     let latents = run_in_tract(&cut.trunk, &shape, &images).unwrap().remove(0);
     let want = run_in_tract(&onnx, &shape, &images).unwrap().remove(0);
-    let got = extract(&cut.extractor, &cut.parameters, &latents).unwrap();
+    let got = extract(&cut.tail.extractor, &cut.tail.parameters, &latents).unwrap();
     assert!(worst(&got, &want) < 1e-5, "{}", worst(&got, &want));
 }

@@ -8,8 +8,8 @@ use super::graph::Graph;
 use crate::backbone::onnx::attribute_proto::AttributeType;
 use crate::backbone::onnx::type_proto::Value;
 use crate::backbone::onnx::{
-    AttributeProto, ModelProto, NodeProto, TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto,
-    type_proto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    tensor_shape_proto, type_proto,
 };
 use crate::backbone::output_sizes;
 use crate::heads::MapShape;
@@ -30,15 +30,27 @@ pub(super) fn trunk(graph: &Graph, at: &str) -> Result<ModelProto, String> {
             kept.push(node);
         }
     }
-    let mut model = graph.model.clone();
     let kept: Vec<NodeProto> = kept.into_iter().rev().cloned().collect();
-    let Some(proto) = &mut model.graph else { return Err("it has no graph".to_owned()) };
-    proto.initializer.retain(|tensor| needed.contains(tensor.name.as_str()));
-    proto.node = kept;
-    // Sizes within the graph may fix a batch.
-    proto.value_info.clear();
-    proto.output = vec![output(at, &[None, None, None])];
-    Ok(model)
+    let Some(whole) = graph.proto() else { return Err("it has no graph".to_owned()) };
+    // Only what is kept is copied: the tail's weights are most of a file.
+    let constants = whole.initializer.iter().filter(|tensor| needed.contains(tensor.name.as_str()));
+    let proto = GraphProto {
+        name: whole.name.clone(),
+        node: kept,
+        initializer: constants.cloned().collect(),
+        input: whole.input.clone(),
+        output: vec![output(at, &[None, None, None])],
+        quantization_annotation: whole.quantization_annotation.clone(),
+        ..Default::default()
+    };
+    let ModelProto { ir_version, opset_import, .. } = &graph.model;
+    Ok(ModelProto {
+        ir_version: *ir_version,
+        opset_import: opset_import.clone(),
+        functions: graph.model.functions.clone(),
+        graph: Some(proto),
+        ..Default::default()
+    })
 }
 
 /// Shape of the trunk's output for images of `side` pixels.

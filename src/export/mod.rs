@@ -4,19 +4,23 @@
 //! features [N, D]; class names, threshold and preprocessing are in the file's metadata. The file
 //! uses only operators of the standard domain from opset 13 on.
 
+mod classifier;
+mod extractor;
 mod nodes;
-mod tail;
+
+use std::collections::HashSet;
 
 use prost::Message as _;
 
-pub(crate) use tail::OUTPUTS;
-pub use tail::{Scorer, Tail};
+pub(crate) use classifier::OUTPUTS;
+pub use classifier::{Classifier, Scorer};
 
 use crate::backbone::BackboneSpec;
 use crate::backbone::onnx::{
-    ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto, TypeProto, ValueInfoProto,
-    tensor_shape_proto, type_proto,
+    GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto, TypeProto,
+    ValueInfoProto, tensor_shape_proto, type_proto,
 };
+use crate::heads::Tail;
 use crate::{Error, Result};
 use nodes::Nodes;
 
@@ -27,7 +31,17 @@ const OLDEST_OPSET: i64 = 13;
 /// From this opset on the operators used may mean something else.
 const NEWEST_OPSET: i64 = 22;
 
-/// Returns the whole classifier: the backbone's file with the tail behind its features.
+/// A trained tail in place of the backbone's own, which is all behind the value `at`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TrainedTail<'a> {
+    /// The value at the cut, a map `[N, C, H, W]`.
+    pub(crate) at: &'a str,
+    /// The tail.
+    pub(crate) tail: &'a Tail,
+}
+
+/// Returns the whole classifier: the backbone's file, with a trained tail if there is one, and with
+/// the classifier behind its features.
 ///
 /// # Errors
 /// [`Error::Model`] if the file cannot be read, has an opset outside 13..=22 or a value with the
@@ -35,7 +49,8 @@ const NEWEST_OPSET: i64 = 22;
 pub(crate) fn graft(
     spec: &BackboneSpec,
     onnx: &[u8],
-    tail: &Tail,
+    trained: Option<TrainedTail<'_>>,
+    classifier: &Classifier,
     metadata: &[(&str, String)],
 ) -> Result<Vec<u8>> {
     let refuse = |reason: String| Error::Model { path: spec.path.clone(), reason };
@@ -52,11 +67,16 @@ pub(crate) fn graft(
         return Err(refuse(format!("it has a value named `{name}`, which the export needs: rename it")));
     }
     let mut nodes = Nodes::new(PREFIX);
-    tail.write(&mut nodes, &features)?;
+    if let Some(TrainedTail { at, tail }) = trained {
+        remove_behind(graph, at);
+        let u = extractor::write(&mut nodes, &tail.extractor, &tail.parameters, at)?;
+        nodes.node("Identity", &[&u], &features, &[]);
+    }
+    classifier.write(&mut nodes, &features)?;
     graph.node.extend(nodes.nodes);
     graph.initializer.extend(nodes.initializers);
     let own = std::mem::take(&mut graph.output);
-    graph.output = outputs(tail);
+    graph.output = outputs(classifier);
     graph.output.extend(own);
     model.producer_name = "kaizen-edge".to_owned();
     model.producer_version = env!("CARGO_PKG_VERSION").to_owned();
@@ -67,19 +87,19 @@ pub(crate) fn graft(
     Ok(model.encode_to_vec())
 }
 
-/// Returns the tail alone, from features [N, D], to compare it on stored samples.
+/// Returns the classifier alone, from features [N, D], to compare it on stored samples.
 ///
 /// # Errors
 /// As [`Parameters::get`](crate::heads::Parameters::get) for a missing tensor.
-pub fn tail_alone(tail: &Tail) -> Result<Vec<u8>> {
+pub fn classifier_alone(classifier: &Classifier) -> Result<Vec<u8>> {
     let mut nodes = Nodes::new(PREFIX);
-    tail.write(&mut nodes, "features")?;
-    let graph = crate::backbone::onnx::GraphProto {
+    classifier.write(&mut nodes, "features")?;
+    let graph = GraphProto {
         node: nodes.nodes,
-        name: "tail".to_owned(),
+        name: "classifier".to_owned(),
         initializer: nodes.initializers,
-        input: vec![value("features", &[Some(tail.features)])],
-        output: outputs(tail),
+        input: vec![value("features", &[Some(classifier.features)])],
+        output: outputs(classifier),
         ..Default::default()
     };
     let opset = OperatorSetIdProto { domain: String::new(), version: OLDEST_OPSET };
@@ -88,8 +108,23 @@ pub fn tail_alone(tail: &Tail) -> Result<Vec<u8>> {
     Ok(model.encode_to_vec())
 }
 
-fn outputs(tail: &Tail) -> Vec<ValueInfoProto> {
-    let classes = Some(tail.classes());
+/// Takes out all that is computed from the value `at`, and the constants that nothing takes then.
+fn remove_behind(graph: &mut GraphProto, at: &str) {
+    let mut gone: HashSet<String> = HashSet::from([at.to_owned()]);
+    graph.node.retain(|node| {
+        let is_behind = node.input.iter().any(|input| gone.contains(input));
+        if is_behind {
+            gone.extend(node.output.iter().cloned());
+        }
+        !is_behind
+    });
+    let taken: HashSet<&String> = graph.node.iter().flat_map(|node| &node.input).collect();
+    graph.initializer.retain(|constant| taken.contains(&constant.name));
+    graph.value_info.retain(|value| !gone.contains(&value.name));
+}
+
+fn outputs(classifier: &Classifier) -> Vec<ValueInfoProto> {
+    let classes = Some(classifier.classes());
     vec![value(OUTPUTS[0], &[classes]), value(OUTPUTS[1], &[classes]), value(OUTPUTS[2], &[])]
 }
 

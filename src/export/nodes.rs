@@ -137,10 +137,46 @@ impl Nodes {
         self.op_with("Gemm", &[x, &weight, &bias], &[("transB", 1)])
     }
 
+    /// Adds a convolution: weight `[O, C / groups, k, k]`, one group a channel where C / groups is
+    /// 1 and O is not; pads are top, left, bottom, right.
+    pub(super) fn convolution(
+        &mut self,
+        x: &str,
+        (shape, weight): (&[usize; 4], &[f32]),
+        bias: &[f32],
+        stride: usize,
+        pads: [usize; 4],
+    ) -> String {
+        let groups = if shape[1] == 1 { shape[0] } else { 1 };
+        let (weight, bias) = (self.floats(shape, weight), self.floats(&[bias.len()], bias));
+        let output = self.op_with("Conv", &[x, &weight, &bias], &[("group", integer(groups))]);
+        let kernel = [shape[2], shape[3]];
+        if let Some(node) = self.nodes.last_mut() {
+            let lists: [(&str, &[usize]); 3] =
+                [("kernel_shape", &kernel), ("strides", &[stride, stride]), ("pads", &pads)];
+            node.attribute.extend(lists.map(|(name, values)| AttributeProto {
+                name: name.to_owned(),
+                r#type: AttributeType::Ints as i32,
+                ints: values.iter().map(|&value| integer(value)).collect(),
+                ..Default::default()
+            }));
+        }
+        output
+    }
+
+    /// Adds x as rows, `[N, …]`.
+    pub(super) fn flattened(&mut self, x: &str) -> String {
+        self.op_with("Flatten", &[x], &[("axis", 1)])
+    }
+
     /// Adds x scaled and shifted per column.
     pub(super) fn affine(&mut self, x: &str, scale: &[f32], shift: &[f32]) -> String {
         let (scale, shift) = (self.floats(&[scale.len()], scale), self.floats(&[shift.len()], shift));
         let scaled = self.op("Mul", &[x, &scale]);
         self.op("Add", &[&scaled, &shift])
     }
+}
+
+fn integer(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }

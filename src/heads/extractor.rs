@@ -5,15 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::first::{init_linear, init_norm};
 use super::parameters::{Parameters, Tensor};
+use super::prefixes::ADAPTER;
 use crate::reference::activation::Activation;
 use crate::reference::convolution::Depthwise;
 use crate::rng::Rng;
 use crate::{Error, Result};
-
-/// Prefix of the names of an adapter's parameters.
-pub(crate) const ADAPTER: &str = "adapter.";
-/// Prefix of the names of a tail's parameters.
-pub(crate) const TAIL: &str = "tail.";
 
 /// Sizes of a map of one image in channels-last order, `[rows, columns, channels]`. A row of
 /// features is a map of one position.
@@ -165,6 +161,15 @@ impl Extractor {
             shapes.push(y);
         }
         Ok(shapes)
+    }
+
+    /// Shape of the input of each node.
+    ///
+    /// # Errors
+    /// As [`Extractor::shapes`].
+    pub(crate) fn shapes_of_inputs(&self) -> Result<Vec<MapShape>> {
+        let shapes = self.shapes()?;
+        Ok(self.nodes.iter().map(|node| shapes[node.input]).collect())
     }
 
     /// Checks that the nodes fit together, that each is used and that they end in a row of

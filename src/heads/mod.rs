@@ -10,8 +10,11 @@ mod architecture;
 mod extractor;
 mod first;
 mod parameters;
+mod prefixes;
+mod tail;
 
 pub use architecture::{Architecture, Layer, Mlp, Norm};
-pub(crate) use extractor::{ADAPTER, TAIL};
 pub use extractor::{Extractor, MapShape, Node, NodeOp};
 pub use parameters::{Parameters, Tensor};
+pub(crate) use prefixes::{ADAPTER, TAIL};
+pub use tail::Tail;

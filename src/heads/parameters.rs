@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use safetensors::Dtype;
 use sha2::{Digest as _, Sha256};
 
+use super::prefixes::TAIL;
 use crate::number::hex;
 use crate::{Error, Result};
 
@@ -117,15 +119,25 @@ impl Parameters {
         self.0.iter().find(|(_, t)| t.data.iter().any(|v| !v.is_finite())).map(|(name, _)| name.as_str())
     }
 
-    /// The tensors as a safetensors file, with `metadata`.
+    /// Rounds every value to half precision.
+    pub(super) fn round_to_half(&mut self) {
+        let values = self.0.values_mut().flat_map(|tensor| &mut tensor.data);
+        values.for_each(|value| *value = half::f16::from_f32(*value).to_f32());
+    }
+
+    /// The tensors as a safetensors file, with `metadata`. A tail's take two bytes a value where
+    /// half precision has every value of the tensor, all others four.
     ///
     /// # Errors
     /// [`Error::Refused`] if the format refuses them (it does not for tensors made here).
     pub fn to_safetensors(&self, metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+        let halves: BTreeMap<&str, Vec<u8>> = self.0.iter().filter_map(|(name, t)| halved(name, t)).collect();
         let views = self.0.iter().map(|(name, tensor)| {
-            let bytes = bytemuck::cast_slice(&tensor.data);
-            let view =
-                safetensors::tensor::TensorView::new(safetensors::Dtype::F32, tensor.shape.clone(), bytes);
+            let (dtype, bytes) = match halves.get(name.as_str()) {
+                Some(bytes) => (Dtype::F16, bytes.as_slice()),
+                None => (Dtype::F32, bytemuck::cast_slice(&tensor.data)),
+            };
+            let view = safetensors::tensor::TensorView::new(dtype, tensor.shape.clone(), bytes);
             view.map(|view| (name.clone(), view))
         });
         let refused = |error: safetensors::SafeTensorError| {
@@ -139,16 +151,20 @@ impl Parameters {
     /// Reads what [`Parameters::to_safetensors`] wrote.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] for bytes that are no such file or tensors that are not f32.
+    /// [`Error::Corrupt`] for bytes that are no such file or tensors that are neither f32 nor f16.
     pub fn from_safetensors(bytes: &[u8]) -> Result<Self> {
         let file =
             safetensors::SafeTensors::deserialize(bytes).map_err(|error| damaged(error.to_string()))?;
         let mut parameters = Self::default();
         for (name, view) in file.iter() {
-            if view.dtype() != safetensors::Dtype::F32 {
-                return Err(damaged(format!("`{name}` is {:?} and not F32", view.dtype())));
-            }
-            let data = bytemuck::pod_collect_to_vec(view.data());
+            let data = match view.dtype() {
+                Dtype::F32 => bytemuck::pod_collect_to_vec(view.data()),
+                Dtype::F16 => {
+                    let halves = view.data().as_chunks().0.iter();
+                    halves.map(|bytes| half::f16::from_le_bytes(*bytes).to_f32()).collect()
+                }
+                other => return Err(damaged(format!("`{name}` is {other:?} and neither F32 nor F16"))),
+            };
             parameters.insert(name, Tensor::new(view.shape(), data)?);
         }
         Ok(parameters)
@@ -181,6 +197,16 @@ impl FromIterator<(String, Tensor)> for Parameters {
     fn from_iter<I: IntoIterator<Item = (String, Tensor)>>(tensors: I) -> Self {
         Self(tensors.into_iter().collect())
     }
+}
+
+/// The bytes of a tail's tensor in half precision, if that has every value of it.
+fn halved<'a>(name: &'a str, tensor: &Tensor) -> Option<(&'a str, Vec<u8>)> {
+    let bytes = tensor.data.iter().map(|&value| {
+        let half = half::f16::from_f32(value);
+        (half.to_f32().to_bits() == value.to_bits()).then_some(half.to_le_bytes())
+    });
+    let bytes: Option<Vec<[u8; 2]>> = if name.starts_with(TAIL) { bytes.collect() } else { None };
+    Some((name, bytes?.concat()))
 }
 
 fn damaged(reason: String) -> Error {

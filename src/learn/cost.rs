@@ -41,7 +41,7 @@ pub(crate) fn cost(op: &Op) -> (&'static str, Cost) {
         Op::GatherCodes { shape: [rows, positions, channels], .. } => {
             elementwise("gather_codes", rows * positions * channels, 1.0, 1.25)
         }
-        Op::GatherLabels { rows } => elementwise("gather_labels", rows, 0.0, 2.0),
+        Op::GatherLabels { rows, .. } => elementwise("gather_labels", rows, 0.0, 2.0),
         Op::Gemm { shape: [m, n, k], finish, .. } => {
             let more = match finish {
                 Finish::Replace { residual, mask, .. } => {

@@ -57,6 +57,8 @@ pub struct Problem {
     pub extractor_training: ExtractorTraining,
     /// Rows N per view of each step.
     pub rows: usize,
+    /// Parts of each batch that are run one after the other, see [`StepSpec::micro_batches`].
+    pub micro_batches: usize,
     /// What the extractor takes (features or latents) of task and replay, every cached view a row:
     /// `[S, I]`.
     pub table: Table,
@@ -168,6 +170,7 @@ impl Problem {
             optimizer: Some(&self.optimizer),
             extractor_training: self.extractor_training,
             rows: self.rows,
+            micro_batches: self.micro_batches,
             table_rows: rows,
             has_latents: matches!(self.table, Table::Latents(_)),
             has_soft_targets: matches!(self.targets, Targets::Soft { .. }),
@@ -179,7 +182,7 @@ impl Problem {
 /// What changes from step to step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepInput {
-    /// Table rows of view 1, then of view 2: `2N`.
+    /// Table rows of view 1, then of view 2, part by part of the batch: `2N`.
     pub index: Vec<u32>,
     /// Learning rate of extractor, projector and predictors.
     pub learning_rate: f64,

@@ -163,6 +163,30 @@ impl Objective {
         }
     }
 
+    /// The same objective with every weight multiplied by `factor`.
+    #[must_use]
+    pub(crate) fn times(&self, factor: f64) -> Self {
+        Self {
+            ssl_weight: factor * self.ssl_weight,
+            feature_distill_weight: factor * self.feature_distill_weight,
+            classifier_weight: factor * self.classifier_weight,
+            classifier_distill_weight: factor * self.classifier_distill_weight,
+            pooled_distill_weight: factor * self.pooled_distill_weight,
+            ..self.clone()
+        }
+    }
+
+    /// The same objective without its three distillations, and so without a teacher.
+    #[must_use]
+    pub fn without_distillation(&self) -> Self {
+        Self {
+            feature_distill_weight: 0.0,
+            classifier_distill_weight: 0.0,
+            pooled_distill_weight: 0.0,
+            ..self.clone()
+        }
+    }
+
     /// Checks ranges, and the parts that the method needs.
     ///
     /// # Errors

@@ -132,14 +132,15 @@ pub enum Slot {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(missing_docs, reason = "fields are the definition's own arguments, documented there")]
 pub enum Op {
-    /// Copies the rows of `table` that the step's index names to x `[rows, columns]`.
-    GatherRows { table: Buf, table_rows: usize, x: Buf, shape: [usize; 2] },
-    /// Unpacks the latents of the rows that the step's index names to x
-    /// `[rows, positions, channels]`; the engine has the table.
-    GatherCodes { table_rows: usize, x: Buf, shape: [usize; 3] },
-    /// Copies the labels of the rows that the step's index names to where [`Op::CrossEntropy`]
-    /// looks.
-    GatherLabels { rows: usize },
+    /// Copies the rows of `table` that the step's index names from its element `first` on to x
+    /// `[rows, columns]`.
+    GatherRows { table: Buf, table_rows: usize, first: usize, x: Buf, shape: [usize; 2] },
+    /// Unpacks the latents of the rows that the step's index names from its element `first` on to
+    /// x `[rows, positions, channels]`; the engine has the table.
+    GatherCodes { table_rows: usize, first: usize, x: Buf, shape: [usize; 3] },
+    /// Copies the labels of the rows that the step's index names from its element `first` on to
+    /// where [`Op::CrossEntropy`] looks.
+    GatherLabels { first: usize, rows: usize },
     /// A product of matrices, `shape` `[m, n, k]`.
     Gemm { layout: Layout, shape: [usize; 3], a: Span, b: Span, y: Span, alpha: f64, finish: Finish },
     /// Sums each column of g `[rows, columns]`.

@@ -14,6 +14,12 @@ pub(super) struct Placement {
 }
 
 impl Placement {
+    /// Bytes of all places.
+    #[must_use]
+    pub(super) fn bytes(&self) -> u64 {
+        self.lens.iter().map(|&len| size_of::<f32>() as u64 * len as u64).sum()
+    }
+
     /// Places the buffers of `program`. Scratch buffers share places; all others have one of their
     /// own.
     #[must_use]

@@ -8,7 +8,9 @@ use crate::heads::{ADAPTER, Architecture, Parameters, TAIL};
 use crate::latent::LatentTable;
 use crate::learn::engine::{Engine, Problem, StepInput, Table, Targets, Terms};
 use crate::learn::objective::Objective;
+use crate::learn::placement::Placement;
 use crate::learn::schedule::{momentum_decay, warmup_cosine};
+use crate::learn::step::{StepSpec, step_program};
 use crate::learn::update::{ExtractorTraining, Optimizer};
 use crate::rng::Rng;
 use crate::{Error, Result};
@@ -42,6 +44,14 @@ pub struct Recipe {
     pub momentum_decay: [f64; 2],
     /// Most steps of one submit.
     pub steps_per_submit: usize,
+    /// Parts of each batch that are run one after the other, so that a step holds the activations
+    /// of one part. Default 1.
+    #[serde(default = "one")]
+    pub micro_batches: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// What the classifier is to say of a sample.
@@ -180,6 +190,32 @@ struct Draw {
     order: Option<(usize, Vec<usize>)>,
 }
 
+/// Bytes that the buffers of a step on latents take, without the table of latents: parameters,
+/// moments, gradients and what a batch of the recipe's rows leaves for its backward pass.
+///
+/// # Errors
+/// As [`step_program`].
+pub(crate) fn step_bytes(
+    architecture: &Architecture,
+    recipe: &Recipe,
+    teacher_classes: Option<usize>,
+) -> Result<u64> {
+    let rows = recipe.current_rows + recipe.replay_rows;
+    let program = step_program(&StepSpec {
+        architecture,
+        objective: &recipe.objective,
+        optimizer: Some(&recipe.optimizer),
+        extractor_training: recipe.extractor_training,
+        rows,
+        micro_batches: recipe.micro_batches,
+        table_rows: rows,
+        has_latents: true,
+        has_soft_targets: true,
+        teacher_classes,
+    })?;
+    Ok(Placement::of(&program).bytes())
+}
+
 impl Trainer {
     /// Loads a task into `engine`, samples and all: `state` holds the heads and, from the second
     /// task on, the teacher.
@@ -223,6 +259,7 @@ impl Trainer {
             optimizer: recipe.optimizer,
             extractor_training: recipe.extractor_training,
             rows,
+            micro_batches: recipe.micro_batches,
             table,
             targets,
             steps_per_submit: recipe.steps_per_submit,
@@ -244,7 +281,9 @@ impl Trainer {
     fn input(&mut self, step: usize) -> StepInput {
         let mut rng = Rng::named(self.seed, &format!("views {step}"));
         let mut index = vec![0; 2 * self.rows];
-        let (first, second) = index.split_at_mut(self.rows);
+        // Every part of the batch has its share of new samples and of the replay.
+        let parts = self.recipe.micro_batches;
+        let part_rows = self.rows / parts;
         let mut at = 0;
         for draw in [&mut self.current, &mut self.replay] {
             for i in 0..draw.per_batch {
@@ -252,7 +291,8 @@ impl Trainer {
                 let one = rng.below(views);
                 let other = if views > 1 { (one + 1 + rng.below(views - 1)) % views } else { one };
                 let row_of = |view: usize| row + u32::try_from(view).unwrap_or(0);
-                (first[at], second[at]) = (row_of(one), row_of(other));
+                let place = 2 * part_rows * (at % parts) + at / parts;
+                (index[place], index[place + part_rows]) = (row_of(one), row_of(other));
                 at += 1;
             }
         }

@@ -40,15 +40,16 @@ pub(super) fn cosine(a: &[f32], b: &[f32]) -> f32 {
     dot / (aa.sqrt() * bb.sqrt()).max(f32::MIN_POSITIVE)
 }
 
-/// Takes features, views and thumbnail of a sample away and records why in its `state`.
+/// Takes features, latents, views and thumbnail of a sample away and records why in its `state`.
 pub(super) fn remove(connection: &Connection, sample: i64, state: i64) -> Outcome<()> {
     seal::amend(connection, &seal::SAMPLES, sample, "state=?2, thumbnail_sum=NULL", &[&state])?;
     delete(connection, sample)
 }
 
-/// Deletes features, views and thumbnail of a sample. Only a deleted row gives its pages back, a
-/// shortened one does not.
+/// Deletes features, latents, views and thumbnail of a sample. Only a deleted row gives its pages
+/// back, a shortened one does not.
 pub(super) fn delete(connection: &Connection, sample: i64) -> Outcome<()> {
     query::execute(connection, "DELETE FROM contents WHERE sample_id=?1", [sample])?;
+    query::execute(connection, "DELETE FROM latents WHERE sample_id=?1", [sample])?;
     query::execute(connection, "DELETE FROM views WHERE sample_id=?1", [sample])
 }

@@ -15,10 +15,10 @@ use crate::error::{Error, Result};
 const FORGET_CHUNK_BYTES: usize = 48 << 10;
 
 impl Memory {
-    /// Forgets a class: its samples lose features, views, thumbnail and label; the log and the name
-    /// stay. Returns how many samples it had. Under a quota it takes several transactions; after a
-    /// crash in between, forgetting again finishes it. The bytes are overwritten once no reader
-    /// needs them.
+    /// Forgets a class: its samples lose features, latents, views, thumbnail and label; the log and
+    /// the name stay. Returns how many samples it had. Under a quota it takes several transactions;
+    /// after a crash in between, forgetting again finishes it. The bytes are overwritten once no
+    /// reader needs them.
     ///
     /// # Errors
     /// [`Error::NotFound`] if no class has this name; [`Error::Full`] or [`Error::State`] if the
@@ -49,6 +49,8 @@ impl Memory {
                 }
                 if chunk.last {
                     append(connection, None, class, LabelKind::Forget, None)?;
+                    // What was being trained had seen the class.
+                    query::execute(connection, "DELETE FROM checkpoints", [])?;
                 }
                 Ok(())
             })?;
@@ -72,6 +74,7 @@ fn forgettable(connection: &Connection, class: i64, most: usize) -> Outcome<Chun
     let mut statement = connection.prepare_cached(
         "SELECT id, coalesce(length(c.features), 0) + coalesce(length(c.thumbnail), 0)
             + coalesce((SELECT sum(length(features)) FROM views WHERE sample_id=samples.id), 0)
+            + coalesce((SELECT length(codes) + length(scales) FROM latents WHERE sample_id=samples.id), 0)
          FROM samples LEFT JOIN contents c ON c.sample_id=id WHERE class_id=?1 ORDER BY id",
     )?;
     let mut rows = statement.query([class])?;

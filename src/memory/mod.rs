@@ -12,6 +12,7 @@
 //!     feature_width: 2,
 //!     feature_class: "fp32".into(),
 //!     preprocessing: "224 bilinear".into(),
+//!     cut: None,
 //! };
 //! let mut memory = Memory::open(None, &identity)?;
 //! let new = Sample {
@@ -34,6 +35,7 @@ mod forget;
 mod identity;
 mod label_log;
 mod labels;
+mod latents;
 mod lock;
 mod open;
 mod query;
@@ -46,6 +48,7 @@ mod seal;
 mod state;
 #[cfg(test)]
 mod tests;
+mod training;
 mod versions;
 
 pub(crate) use counts::Counts;

@@ -29,8 +29,8 @@ impl Memory {
         if !path.try_exists().map_err(Error::io(&path))? {
             create(&path, identity)?;
         }
-        let memory = Self::attach(path, Some(lock))?;
-        memory.require(identity)?;
+        let mut memory = Self::attach(path, Some(lock))?;
+        memory.adopt(identity)?;
         Ok(memory)
     }
 

@@ -38,9 +38,11 @@ impl Repair<'_> {
         let classes = self.damaged(&seal::CLASSES)?;
         let samples = self.damaged(&seal::SAMPLES)?;
         let views = self.damaged(&seal::VIEWS)?;
+        let latents = self.damaged(&seal::LATENTS)?;
         let labels = self.damaged(&seal::LABELS)?;
         let versions = self.damaged(&seal::VERSIONS)?;
         let training = self.damaged(&seal::TRAINING)?;
+        let checkpoints = self.damaged(&seal::CHECKPOINTS)?;
         self.classes(&classes)?;
         self.samples(&samples)?;
         self.contents()?;
@@ -54,6 +56,11 @@ impl Repair<'_> {
             },
         )?;
         self.each(
+            &latents,
+            |row| format!("the latents of sample {row} were damaged: dropped, its thumbnail brings new ones"),
+            |connection, row| query::execute(connection, "DELETE FROM latents WHERE sample_id=?1", [row]),
+        )?;
+        self.each(
             &labels,
             |row| {
                 format!("row {row} of the label log was damaged: taken out, the rows before it count again")
@@ -65,6 +72,11 @@ impl Repair<'_> {
             &training,
             |_| "the state of the training was damaged: dropped, the trained head and its optimiser start anew".to_owned(),
             |connection, row| query::execute(connection, "DELETE FROM training WHERE rowid=?1", [row]),
+        )?;
+        self.each(
+            &checkpoints,
+            |_| "the checkpoint of a training was damaged: dropped, that training starts anew".to_owned(),
+            |connection, row| query::execute(connection, "DELETE FROM checkpoints WHERE rowid=?1", [row]),
         )?;
         self.references()?;
         self.derived()
@@ -255,6 +267,7 @@ impl Repair<'_> {
             match table.as_str() {
                 "labels" => remove_label(connection, row)?,
                 "views" => query::execute(connection, "DELETE FROM views WHERE rowid=?1", [row])?,
+                "latents" => query::execute(connection, "DELETE FROM latents WHERE sample_id=?1", [row])?,
                 "contents" => query::execute(connection, "DELETE FROM contents WHERE sample_id=?1", [row])?,
                 "versions" => seal::rewrite(connection, &seal::VERSIONS, row, "parent=NULL", &[])?,
                 _ => unlabel(connection, "id", row)?,

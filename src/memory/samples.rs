@@ -12,9 +12,10 @@ use super::label_log::{LabelId, class_row, teach};
 use super::quota::Cost;
 use super::schema::{KEPT, now_millis};
 use super::state::Memory;
-use super::{query, seal};
+use super::{latents, query, seal};
 use crate::error::{Error, Result};
 use crate::ids::{ClassId, SampleId};
+use crate::latent::LatentTable;
 
 /// Above this cosine a new sample repeats a recent one.
 const NEAR_DUPLICATE: f32 = 0.999;
@@ -28,8 +29,10 @@ const HELD_OUT_ONE_IN: u64 = 6;
 pub struct Sample {
     /// Features of the frame itself, `[D]`.
     pub features: Vec<f32>,
-    /// Features of augmented views, each `[D]`.
+    /// Features of augmented views, each `[D]`; none where there are latents.
     pub views: Vec<Vec<f32>>,
+    /// Latents of the frame itself and of its augmented views, if the backbone is cut.
+    pub latents: Option<LatentTable>,
     /// A small JPEG to show.
     pub thumbnail: Option<Vec<u8>>,
     /// File name of the frame or its position in the source.
@@ -234,7 +237,13 @@ impl Memory {
 impl Encoded<'_> {
     fn cost(&self) -> usize {
         let views: usize = self.views.iter().map(|view| view.len() + 128).sum();
-        self.bytes.len() + views + self.new.thumbnail.as_ref().map_or(0, Vec::len) + self.new.name.len() + 512
+        let latents = self.new.latents.as_ref().map_or(0, latents::bytes);
+        self.bytes.len()
+            + views
+            + latents
+            + self.new.thumbnail.as_ref().map_or(0, Vec::len)
+            + self.new.name.len()
+            + 512
     }
 }
 
@@ -268,6 +277,9 @@ fn insert(connection: &Connection, encoded: &Encoded<'_>) -> Outcome<i64> {
     query::execute(connection, sql, (id, bytes, thumbnail))?;
     for (number, view) in (0_i64..).zip(views) {
         seal::insert(connection, &seal::VIEWS, params![id, number, view], &[])?;
+    }
+    if let Some(latents) = &new.latents {
+        latents::insert(connection, id, latents)?;
     }
     Ok(id)
 }

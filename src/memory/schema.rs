@@ -18,7 +18,7 @@ pub(super) const QUARANTINED: i64 = 3;
 const APPLICATION_ID: i32 = 0x4b5a_454e;
 
 /// Step n takes a file from `user_version` n to n + 1. Steps are added, never changed.
-pub(super) const MIGRATIONS: &[&str] = &[FIRST];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, LATENTS];
 
 const FIRST: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL, checksum INTEGER NOT NULL);
@@ -63,6 +63,16 @@ CREATE TABLE training (
     id INTEGER PRIMARY KEY CHECK (id = 0), state BLOB NOT NULL, checksum INTEGER NOT NULL);
 ";
 
+/// Latents of samples, and the checkpoint of a training that is not done.
+const LATENTS: &str = "
+CREATE TABLE latents (
+    sample_id INTEGER PRIMARY KEY REFERENCES samples (id) ON DELETE CASCADE,
+    positions INTEGER NOT NULL, channels INTEGER NOT NULL, codes BLOB NOT NULL, scales BLOB NOT NULL,
+    checksum INTEGER NOT NULL);
+CREATE TABLE checkpoints (
+    id INTEGER PRIMARY KEY CHECK (id = 0), state BLOB NOT NULL, checksum INTEGER NOT NULL);
+";
+
 /// Returns the milliseconds since the Unix epoch; 0 on a machine whose clock stands before it.
 pub(super) fn now_millis() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -104,6 +114,14 @@ pub(super) fn create(connection: &mut Connection) -> Outcome<()> {
     migrate(connection, MIGRATIONS)
 }
 
+/// Gives a reader of an older file empty tables in place of those that the file lacks. They are the
+/// connection's own.
+fn supplement(connection: &Connection, steps: &[&str]) -> Outcome<()> {
+    steps.iter().try_for_each(|step| {
+        Ok(connection.execute_batch(&step.replace("CREATE TABLE", "CREATE TEMP TABLE"))?)
+    })
+}
+
 /// Runs the steps that the file has not seen, each in one transaction.
 pub(super) fn migrate(connection: &mut Connection, steps: &[&str]) -> Outcome<()> {
     for (number, step) in steps.iter().enumerate().skip(version(connection, steps.len())?) {
@@ -128,7 +146,7 @@ fn version(connection: &Connection, known: usize) -> Outcome<usize> {
     })
 }
 
-/// Checks that an opened file is a state file; a writer brings it to the newest version.
+/// Checks that an opened file is a state file. A writer brings it to the newest version.
 pub(super) fn adopt(connection: &mut Connection, writable: bool) -> Outcome<()> {
     let refuse = |reason: &str| Err(Fault::Unusable(reason.to_owned()));
     let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
@@ -139,14 +157,15 @@ pub(super) fn adopt(connection: &mut Connection, writable: bool) -> Outcome<()> 
     if version == 0 {
         return refuse("the file is damaged (no schema version): put back a copy");
     }
-    if version < MIGRATIONS.len() && !writable {
-        return refuse(&format!(
-            "it has the older schema version {version}: open it once for writing, which brings it up to date"
-        ));
-    }
-    migrate(connection, MIGRATIONS)?;
     let mut fresh = Connection::open_in_memory()?;
-    create(&mut fresh)?;
+    if writable {
+        migrate(connection, MIGRATIONS)?;
+        migrate(&mut fresh, MIGRATIONS)?;
+    } else {
+        let (seen, missing) = MIGRATIONS.split_at(version);
+        migrate(&mut fresh, seen)?;
+        supplement(connection, missing)?;
+    }
     if shape(connection)? != shape(&fresh)? {
         return refuse("its tables are not those of a state file: put back a copy");
     }

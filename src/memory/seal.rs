@@ -28,6 +28,8 @@ pub(super) const SAMPLES: Table = table("samples", &[
     "id", "name", "timestamp_millis", "held_out", "state", "features_sum", "thumbnail_sum", "created_millis",
 ]);
 pub(super) const VIEWS: Table = table("views", &["sample_id", "number", "features"]);
+pub(super) const LATENTS: Table =
+    table("latents", &["sample_id", "positions", "channels", "codes", "scales"]);
 pub(super) const LABELS: Table =
     table("labels", &["label_id", "sample_id", "class_id", "kind", "undone", "created_millis"]);
 pub(super) const VERSIONS: Table = Table {
@@ -36,6 +38,7 @@ pub(super) const VERSIONS: Table = Table {
     loose: &["heads"],
 };
 pub(super) const TRAINING: Table = table("training", &["id", "state"]);
+pub(super) const CHECKPOINTS: Table = table("checkpoints", &["id", "state"]);
 
 /// Returns the first eight bytes of the SHA-256 of `bytes`, as SQLite stores integers.
 pub(super) fn sum(bytes: &[u8]) -> i64 {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::fault::{Fault, Outcome};
-use super::identity::FeatureIdentity;
+use super::identity::{self, FeatureIdentity};
 use super::lock::{WriterLock, beside};
 use super::quota::{Cost, MIN_QUOTA_BYTES, PAGE, Quota, evict, pragma};
 use crate::error::{Error, Result};
@@ -40,6 +40,20 @@ impl Memory {
     /// [`Error::State`], which says what to do, unless `asked` makes the same features.
     pub fn require(&self, asked: &FeatureIdentity) -> Result<()> {
         self.identity.require(asked).map_err(|fault| fault.at(&self.path))
+    }
+
+    /// Refuses features of another kind than those stored, and notes where the backbone is cut if
+    /// the state was made by the whole one.
+    ///
+    /// # Errors
+    /// As [`Memory::require`]; [`Error::Full`] or [`Error::State`] if it cannot be noted.
+    pub fn adopt(&mut self, asked: &FeatureIdentity) -> Result<()> {
+        self.require(asked)?;
+        if let (None, Some(cut)) = (&self.identity.cut, &asked.cut) {
+            self.write(Cost::of(cut.len()), |connection| identity::adopt_cut(connection, cut))?;
+            self.identity.cut = Some(cut.clone());
+        }
+        Ok(())
     }
 
     /// Returns the path of the state file; `:memory:` without a file.
@@ -112,6 +126,13 @@ impl Memory {
         }
         self.quota = Some(quota);
         Ok(())
+    }
+
+    /// Returns whether a change that adds `bytes` can be kept within the quota.
+    #[must_use]
+    pub fn holds_change(&self, bytes: usize) -> bool {
+        let log_bytes = Cost::of(bytes).log_bytes();
+        self.lock.is_none() || self.quota.is_none_or(|quota| log_bytes <= quota.log_bytes)
     }
 
     /// Returns the bytes on disk of state file, write-ahead log and its index; of a state in

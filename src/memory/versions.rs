@@ -1,5 +1,4 @@
-//! Versions of the heads: what was published, what the guard turned down, what was taken back; and
-//! the state of the training between consolidations.
+//! Versions of the heads: what was published, what the guard turned down, what was taken back.
 
 use std::collections::BTreeMap;
 
@@ -227,38 +226,6 @@ impl Memory {
         self.read(|connection| {
             let versions = query::all(connection, &sql, [], entry)?;
             Ok(History { labels: label_log::log(connection)?, versions })
-        })
-    }
-
-    /// Keeps what training hands to the next task: parameters, momentum copies, queues and the ids
-    /// of learned samples. It replaces what was kept before.
-    ///
-    /// # Errors
-    /// [`Error::Full`] or [`Error::State`] if it cannot be kept.
-    pub fn save_training(&mut self, state: &[u8]) -> Result<()> {
-        let sql = "SELECT coalesce(max(length(state)), 0) FROM training";
-        let before: i64 = self.read(|connection| query::value(connection, sql, []))?;
-        let before = usize::try_from(before).unwrap_or(0);
-        let growth = state.len().saturating_sub(before);
-        self.write(Cost { growth, log: state.len().max(before) }, |connection| {
-            query::execute(connection, "DELETE FROM training", [])?;
-            seal::insert(connection, &seal::TRAINING, params![0, state], &[])
-        })
-    }
-
-    /// Returns what training handed to the next task, if anything was kept.
-    ///
-    /// # Errors
-    /// [`Error::State`] if the file cannot be read, [`Error::Corrupt`] if the state is damaged.
-    pub fn load_training(&self) -> Result<Option<Vec<u8>>> {
-        let sql = seal::select_where(&seal::TRAINING, "id=0");
-        self.read(|connection| {
-            query::first(connection, &sql, [], |row| {
-                if !seal::intact(&seal::TRAINING, row)? {
-                    return Err(Fault::damaged("training", 0));
-                }
-                Ok(row.get(2)?)
-            })
         })
     }
 }

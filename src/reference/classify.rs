@@ -29,13 +29,20 @@ pub(super) fn exponentials<T: Real>(values: &[T], shift: T) -> T {
     sum_by(values, |value| (value - shift).exponential())
 }
 
-/// 1 / labelled rows of one view, 0 if there are none: the sum over both views of such means is the
-/// term. A label counts if it names one of the `classes`.
-pub(crate) fn inverse_labelled(classes: usize, view: impl Iterator<Item = i32>) -> f64 {
+/// What `table` has of the rows that the index of a step names, of all views and of every part of
+/// the batch.
+pub(crate) fn of_index<'a, T: Copy>(index: &'a [u32], table: &'a [T]) -> impl Iterator<Item = T> + 'a {
+    index.iter().filter_map(|&row| table.get(row as usize).copied())
+}
+
+/// `views` / labelled rows of a whole step, 0 if there are none: the sum over the views of their
+/// means is the term. A label counts if it names one of the `classes`.
+#[allow(clippy::cast_precision_loss, reason = "views and rows are few")]
+pub(crate) fn inverse_labelled(views: usize, classes: usize, labels: impl Iterator<Item = i32>) -> f64 {
     let is_class = |label: i32| usize::try_from(label).is_ok_and(|label| label < classes);
-    match view.filter(|&label| is_class(label)).count() {
+    match labels.filter(|&label| is_class(label)).count() {
         0 => 0.0,
-        labelled => 1.0 / crate::number::real(labelled),
+        labelled => views as f64 / labelled as f64,
     }
 }
 
@@ -75,10 +82,11 @@ pub(crate) fn cross_entropy<T: Real>(
     }
 }
 
-/// 1 / sum of the weights of one view's rows, 0 if they are all 0.
-pub(crate) fn inverse_weight(view: impl Iterator<Item = f32>) -> f64 {
-    let total: f64 = view.map(f64::from).sum();
-    if total > 0.0 { 1.0 / total } else { 0.0 }
+/// `views` / sum of the weights of a whole step's rows, 0 if they are all 0.
+#[allow(clippy::cast_precision_loss, reason = "views are few")]
+pub(crate) fn inverse_weight(views: usize, weights: impl Iterator<Item = f32>) -> f64 {
+    let total: f64 = weights.map(f64::from).sum();
+    if total > 0.0 { views as f64 / total } else { 0.0 }
 }
 
 /// Cross-entropy of logits `[rows, classes]` with soft `targets` `[rows, classes]`, each row with a
@@ -186,8 +194,9 @@ mod tests {
 
     #[test]
     fn only_labels_of_known_classes_count() {
-        assert!((inverse_labelled(3, [0, -1, 2, 3, i32::MAX, 1].into_iter()) - 1.0 / 3.0).abs() < 1e-16);
-        assert_eq!(inverse_labelled(3, [-1, 3].into_iter()), 0.0);
+        assert!((inverse_labelled(1, 3, [0, -1, 2, 3, i32::MAX, 1].into_iter()) - 1.0 / 3.0).abs() < 1e-16);
+        assert!((inverse_labelled(2, 3, [0, 1, 0, 1].into_iter()) - 1.0 / 2.0).abs() < 1e-16);
+        assert_eq!(inverse_labelled(1, 3, [-1, 3].into_iter()), 0.0);
     }
 
     fn soft(shape: [usize; 2], logits: &[f64], targets: &[f64], weights: &[f64]) -> [Vec<f64>; 2] {
@@ -220,8 +229,8 @@ mod tests {
         for (got, want) in loss.iter().chain(&d_logits).zip(want.0.iter().chain(&want.1)) {
             assert!((got - want).abs() < 1e-15, "{got} {want}");
         }
-        assert!((inverse_weight([1.0, 0.0, 0.25].into_iter()) - 0.8).abs() < 1e-15);
-        assert_eq!(inverse_weight([0.0; 3].into_iter()), 0.0);
+        assert!((inverse_weight(1, [1.0, 0.0, 0.25].into_iter()) - 0.8).abs() < 1e-15);
+        assert_eq!(inverse_weight(2, [0.0; 3].into_iter()), 0.0);
     }
 
     #[test]

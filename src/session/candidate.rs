@@ -54,6 +54,13 @@ impl Score {
         self.mean(|_| true).0
     }
 
+    /// Standard error of [`Score::balanced`], from the number of samples behind it.
+    #[allow(clippy::cast_precision_loss, reason = "counts of samples")]
+    pub(super) fn standard_error(&self) -> f64 {
+        let (mean, samples) = self.mean(|_| true);
+        (mean * (1.0 - mean) / (samples.max(1) as f64)).sqrt()
+    }
+
     /// Mean accuracy over the classes that `keep` takes, and the number of their samples.
     #[allow(clippy::cast_precision_loss, reason = "counts of samples")]
     pub(super) fn mean(&self, keep: impl Fn(ClassId) -> bool) -> (f64, usize) {

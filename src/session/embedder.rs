@@ -1,13 +1,18 @@
 //! From a frame to a sample: the only place where frames are prepared, augmented, embedded and
 //! given a thumbnail.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
 use ndarray::ArrayView4;
 use rayon::prelude::*;
 
+use super::network::{self, Embedding, Network};
+use super::published_head::PublishedHead;
 use crate::backbone::{Backbone, BackboneSpec};
+use crate::heads::Tail;
+use crate::latent::LatentTable;
 use crate::memory::{FeatureIdentity, Sample};
 use crate::rng::Rng;
 use crate::vision::{Augmentation, Frame, FrameSource, Preprocess, Split, thumbnail_jpeg};
@@ -26,74 +31,110 @@ const THUMBNAIL_QUALITY: u8 = 80;
 /// A frame as a sample, and whether it may be learned from.
 #[derive(Clone, Debug)]
 pub struct Embedded {
-    /// Features, views, thumbnail, name, time and label of the frame.
+    /// Features, latents or views, thumbnail, name, time and label of the frame.
     pub sample: Sample,
     /// Whether the frame is for learning or for testing.
     pub split: Split,
+    /// What the backbone makes of the frame itself.
+    pub embedding: Embedding,
+}
+
+impl Embedded {
+    /// The features `[D]` that `head` names the frame by.
+    ///
+    /// # Errors
+    /// As [`Network::features_for`].
+    pub fn features_for(&self, head: &PublishedHead) -> Result<Vec<f32>> {
+        match head.tail() {
+            Some(tail) => network::features(Some(tail), &self.embedding),
+            None => Ok(self.sample.features.clone()),
+        }
+    }
 }
 
 /// A backbone with the preprocessing that it needs.
 pub struct Embedder {
-    backbone: Box<dyn Backbone>,
+    network: Network,
     preparation: Preparation,
 }
 
 impl std::fmt::Debug for Embedder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Embedder").field("spec", self.backbone.spec()).finish_non_exhaustive()
+        f.debug_struct("Embedder").field("spec", self.spec()).finish_non_exhaustive()
     }
 }
 
 impl Embedder {
-    /// An embedder on `backbone`; augmented views are drawn from `seed`.
+    /// An embedder on a backbone; augmented views are drawn from `seed`.
     ///
     /// # Errors
     /// [`Error::Config`] for preprocessing out of range.
-    pub fn new(backbone: Box<dyn Backbone>, seed: u64) -> Result<Self> {
-        let preparation = Preparation::new(backbone.spec(), seed)?;
-        Ok(Self { backbone, preparation })
+    pub fn new(network: impl Into<Network>, seed: u64) -> Result<Self> {
+        let network = network.into();
+        let preparation = Preparation::new(network.spec(), seed)?;
+        Ok(Self { network, preparation })
     }
 
-    /// The backbone.
+    /// The description of the backbone.
+    #[must_use]
+    pub fn spec(&self) -> &BackboneSpec {
+        self.network.spec()
+    }
+
+    /// The backbone, or its trunk if it is cut.
     #[must_use]
     pub fn backbone(&self) -> &dyn Backbone {
-        self.backbone.as_ref()
+        self.network.backbone()
+    }
+
+    /// The tail as the model file has it, if the backbone is cut.
+    #[must_use]
+    pub fn tail(&self) -> Option<&Arc<Tail>> {
+        self.network.tail()
+    }
+
+    pub(super) fn network(&self) -> &Network {
+        &self.network
     }
 
     #[cfg(feature = "tract")]
-    pub(crate) fn backbone_mut(&mut self) -> &mut dyn Backbone {
-        self.backbone.as_mut()
+    pub(crate) fn network_mut(&mut self) -> &mut Network {
+        &mut self.network
     }
 
     /// What the features are, so that a state made with others is refused.
     #[must_use]
     pub fn identity(&self) -> FeatureIdentity {
-        identity(self.backbone())
+        self.network.identity()
     }
 
-    /// Features `[D]` of one frame.
+    /// What the backbone makes of one frame.
     ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Frame`] for a frame that cannot be used, and others from the
     /// backbone.
-    pub fn features(&mut self, frame: &Frame) -> Result<Vec<f32>> {
+    pub fn embedding(&mut self, frame: &Frame) -> Result<Embedding> {
         let mut image = vec![0.0; self.preparation.image_len()];
         self.preparation.preprocess.run(frame, &mut image)?;
         let mut rows = self.embed(&image)?;
-        Ok(rows.pop().unwrap_or_default())
+        rows.pop().ok_or_else(|| Error::shape("rows of the backbone", 1, 0))
     }
 
-    /// Features `[D]` of each of `frames`, in one call of the backbone.
+    /// Features `[D]` of one frame as the whole backbone has them.
     ///
     /// # Errors
-    /// As [`Embedder::features`].
-    pub fn features_of_all(&mut self, frames: &[Frame]) -> Result<Vec<Vec<f32>>> {
-        let len = self.preparation.image_len();
-        let mut images = vec![0.0; len * frames.len()];
-        for (frame, image) in frames.iter().zip(images.chunks_mut(len)) {
-            self.preparation.preprocess.run(frame, image)?;
-        }
-        self.embed(&images)
+    /// As [`Embedder::embedding`].
+    pub fn features(&mut self, frame: &Frame) -> Result<Vec<f32>> {
+        let embedding = self.embedding(frame)?;
+        self.network.features(&embedding)
+    }
+
+    /// The features `[D]` that `head` names a frame by.
+    ///
+    /// # Errors
+    /// As [`Network::features_for`].
+    pub fn features_for(&self, head: &PublishedHead, embedding: &Embedding) -> Result<Vec<f32>> {
+        self.network.features_for(head, embedding)
     }
 
     /// Samples of `frames`, the first of which is frame number `first` (from 1) of its source, with
@@ -102,22 +143,32 @@ impl Embedder {
     /// # Errors
     /// Whatever the backbone reports.
     pub fn samples(&mut self, frames: Vec<Frame>, first: u64) -> Result<Vec<Result<Sample>>> {
+        self.samples_with(VIEWS, frames, first)
+    }
+
+    /// Samples of frames as [`Embedder::samples`] makes them, with `views` views.
+    pub(super) fn samples_with(
+        &mut self,
+        views: usize,
+        frames: Vec<Frame>,
+        first: u64,
+    ) -> Result<Vec<Result<Sample>>> {
         let prepared = frames.into_iter().zip(first..);
         let prepared: Vec<_> =
-            prepared.map(|(frame, number)| self.preparation.run(&frame, number, VIEWS)).collect();
+            prepared.map(|(frame, number)| self.preparation.run(&frame, number, views)).collect();
         let embedded = self.embed_prepared(prepared)?;
         Ok(embedded.into_iter().map(|embedded| Ok(embedded?.sample)).collect())
     }
 
-    /// The sample of a frame whose features `[D]` are known already.
+    /// The sample of a frame of which the backbone has made `own` already.
     ///
     /// # Errors
-    /// As [`Embedder::features`].
+    /// As [`Embedder::embedding`].
     #[cfg(feature = "serve")]
-    pub(crate) fn sample_of(&mut self, frame: &Frame, features: Vec<f32>, number: u64) -> Result<Sample> {
-        let Prepared { described, images, .. } = self.preparation.views_only(frame, number, VIEWS)?;
+    pub(crate) fn sample_of(&mut self, frame: &Frame, own: &Embedding, number: u64) -> Result<Sample> {
+        let Prepared { sample, images, .. } = self.preparation.views_only(frame, number, VIEWS)?;
         let views = self.embed(&images)?;
-        Ok(Sample { features, views, ..described.sample })
+        self.described(sample, own, &views)
     }
 
     /// Embeds every frame of `source`, with `views` augmented views of each frame for training, and
@@ -149,45 +200,49 @@ impl Embedder {
         let images: Vec<f32> = usable.flat_map(|frame| frame.images.iter().copied()).collect();
         let mut rows = self.embed(&images)?.into_iter();
         let embedded = prepared.into_iter().map(|frame| {
-            let Prepared { mut described, count, .. } = frame?;
+            let Prepared { sample, split, count, .. } = frame?;
             let mut own = rows.by_ref().take(count);
-            described.sample.features = own.next().unwrap_or_default();
-            described.sample.views = own.collect();
-            Ok(described)
+            let embedding = own.next().ok_or_else(|| Error::shape("rows of the backbone", count, 0))?;
+            let views: Vec<_> = own.collect();
+            Ok(Embedded { sample: self.described(sample, &embedding, &views)?, split, embedding })
         });
         Ok(embedded.collect())
     }
 
-    /// Features `[D]` of each of the images `[B, 3, S, S]`.
-    fn embed(&mut self, images: &[f32]) -> Result<Vec<Vec<f32>>> {
-        let size = self.backbone.spec().input_size;
+    /// The sample with what the backbone made of the frame itself and of its views.
+    fn described(&self, sample: Sample, own: &Embedding, views: &[Embedding]) -> Result<Sample> {
+        let features = self.network.features(own)?;
+        let Some(tail) = self.network.tail() else {
+            let views = views.iter().map(|view| self.network.features(view)).collect::<Result<_>>()?;
+            return Ok(Sample { features, views, ..sample });
+        };
+        let input = tail.extractor.input;
+        let mut latents = LatentTable::new(input.positions(), input.channels);
+        for row in std::iter::once(own).chain(views) {
+            let (Embedding::Latent(values) | Embedding::Features(values)) = row;
+            latents.push(values).map_err(|error| match error {
+                Error::Frame { reason, .. } => Error::Frame { name: sample.name.clone(), reason },
+                other => other,
+            })?;
+        }
+        Ok(Sample { features, latents: Some(latents), ..sample })
+    }
+
+    /// What the backbone makes of each of the images `[B, 3, S, S]`.
+    fn embed(&mut self, images: &[f32]) -> Result<Vec<Embedding>> {
+        let size = self.network.spec().input_size;
         let shape = (images.len() / self.preparation.image_len(), 3, size, size);
         let view = ArrayView4::from_shape(shape, images)
             .map_err(|error| Error::shape("image batch", shape, error.to_string()))?;
-        Ok(self.backbone.embed(view)?.rows().into_iter().map(|row| row.to_vec()).collect())
-    }
-}
-
-/// What the features of `backbone` are, so that a state made with others is refused.
-#[must_use]
-pub fn identity(backbone: &dyn Backbone) -> FeatureIdentity {
-    let spec = backbone.spec();
-    FeatureIdentity {
-        backbone_name: spec.name.clone(),
-        backbone_sha256: spec.sha256.clone(),
-        feature_width: spec.feature_width,
-        feature_class: backbone.feature_class(),
-        preprocessing: format!(
-            "bilinear {0}x{0}, mean {1:?}, std {2:?}",
-            spec.input_size, spec.mean, spec.std
-        ),
+        self.network.embed(&view)
     }
 }
 
 /// A frame ready for the backbone: its own image and those of its augmented views.
 struct Prepared {
     /// The sample without its features.
-    described: Embedded,
+    sample: Sample,
+    split: Split,
     /// `[count, 3, S, S]`
     images: Vec<f32>,
     count: usize,
@@ -236,7 +291,7 @@ impl Preparation {
             label: frame.label.clone(),
             ..Sample::default()
         };
-        Ok(Prepared { described: Embedded { sample, split: frame.split }, images, count: views })
+        Ok(Prepared { sample, split: frame.split, images, count: views })
     }
 }
 

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::published_head::PublishedHead;
-use crate::backbone::{
-    Backbone, BackboneSpec, Precision, Provider, pattern, run_in_onnx_runtime, run_in_tract,
-};
-use crate::export::{graft, tail_alone};
+use super::network::Network;
+use super::published_head::{PublishedHead, join};
+use super::through_tail::as_seen_by;
+use crate::backbone::{BackboneSpec, Precision, Provider, pattern, run_in_onnx_runtime, run_in_tract};
+use crate::export::{TrainedTail, classifier_alone, graft};
 use crate::learn::closed_form::argmax_rows;
 use crate::memory::{Memory, Rows};
 use crate::{Error, Result};
@@ -42,14 +42,16 @@ pub(crate) struct Comparison {
 pub(crate) fn export(
     memory: &Memory,
     head: &PublishedHead,
-    backbone: &mut dyn Backbone,
+    network: &mut Network,
     library: Option<&Path>,
 ) -> Result<Exported> {
-    let spec = backbone.spec().clone();
+    let spec = network.spec().clone();
     let onnx = std::fs::read(&spec.path).map_err(Error::io(&spec.path))?;
-    let file = graft(&spec, &onnx, &head.tail(), &metadata(&spec, memory, head)?)?;
+    let at = spec.cut.as_deref().unwrap_or_default();
+    let trained = head.tail().map(|tail| TrainedTail { at, tail });
+    let file = graft(&spec, &onnx, trained, &head.classifier(), &metadata(&spec, memory, head)?)?;
     let mut compared = on_samples(memory, head, library)?;
-    compared.extend(on_images(&file, backbone, head, library)?);
+    compared.extend(on_images(&file, network, head, library)?);
     Ok(Exported { file, compared })
 }
 
@@ -75,17 +77,17 @@ fn metadata(
 
 /// The tail on stored features, in each runtime that is here.
 fn on_samples(memory: &Memory, head: &PublishedHead, library: Option<&Path>) -> Result<Vec<Comparison>> {
-    let mut rows = Vec::new();
-    let mut count = 0;
+    let mut samples = Vec::new();
     for kind in [Rows::HeldOut, Rows::Training, Rows::Unlabelled] {
         memory.for_each_sample(kind, |sample| {
-            if count < SAMPLES {
-                rows.extend_from_slice(&sample.features);
-                count += 1;
+            if samples.len() < SAMPLES {
+                samples.push(sample);
             }
         })?;
     }
-    let file = tail_alone(&head.tail())?;
+    let samples = as_seen_by(memory, head, samples)?;
+    let (rows, count) = (join(&samples), samples.len());
+    let file = classifier_alone(&head.classifier())?;
     let live = head.probabilities(&rows)?;
     let shape = [count, memory.identity().feature_width];
     let mut compared = vec![("tract", run_in_tract(&file, &shape, &rows)?)];
@@ -104,20 +106,21 @@ fn on_samples(memory: &Memory, head: &PublishedHead, library: Option<&Path>) -> 
 /// the others.
 fn on_images(
     file: &[u8],
-    backbone: &mut dyn Backbone,
+    network: &mut Network,
     head: &PublishedHead,
     library: Option<&Path>,
 ) -> Result<Vec<Comparison>> {
-    let side = backbone.spec().input_size;
+    let side = network.spec().input_size;
     let images = pattern(IMAGES, side);
-    let features = backbone.embed(images.view())?;
-    let live = head.probabilities(features.as_slice().unwrap_or_default())?;
+    let rows = network.embed(&images.view())?;
+    let features: Vec<_> = rows.iter().map(|row| network.features_for(head, row)).collect::<Result<_>>()?;
+    let live = head.probabilities(&features.concat())?;
     let columns = head.columns().len();
     let pixels = images.as_slice().unwrap_or_default();
     let image = 3 * side * side;
-    let in_tract = backbone.provider().got == Provider::Tract;
+    let in_tract = network.backbone().provider().got == Provider::Tract;
     // Integer kernels round in their own way: an int8 file is compared where the live model runs.
-    let everywhere = backbone.spec().precision == Precision::Fp32;
+    let everywhere = network.spec().precision == Precision::Fp32;
     let mut compared = Vec::new();
     if everywhere || in_tract {
         let mut outputs: Vec<Vec<f32>> = Vec::new();

@@ -1,5 +1,6 @@
 //! The learner as its users see it: frames in, names and predictions out.
 
+mod latents;
 mod teaching;
 
 #[cfg(feature = "tract")]
@@ -10,12 +11,14 @@ pub(crate) use teaching::{Labelling, Taken};
 use super::embedder::Embedder;
 use super::feature_learner::{Consolidation, EngineSlot, FeatureLearner};
 use super::memory_limit::MemoryLimit;
+#[cfg(feature = "serve")]
+use super::network::Network;
 use super::options::Options;
 use super::predictor::Predictor;
 use super::published_head::Prediction;
 use super::training_control::TrainingControl;
 use super::unknowns::Unknowns;
-use crate::backbone::{self, Backbone, BackboneOptions};
+use crate::backbone;
 use crate::event::{Discard, Event};
 use crate::ids::SampleId;
 use crate::memory::{History, LabelId, Memory, VersionId};
@@ -45,6 +48,8 @@ pub struct Learner {
     options: Options,
     /// Frames turned into samples so far; their numbers decide how augmented views are drawn.
     frames: u64,
+    /// Why the tail cannot be trained, if it is not to be had.
+    tail_missing: Option<String>,
 }
 
 impl Learner {
@@ -87,7 +92,7 @@ impl Learner {
         }
         let (settings, engine) = (options.settings.clone(), EngineSlot::from(options.engine));
         let core = FeatureLearner::unrestored(settings, memory, engine)?;
-        Ok(Self { core, embedder, options, frames: 0 })
+        Ok(Self { core, embedder, options, frames: 0, tail_missing: None })
     }
 
     /// The learner on features with what was learned, which is read when something first needs it:
@@ -98,14 +103,21 @@ impl Learner {
     /// limit cannot be kept.
     pub(crate) fn restored(&mut self) -> Result<&mut FeatureLearner> {
         if !self.core.is_restored() {
-            if let Some(megabytes) = self.options.memory_limit_megabytes {
-                // What the driver takes counts as taken already.
-                self.core.engine().get()?;
-                self.core.limit_memory(MemoryLimit::now(megabytes, self.options.frame_bytes)?);
-            }
+            self.read_tail()?;
+            self.limit_memory()?;
             self.core.restore()?;
         }
         Ok(&mut self.core)
+    }
+
+    /// Sets what learning may take of the memory, by what the process has taken now.
+    fn limit_memory(&mut self) -> Result<()> {
+        if let Some(megabytes) = self.options.memory_limit_megabytes {
+            // What the driver takes counts as taken already.
+            self.core.engine().get()?;
+            self.core.limit_memory(MemoryLimit::now(megabytes, self.options.frame_bytes)?);
+        }
+        Ok(())
     }
 
     /// Teaches frames of a class: each is durable when this returns. [`Learner::learn`] then learns
@@ -192,8 +204,8 @@ impl Learner {
     pub fn predictor(&mut self) -> Result<Predictor> {
         let serving = self.restored()?.serving().clone();
         let asked = self.options.backbone_for(Some(self.core.memory()));
-        let backbone = second_backbone(self.embedder()?.backbone(), &asked)?;
-        Ok(Predictor::new(self.options.embedder(backbone)?, serving))
+        let network = self.embedder()?.network().second(&asked)?;
+        Ok(Predictor::new(self.options.embedder(network)?, serving))
     }
 
     /// Remembered frames that are like nothing learned, in clusters of those that are alike.
@@ -308,15 +320,15 @@ impl Learner {
         self.embedder()?;
         let Some(embedder) = &mut self.embedder else { return Err(super::predictor::nothing_learned()) };
         let exported =
-            super::export::export(self.core.memory(), &head, embedder.backbone_mut(), library.as_deref())?;
+            super::export::export(self.core.memory(), &head, embedder.network_mut(), library.as_deref())?;
         crate::file::write_atomic(path, &exported.file)
     }
 
     /// As [`Learner::learn`], under `control`.
     pub(crate) fn consolidate(&mut self, control: &mut TrainingControl<'_>) -> Result<Consolidation> {
-        let core = self.restored()?;
-        core.engine().require()?;
-        core.consolidate(control)
+        self.restored()?.engine().require()?;
+        self.gain_latents(control)?;
+        self.core.consolidate(control)
     }
 
     /// The stored samples, labels and versions.
@@ -328,29 +340,18 @@ impl Learner {
     pub(crate) fn embedder(&mut self) -> Result<&mut Embedder> {
         if self.embedder.is_none() {
             let embedder = self.options.load(Some(self.core.memory()))?;
-            self.core.memory().require(&embedder.identity())?;
+            self.core.memory_mut().adopt(&embedder.identity())?;
             self.embedder = Some(embedder);
         }
         self.embedder.as_mut().ok_or_else(super::predictor::nothing_learned)
     }
 
-    /// Uses `backbone` from now on.
+    /// Uses `network` from now on.
     #[cfg(feature = "serve")]
-    pub(crate) fn set_backbone(&mut self, backbone: Box<dyn Backbone>) -> Result<()> {
-        let embedder = self.options.embedder(backbone)?;
-        self.core.memory().require(&embedder.identity())?;
+    pub(crate) fn set_network(&mut self, network: Network) -> Result<()> {
+        let embedder = self.options.embedder(network)?;
+        self.core.memory_mut().adopt(&embedder.identity())?;
         self.embedder = Some(embedder);
         Ok(())
-    }
-}
-
-/// Another backbone like `own`, on one thread.
-pub(crate) fn second_backbone(own: &dyn Backbone, options: &BackboneOptions) -> Result<Box<dyn Backbone>> {
-    match own.share(1)? {
-        Some(shared) => Ok(shared),
-        None => {
-            let provider = own.provider().got;
-            backbone::load(&BackboneOptions { provider, threads: 1, ..options.clone() })
-        }
     }
 }

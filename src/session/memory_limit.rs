@@ -35,7 +35,7 @@ impl MemoryLimit {
             let reason = format!("only Linux tells what a process takes, so {megabytes} MB cannot be kept");
             Error::refused("memory limit", reason, "leave it out")
         };
-        let taken = peak_resident_bytes().ok_or_else(refused)?;
+        let taken = resident_bytes("VmRSS:").ok_or_else(refused)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
         let besides = taken + SCRATCH * (threads + 1) + frames;
         Ok(Self { bytes: megabytes.saturating_mul(MEGABYTE), besides })
@@ -44,9 +44,14 @@ impl MemoryLimit {
 
 /// The peak resident size of this process, where the system tells it.
 pub(crate) fn peak_resident_bytes() -> Option<u64> {
+    resident_bytes("VmHWM:")
+}
+
+/// A figure of this process's memory, where the system tells it.
+fn resident_bytes(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    peak.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
+    let figure = status.lines().find_map(|line| line.strip_prefix(name))?;
+    figure.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }
 
 /// The sizes that decide how much memory a consolidation needs.
@@ -73,9 +78,7 @@ impl Load {
         let projection = SINGLE * width * random;
         let by_class = DOUBLE * classes * (components * (components + 3) / 2 + 2 * width + random);
         let statistics = square + DOUBLE * random * random + projection + by_class;
-        // A head with its geometry: the one that answers, and the ones that are tried.
-        let head = SINGLE * (width * width + classes * (components * (components + 3) / 2 + width + random))
-            + projection;
+        let head = self.head(ensemble, random);
         // Expectation-maximisation or eigenvectors, and three copies of the shares.
         let gathering = rows + statistics + 5 * square / 2 + 3 * SINGLE * samples * classes + head;
         let solving = rows + statistics + (2 * square).max(DOUBLE * random * random) + square / 2 + 2 * head;
@@ -84,7 +87,25 @@ impl Load {
     }
 }
 
+impl Load {
+    /// Bytes of a head with its geometry: of the one that answers, and of the ones that are tried.
+    fn head(&self, ensemble: &EnsembleSettings, random: u64) -> u64 {
+        let Self { width, classes, .. } = *self;
+        let components = ensemble.components as u64;
+        SINGLE * (width * width + classes * (components * (components + 3) / 2 + width + random))
+            + SINGLE * width * random
+    }
+}
+
 impl MemoryLimit {
+    /// What the process takes while a training takes `training` bytes besides the samples' features
+    /// and the heads.
+    pub(super) fn bytes_for_training(self, load: &Load, ensemble: &EnsembleSettings, training: u64) -> u64 {
+        let rows = SINGLE * load.samples * load.width;
+        let heads = 3 * load.head(ensemble, ensemble.random_features as u64);
+        self.besides + rows + heads + training
+    }
+
     /// The settings of the closed forms with the most random features, at least `fewest`, with
     /// which a consolidation of this size stays within the limit.
     ///
@@ -136,7 +157,7 @@ mod tests {
             unlabelled: samples - samples / 5,
             ..Counts::default()
         };
-        Ok(with(limit).ensemble_for(1280, &counts)?.random_features)
+        Ok(with(limit).ensemble_for(1280, &counts, true)?.random_features)
     }
 
     #[test]

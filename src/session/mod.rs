@@ -1,6 +1,7 @@
 //! Frames become samples, samples become heads, the best head answers. The threads that watch,
 //! answer and learn are started here.
 
+mod blend;
 mod calibration;
 mod candidate;
 mod clustering;
@@ -12,6 +13,7 @@ mod learner;
 #[cfg(feature = "serve")]
 pub(crate) mod live;
 mod memory_limit;
+mod network;
 mod options;
 mod power;
 mod predictor;
@@ -22,15 +24,18 @@ mod statistics;
 mod stored_head;
 #[cfg(feature = "serve")]
 mod suggestions;
+mod temperature;
+mod through_tail;
 mod training_control;
 mod unknowns;
 
-pub use embedder::{Embedded, Embedder, identity};
+pub use embedder::{Embedded, Embedder};
 pub use feature_learner::{Consolidation, EngineSlot, FeatureLearner, ServingHead};
 pub use learner::Learner;
 pub(crate) use learner::{Labelling, Taken};
 pub use memory_limit::MemoryLimit;
 pub(crate) use memory_limit::peak_resident_bytes;
+pub use network::{Embedding, Network, identity};
 pub use options::Options;
 #[cfg(feature = "serve")]
 pub(crate) use power::{Power, yield_to_others};

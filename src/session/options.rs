@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use super::embedder::Embedder;
+use super::network::Network;
 use super::settings::LearnerSettings;
 use crate::Result;
-use crate::backbone::{self, Backbone, BackboneOptions, Provider};
+use crate::backbone::{self, BackboneOptions, Provider};
 use crate::learn::engine_choice::EngineChoice;
-use crate::memory::Memory;
+use crate::memory::{FeatureIdentity, Memory};
 
 /// What a learner is opened with: where it keeps its state, which backbone it uses, who runs the
 /// backbone and who trains.
@@ -87,12 +88,13 @@ impl Options {
         self
     }
 
-    /// Training steps of a consolidation; with 0 only closed-form heads are fitted. The default is
-    /// 60.
+    /// The most training steps of a consolidation; with 0 only closed-form heads are fitted. The
+    /// default is 120 where the backbone is cut, so that its tail learns, and 60 for an adapter.
     #[must_use]
     pub fn steps(mut self, steps: usize) -> Self {
         let recipe = &mut self.settings.recipe;
         (recipe.steps, recipe.warmup_steps) = (steps, recipe.warmup_steps.min(steps));
+        self.settings.tail.recipe.steps = steps;
         self
     }
 
@@ -111,12 +113,12 @@ impl Options {
     }
 
     /// What to load for the state: its own backbone and the class of features that it holds, unless
-    /// `model` names another.
+    /// `model` names another; and whether it is to run whole.
     #[cfg(feature = "serve")]
-    pub(crate) fn backbone_for_state(&self) -> Result<BackboneOptions> {
+    pub(crate) fn backbone_for_state(&self) -> Result<(BackboneOptions, bool)> {
         let existing = self.state.as_deref().filter(|state| state.exists());
         let memory = existing.map(Memory::open_read_only).transpose()?;
-        Ok(self.backbone_for(memory.as_ref()))
+        Ok((self.backbone_for(memory.as_ref()), self.is_whole(memory.as_ref().map(Memory::identity))))
     }
 
     pub(super) fn backbone_for(&self, memory: Option<&Memory>) -> BackboneOptions {
@@ -129,12 +131,34 @@ impl Options {
         }
     }
 
-    pub(super) fn embedder(&self, backbone: Box<dyn Backbone>) -> Result<Embedder> {
-        Embedder::new(backbone, self.settings.seed)
+    pub(super) fn embedder(&self, network: Network) -> Result<Embedder> {
+        Embedder::new(network, self.settings.seed)
     }
 
     pub(super) fn load(&self, memory: Option<&Memory>) -> Result<Embedder> {
-        self.embedder(backbone::load(&self.backbone_for(memory))?)
+        let is_whole = self.is_whole(memory.map(Memory::identity));
+        self.embedder(Network::load(&self.backbone_for(memory), is_whole)?)
+    }
+
+    /// Whether the backbone of a state runs whole: the state's features are not those of a cut one,
+    /// or it has no latents and the memory limit no room to train a tail.
+    pub(super) fn is_whole(&self, own: Option<&FeatureIdentity>) -> bool {
+        let has_latents = own.is_some_and(|own| own.cut.is_some());
+        own.is_some_and(|own| !own.may_be_cut()) || (!has_latents && self.has_no_room_for_a_tail())
+    }
+
+    /// Whether the state's backbone has a tail that the memory limit leaves no room for.
+    pub(super) fn leaves_a_tail_out(&self, memory: &Memory) -> bool {
+        let asked = self.backbone_for(Some(memory));
+        let spec = backbone::resolve(asked.model.as_deref(), asked.models_dir.as_deref());
+        self.has_no_room_for_a_tail()
+            && memory.identity().may_be_cut()
+            && spec.is_ok_and(|spec| spec.cut.is_some())
+    }
+
+    /// Whether the memory limit leaves no room for the training of a tail.
+    fn has_no_room_for_a_tail(&self) -> bool {
+        self.memory_limit_megabytes.is_some_and(|limit| limit < LEAST_FOR_A_TAIL)
     }
 
     /// ONNX Runtime's library as asked for.
@@ -143,3 +167,6 @@ impl Options {
         self.backbone.ort_lib.as_deref()
     }
 }
+
+/// Megabytes of a memory limit below which there is no room for the training of a tail.
+pub(super) const LEAST_FOR_A_TAIL: u64 = 300;

@@ -81,7 +81,8 @@ pub(crate) fn restore(memory: &Memory, options: &Options) -> Result<PublishedHea
 
 pub(super) fn predict(embedder: &mut Embedder, serving: &ServingHead, frame: &Frame) -> Result<Prediction> {
     let head = serving.now().ok_or_else(nothing_learned)?;
-    let features = embedder.features(frame)?;
+    let embedding = embedder.embedding(frame)?;
+    let features = embedder.features_for(&head, &embedding)?;
     head.predict(&features)?.pop().ok_or_else(nothing_learned)
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::blend::BlendHead;
 use super::settings::LearnerSettings;
 use crate::Result;
-use crate::heads::{Architecture, Parameters};
+use crate::heads::{Architecture, Parameters, Tail};
 use crate::ids::ClassId;
 use crate::learn::closed_form::{
     EnsembleHead, FeatureMap, FeatureTransform, LinearHead, Mahalanobis, softmax_rows,
@@ -29,6 +30,8 @@ pub enum HeadKind {
     Ridge,
     /// Class means.
     Ncm,
+    /// The ensemble and the trained classifier behind a trained tail together.
+    Blend,
 }
 
 impl HeadKind {
@@ -41,6 +44,7 @@ impl HeadKind {
             Self::Slda => "slda",
             Self::Ridge => "ridge",
             Self::Ncm => "ncm",
+            Self::Blend => "blend",
         }
     }
 }
@@ -58,15 +62,20 @@ pub(super) struct TrainedHead {
 pub(super) enum Head {
     Linear(LinearHead),
     Ensemble(EnsembleHead),
+    /// Adapter and classifier.
     Trained(TrainedHead),
+    /// The classifier that was trained with the tail, on the features themselves.
+    Classifier(LinearHead),
+    Blend(BlendHead),
 }
 
 impl Head {
     /// The class of each column of the logits.
     pub(super) fn columns(&self) -> &[ClassId] {
         match self {
-            Self::Linear(head) => &head.classes,
+            Self::Linear(head) | Self::Classifier(head) => &head.classes,
             Self::Ensemble(head) => head.classes(),
+            Self::Blend(head) => head.ensemble.classes(),
             Self::Trained(trained) => &trained.columns,
         }
     }
@@ -74,8 +83,9 @@ impl Head {
     /// Logits `[N, C]` of h `[N, D]`.
     pub(super) fn logits(&self, map: &Inputs, h: &[f32]) -> Result<Vec<f32>> {
         match self {
-            Self::Linear(head) => head.logits(h),
+            Self::Linear(head) | Self::Classifier(head) => head.logits(h),
             Self::Ensemble(head) => head.scores(h),
+            Self::Blend(head) => head.scores(h),
             Self::Trained(trained) => {
                 inference::logits(&trained.architecture, &trained.parameters, &map.apply(h)?)
             }
@@ -155,6 +165,8 @@ const RANKED: usize = 3;
 pub struct PublishedHead {
     pub(super) kind: HeadKind,
     pub(super) head: Head,
+    /// The trained tail whose features the head takes; without it, it takes the backbone's own.
+    pub(super) tail: Option<Arc<Tail>>,
     pub(super) inputs: Inputs,
     pub(super) names: Vec<(ClassId, String)>,
     pub(super) geometry: Arc<Mahalanobis>,
@@ -177,7 +189,13 @@ impl PublishedHead {
         &self.names
     }
 
-    /// Predictions for rows h `[N, D]`.
+    /// The trained tail whose features the head takes, if it takes others than the backbone's own.
+    #[must_use]
+    pub fn tail(&self) -> Option<&Tail> {
+        self.tail.as_deref()
+    }
+
+    /// Predictions for rows h `[N, D]` of the features that the head takes.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] for rows of another width, [`crate::Error::Frame`] for values that
@@ -214,15 +232,22 @@ impl PublishedHead {
     /// Everything behind the backbone's features, to be written as ONNX.
     #[cfg(feature = "tract")]
     #[must_use]
-    pub fn tail(&self) -> crate::export::Tail<'_> {
-        use crate::export::{Scorer, Tail};
-        Tail {
+    pub fn classifier(&self) -> crate::export::Classifier<'_> {
+        use crate::export::{Classifier, Scorer};
+        Classifier {
             features: self.inputs.0.features(),
             transform: self.inputs.0.transform(),
             scorer: match &self.head {
                 Head::Linear(head) => Scorer::Linear(head),
                 Head::Ensemble(head) => Scorer::Ensemble(head),
                 Head::Trained(trained) => Scorer::Trained(&trained.architecture, &trained.parameters),
+                Head::Classifier(head) => Scorer::Classifier(head),
+                Head::Blend(head) => Scorer::Blend {
+                    ensemble: &head.ensemble,
+                    classifier: &head.classifier,
+                    scales: head.scales,
+                    share: head.share,
+                },
             },
             temperature: self.temperature,
             geometry: &self.geometry,

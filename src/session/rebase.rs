@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::embedder::{BATCH, Embedder};
+use super::embedder::{BATCH, Embedder, VIEWS};
 use crate::Result;
 use crate::error::Error;
 use crate::ids::SampleId;
@@ -88,8 +88,19 @@ pub(crate) fn rebase(
             let (thumbnail, label) = (Some(thumbnail), label.clone());
             samples.push(Sample { thumbnail, name, timestamp_millis, label, ..Sample::default() });
         }
-        for (sample, features) in samples.into_iter().zip(embedder.features_of_all(&frames)?) {
-            let stored = to.add_sample(&Sample { features, ..sample })?;
+        // The tail of a cut backbone learns from views.
+        let views = if embedder.tail().is_some() { VIEWS } else { 0 };
+        let embedded = embedder.samples_with(views, frames, seen as u64 + 1)?;
+        for (sample, embedded) in samples.into_iter().zip(embedded) {
+            let Sample { features, latents, .. } = match embedded {
+                Ok(embedded) => embedded,
+                Err(Error::Frame { .. }) => {
+                    outcome.lost += 1;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let stored = to.add_sample(&Sample { features, latents, ..sample })?;
             outcome.samples += usize::from(!stored.duplicate);
             outcome.duplicates += usize::from(stored.duplicate);
             outcome.labels += usize::from(stored.label.is_some());

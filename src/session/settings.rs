@@ -6,13 +6,19 @@ use super::memory_limit::{Load, MemoryLimit};
 use crate::Result;
 use crate::heads::{Architecture, Extractor, Mlp, Norm};
 use crate::learn::closed_form::{EnsembleSettings, FeatureMap, FeatureTransform};
-use crate::learn::objective::{Objective, SslMethod};
+use crate::learn::objective::{ClassifierGradient, Objective, SslMethod};
 use crate::learn::trainer::Recipe;
 use crate::learn::update::{ExtractorTraining, Optimizer};
 use crate::memory::Counts;
 
 /// Fewest random features that still help. If they do not fit, the memory limit is refused.
 const FEWEST_FEATURES: usize = 250;
+
+/// Fewest rows of new samples, and of the replay, in a batch of a tail's training, and of both in a
+/// part of one.
+const FEWEST_ROWS: usize = 4;
+/// Numbers of parts that a batch is run in, so that it fits into the memory limit.
+const PARTS: [usize; 5] = [1, 2, 4, 8, 16];
 
 /// Settings of a learner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +29,9 @@ pub struct LearnerSettings {
     pub transform: FeatureTransform,
     /// Training of the heads; with 0 steps only closed-form heads stand for publication.
     pub recipe: Recipe,
+    /// Training of the tail, where the backbone is cut.
+    #[serde(default)]
+    pub tail: TailSettings,
     /// Hidden width of the adapter. Default D/4.
     pub bottleneck: Option<usize>,
     /// Hidden width of the projector. Default 256.
@@ -43,6 +52,63 @@ pub struct LearnerSettings {
     pub memory_limit: Option<MemoryLimit>,
 }
 
+/// Settings of the training of a tail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TailSettings {
+    /// How it is trained; `steps` is the most that a consolidation takes, 0 for none.
+    pub recipe: Recipe,
+    /// Fewest steps of a consolidation. Default 20.
+    pub fewest_steps: usize,
+    /// Passes over the new samples. Default 4.
+    pub passes: usize,
+    /// Seconds between two checkpoints. Default 30.
+    pub checkpoint_secs: u64,
+    /// Part of the unlabelled samples, the surest first, that train the classifier as if they were
+    /// labelled, 0..=1. Default 0.6.
+    pub confident: f64,
+}
+
+impl Default for TailSettings {
+    fn default() -> Self {
+        let objective = Objective {
+            ssl_weight: 0.5,
+            temperature: 0.2,
+            classifier_distill_weight: 1.0,
+            pooled_distill_weight: 2.0,
+            classifier_gradient: ClassifierGradient::Flows,
+            ..Objective::new(SslMethod::Simclr)
+        };
+        let recipe = Recipe {
+            objective,
+            optimizer: Optimizer::ADAMW,
+            extractor_training: ExtractorTraining::default(),
+            current_rows: 32,
+            replay_rows: 32,
+            steps: 120,
+            warmup_steps: 12,
+            learning_rate: 1e-4,
+            classifier_rate: 3e-3,
+            label_smoothing: 0.1,
+            momentum_decay: [0.99, 1.0],
+            steps_per_submit: 4,
+            micro_batches: 1,
+        };
+        Self { recipe, fewest_steps: 20, passes: 4, checkpoint_secs: 30, confident: 0.6 }
+    }
+}
+
+impl TailSettings {
+    /// The recipe for `samples` new samples: no more rows in a batch than there are, and as many
+    /// steps as the passes take.
+    #[must_use]
+    pub fn recipe_for(&self, samples: usize) -> Recipe {
+        let current_rows = self.recipe.current_rows.min(samples).max(2);
+        let steps =
+            (self.passes * samples.div_ceil(current_rows)).max(self.fewest_steps).min(self.recipe.steps);
+        Recipe { current_rows, steps, warmup_steps: steps / 10, ..self.recipe.clone() }
+    }
+}
+
 impl Default for LearnerSettings {
     fn default() -> Self {
         let recipe = Recipe {
@@ -58,11 +124,13 @@ impl Default for LearnerSettings {
             label_smoothing: 0.0,
             momentum_decay: [0.99, 1.0],
             steps_per_submit: 8,
+            micro_batches: 1,
         };
         Self {
             seed: 1,
             transform: FeatureTransform::SqrtL2,
             recipe,
+            tail: TailSettings::default(),
             bottleneck: None,
             projector_hidden: 256,
             projection: 128,
@@ -82,6 +150,20 @@ impl LearnerSettings {
         let (hidden, p) = (self.projector_hidden, self.projection);
         Architecture {
             extractor: Extractor::adapter(features, self.bottleneck.unwrap_or(features / 4).max(1), true),
+            projector: method.projector(features, hidden, p),
+            predictor: method.has_predictor().then(|| Mlp::new(&[p, hidden, p], Norm::Batch)),
+            distill_predictor: Mlp::new(&[p, hidden, p], Norm::Batch),
+            classifier: Mlp::new(&[features, classes], Norm::None),
+        }
+    }
+
+    /// The parts that are trained behind the cut of a backbone, for `classes` classes.
+    #[must_use]
+    pub fn tail_architecture(&self, extractor: &Extractor, classes: usize) -> Architecture {
+        let method = self.tail.recipe.objective.method;
+        let (features, hidden, p) = (extractor.features(), self.projector_hidden, self.projection);
+        Architecture {
+            extractor: extractor.clone(),
             projector: method.projector(features, hidden, p),
             predictor: method.has_predictor().then(|| Mlp::new(&[p, hidden, p], Norm::Batch)),
             distill_predictor: Mlp::new(&[p, hidden, p], Norm::Batch),
@@ -114,14 +196,76 @@ impl LearnerSettings {
     ///
     /// # Errors
     /// [`crate::Error::Config`] naming the least limit if learning so many samples does not fit.
-    pub(super) fn ensemble_for(&self, features: usize, counts: &Counts) -> Result<EnsembleSettings> {
+    pub(super) fn ensemble_for(
+        &self,
+        features: usize,
+        counts: &Counts,
+        adapts: bool,
+    ) -> Result<EnsembleSettings> {
         let ensemble = self.ensemble(features);
         let Some(limit) = self.memory_limit else { return Ok(ensemble) };
-        let samples = counts.training + counts.held_out + counts.unlabelled;
-        let drawn = (self.recipe.steps * self.recipe.current_rows) as u64;
-        let replayed = if self.recipe.steps == 0 { 0 } else { self.replay_per_class as u64 * counts.classes };
-        let (width, classes, trained) = (features as u64, counts.classes, drawn.min(samples) + replayed);
-        let load = Load { width, samples, classes, trained };
+        let load = Load { trained: if adapts { self.trained(counts) } else { 0 }, ..load(features, counts) };
         limit.fit(&load, ensemble, self.narrowest_ensemble(features).random_features)
     }
+
+    /// Samples that the training of an adapter holds.
+    fn trained(&self, counts: &Counts) -> u64 {
+        let drawn = (self.recipe.steps * self.recipe.current_rows) as u64;
+        let replayed = if self.recipe.steps == 0 { 0 } else { self.replay_per_class as u64 * counts.classes };
+        drawn.min(load(0, counts).samples) + replayed
+    }
+
+    /// The recipe of a tail's training for `fresh` new samples, with as few parts of a batch, and
+    /// as many rows in it, as fit into the memory limit. `bytes` gives what a step of a recipe
+    /// takes, and `latent` is the size of a sample's latents.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] naming the least limit if no batch fits.
+    pub(super) fn tail_recipe(
+        &self,
+        features: usize,
+        counts: &Counts,
+        fresh: usize,
+        latent: u64,
+        bytes: impl Fn(&Recipe) -> Result<u64>,
+    ) -> Result<Recipe> {
+        let mut tail = self.tail.clone();
+        let Some(limit) = self.memory_limit else { return Ok(tail.recipe_for(fresh)) };
+        let (load, ensemble) = (load(features, counts), self.narrowest_ensemble(features));
+        let mut least = u64::MAX;
+        loop {
+            let recipe = tail.recipe_for(fresh);
+            let places = recipe.steps * recipe.current_rows;
+            let samples = fresh.min(places) + recipe.steps * recipe.replay_rows;
+            // The table is joined from two: for a moment half of it is there twice.
+            let table = 3 * latent * samples.min(2 * places) as u64 / 2;
+            let rows = recipe.current_rows + recipe.replay_rows;
+            let parts =
+                PARTS.into_iter().filter(|parts| rows.is_multiple_of(*parts) && rows / parts >= FEWEST_ROWS);
+            for micro_batches in parts {
+                let recipe = Recipe { micro_batches, ..recipe.clone() };
+                let taken = limit.bytes_for_training(&load, &ensemble, table + bytes(&recipe)?);
+                if taken <= limit.bytes {
+                    return Ok(recipe);
+                }
+                least = least.min(taken);
+            }
+            if tail.recipe.current_rows.min(tail.recipe.replay_rows) <= FEWEST_ROWS {
+                let allowed = format!("at least {} MB to train the tail", least.div_ceil(1_000_000));
+                return Err(crate::Error::config(
+                    "memory limit",
+                    format!("{} MB", limit.bytes / 1_000_000),
+                    allowed,
+                ));
+            }
+            tail.recipe.current_rows = (tail.recipe.current_rows / 2).max(FEWEST_ROWS);
+            tail.recipe.replay_rows = (tail.recipe.replay_rows / 2).max(FEWEST_ROWS);
+        }
+    }
+}
+
+/// Sizes of what the memory holds.
+fn load(features: usize, counts: &Counts) -> Load {
+    let samples = counts.training + counts.held_out + counts.unlabelled;
+    Load { width: features as u64, samples, classes: counts.classes, trained: 0 }
 }

@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::candidate::Candidate;
-use super::published_head::{Head, HeadKind, Inputs};
+use super::published_head::{Head, HeadKind, Inputs, best_of};
 use crate::Result;
 use crate::ids::{ClassId, SampleId};
 use crate::learn::closed_form::{
-    ClassMeans, Ensemble, EnsembleModel, EnsembleSettings, Evidence, LdaModel, MeanDistance,
+    ClassMeans, Ensemble, EnsembleHead, EnsembleModel, EnsembleSettings, Evidence, LdaModel, MeanDistance,
     Responsibilities, distinct,
 };
 use crate::memory::StoredSample;
+use crate::number::real;
 
 /// The samples that one consolidation learned.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -81,6 +82,37 @@ impl Learned {
                 task.open.retain(|_| flags.next() == Some(&true));
             }
         }
+    }
+
+    /// The same samples, whose shares are to be found anew: by the features of another tail.
+    pub(super) fn without_shares(&self) -> Self {
+        let mut learned = self.clone();
+        learned.by_task.iter_mut().for_each(|task| task.shares.clear());
+        learned
+    }
+
+    /// The unlabelled samples of the last task that expectation-maximisation is surest of, at most
+    /// `part` of them all, with the class of each.
+    pub(super) fn surest(&self, part: f64) -> BTreeMap<SampleId, ClassId> {
+        let Some(task) = self.by_task.last() else { return BTreeMap::new() };
+        let labels: Vec<_> = task.labelled.iter().filter_map(|id| self.labelled.get(id).copied()).collect();
+        let classes = distinct(&labels);
+        let rows = task.shares.chunks_exact(classes.len().max(1)).zip(&task.open);
+        let mut named: Vec<_> = rows
+            .map(|(row, &id)| {
+                let (column, share) = best_of(row);
+                (share / row.iter().sum::<f32>().max(f32::MIN_POSITIVE), id, classes[column])
+            })
+            .collect();
+        named.sort_by(|(a, ..), (b, ..)| b.total_cmp(a));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a count")]
+        named.truncate((part * real(named.len())).round() as usize);
+        named.into_iter().map(|(_, id, class)| (id, class)).collect()
+    }
+
+    /// The classes of the labelled samples.
+    pub(super) fn classes(&self) -> BTreeSet<ClassId> {
+        self.labelled.values().copied().collect()
     }
 
     /// Drops what no longer holds, given the live class of every sample: labels taken back or
@@ -189,9 +221,15 @@ impl Statistics {
 }
 
 impl Statistics {
+    /// The ensemble and the discriminant behind it.
+    pub(super) fn ensemble_head(&self) -> Result<(EnsembleHead, LdaModel)> {
+        let EnsembleModel { lda, head } = self.ensemble.fit()?;
+        Ok((head, lda))
+    }
+
     /// The closed forms, best guess first, and the discriminant behind them.
     pub(super) fn candidates(&self) -> Result<(Vec<Candidate>, LdaModel)> {
-        let EnsembleModel { lda, head } = self.ensemble.fit()?;
+        let (head, lda) = self.ensemble_head()?;
         let means = self.means.fit()?;
         let candidates = vec![
             Candidate { kind: HeadKind::Ensemble, head: Head::Ensemble(head.clone()) },

@@ -3,18 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::blend::BlendHead;
 use super::calibration::calibrated;
 use super::published_head::{Head, HeadKind, Inputs, PublishedHead, TrainedHead, join};
 use super::settings::LearnerSettings;
-use crate::heads::{Architecture, Parameters, Tensor};
+use crate::heads::{Architecture, Parameters, Tail, Tensor};
 use crate::ids::ClassId;
 use crate::learn::closed_form::{
-    ClassCovariances, Components, EnsembleHead, FeatureMap, LdaSettings, LinearHead, Mahalanobis,
-    MahalanobisState, Responsibilities, StreamingLda,
+    ClassCovariances, Components, EnsembleHead, FeatureMap, FeatureTransform, LdaSettings, LinearHead,
+    Mahalanobis, MahalanobisState, Responsibilities, StreamingLda,
 };
 use crate::memory::{Memory, Rows};
 use crate::{Error, Result};
 
+/// Name of the classifier behind a trained tail.
+const CLASSIFIER: &str = "classifier";
 /// Names of the tensors of the class covariances. They are older than the name of the type and stay
 /// for old states.
 const CLASS_COVARIANCES: [&str; 4] =
@@ -45,13 +48,13 @@ impl PublishedHead {
         let head = Head::Linear(model.head.clone());
         let held_out = memory.samples(Rows::HeldOut)?;
         let names = memory.classes()?;
-        Ok(Some(calibrated(HeadKind::Slda, head, &inputs, model, names, [&held_out, &training])?))
+        Ok(Some(calibrated(HeadKind::Slda, head, &inputs, model, None, names, [&held_out, &training])?))
     }
 
     /// Named tensors and metadata as safetensors.
     pub(super) fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut parameters = Parameters::default();
-        let (mut random, mut scales) = (None, None);
+        let (mut random, mut scales, mut blend) = (None, None, None);
         let architecture = match &self.head {
             Head::Linear(head) => {
                 insert(&mut parameters, "head", head)?;
@@ -59,11 +62,7 @@ impl PublishedHead {
                 None
             }
             Head::Ensemble(head) => {
-                insert(&mut parameters, "lda", &head.lda)?;
-                insert(&mut parameters, "ridge", &head.ridge)?;
-                if let Some(class_covariances) = &head.class_covariances {
-                    insert_class_covariances(&mut parameters, class_covariances)?;
-                }
+                insert_ensemble(&mut parameters, head)?;
                 (random, scales) = (projection(&head.ridge.map), Some(head.scales));
                 None
             }
@@ -71,13 +70,24 @@ impl PublishedHead {
                 parameters.extend(trained.parameters.as_ref().clone());
                 Some(&trained.architecture)
             }
+            Head::Classifier(head) => {
+                insert(&mut parameters, CLASSIFIER, head)?;
+                None
+            }
+            Head::Blend(head) => {
+                insert_ensemble(&mut parameters, &head.ensemble)?;
+                insert(&mut parameters, CLASSIFIER, &head.classifier)?;
+                (random, scales) = (projection(&head.ensemble.ridge.map), Some(head.ensemble.scales));
+                blend = Some((head.scales, head.share));
+                None
+            }
         };
         let MahalanobisState { factor, centre, whitened } = self.geometry.state();
         for (name, values) in [("factor", factor), ("centre", centre), ("means", whitened)] {
             parameters.insert(format!("geometry.{name}"), Tensor::new(&[values.len()], values)?);
         }
         let json = |value: serde_json::Result<String>| value.map_err(|error| damaged(error.to_string()));
-        let metadata = BTreeMap::from([
+        let mut metadata = BTreeMap::from([
             ("kind".to_owned(), json(serde_json::to_string(&self.kind))?),
             ("transform".to_owned(), json(serde_json::to_string(&self.inputs.0.transform()))?),
             ("features".to_owned(), self.inputs.0.features().to_string()),
@@ -88,7 +98,11 @@ impl PublishedHead {
             ("architecture".to_owned(), json(serde_json::to_string(&architecture))?),
             ("random_features".to_owned(), json(serde_json::to_string(&random))?),
             ("scales".to_owned(), json(serde_json::to_string(&scales))?),
+            ("blend".to_owned(), json(serde_json::to_string(&blend))?),
         ]);
+        if let Some(tail) = &self.tail {
+            tail.store(&mut parameters, &mut metadata)?;
+        }
         parameters.to_safetensors(&metadata)
     }
 }
@@ -98,6 +112,15 @@ fn insert(parameters: &mut Parameters, name: &str, head: &LinearHead) -> Result<
     parameters.insert(format!("{name}.weight"), Tensor::new(&shape, head.weight.clone())?);
     parameters.insert(format!("{name}.bias"), Tensor::new(&shape[..1], head.bias.clone())?);
     Ok(())
+}
+
+fn insert_ensemble(parameters: &mut Parameters, head: &EnsembleHead) -> Result<()> {
+    insert(parameters, "lda", &head.lda)?;
+    insert(parameters, "ridge", &head.ridge)?;
+    match &head.class_covariances {
+        Some(class_covariances) => insert_class_covariances(parameters, class_covariances),
+        None => Ok(()),
+    }
 }
 
 fn insert_class_covariances(parameters: &mut Parameters, class_covariances: &ClassCovariances) -> Result<()> {
@@ -128,8 +151,9 @@ fn from_bytes(bytes: &[u8]) -> Result<PublishedHead> {
         centre: take("geometry.centre")?,
         whitened: take("geometry.means")?,
     };
+    let tail = Tail::take(&mut parameters, &metadata)?;
     let head = match architecture {
-        None => closed_form(&metadata, &mut parameters, &map, &columns)?,
+        None => head_on(&metadata, &mut parameters, &map, &columns)?,
         Some(architecture) if architecture.classes() == columns.len() => {
             Head::Trained(TrainedHead { architecture, parameters: Arc::new(parameters), columns })
         }
@@ -144,9 +168,48 @@ fn from_bytes(bytes: &[u8]) -> Result<PublishedHead> {
         names: field(&metadata, "names")?,
         geometry: Arc::new(Mahalanobis::from_state(map.clone(), state)?),
         inputs: Inputs(map),
+        tail: tail.map(Arc::new),
         temperature: field(&metadata, "temperature")?,
         novelty_scale: field(&metadata, "novelty_scale")?,
     })
+}
+
+/// The head on features with these columns: a closed form, the classifier behind a trained tail, or
+/// both.
+fn head_on(
+    metadata: &BTreeMap<String, String>,
+    parameters: &mut Parameters,
+    map: &FeatureMap,
+    columns: &[ClassId],
+) -> Result<Head> {
+    if !parameters.contains(&format!("{CLASSIFIER}.weight")) {
+        return closed_form(metadata, parameters, map, columns);
+    }
+    let own = FeatureMap::new(map.features(), FeatureTransform::None)?;
+    let classifier = linear(parameters, CLASSIFIER, &own, columns)?;
+    match field::<Option<([f32; 2], f32)>>(metadata, "blend")? {
+        None => Ok(Head::Classifier(classifier)),
+        Some((scales, share)) => match closed_form(metadata, parameters, map, columns)? {
+            Head::Ensemble(ensemble) => Ok(Head::Blend(BlendHead { ensemble, classifier, scales, share })),
+            _ => Err(damaged("its blend has no ensemble".to_owned())),
+        },
+    }
+}
+
+/// Takes a linear head out.
+fn linear(
+    parameters: &mut Parameters,
+    name: &str,
+    map: &FeatureMap,
+    columns: &[ClassId],
+) -> Result<LinearHead> {
+    let weight = take(parameters, &format!("{name}.weight"))?;
+    let bias = take(parameters, &format!("{name}.bias"))?;
+    let wanted = (columns.len() * map.width(), columns.len());
+    if (weight.len(), bias.len()) != wanted {
+        return Err(Error::shape("published head", wanted, (weight.len(), bias.len())));
+    }
+    Ok(LinearHead { map: map.clone(), weight, bias, classes: columns.to_vec() })
 }
 
 /// The closed form with these columns: an ensemble if `scales` are there, else a linear head.
@@ -158,23 +221,16 @@ fn closed_form(
 ) -> Result<Head> {
     let (features, classes) = (map.features(), columns.len());
     let has_class_covariances = parameters.contains(CLASS_COVARIANCES[0]);
-    let mut take = |name: &str| take(parameters, name);
     let random = match field::<Option<(usize, u64)>>(metadata, "random_features")? {
         Some((width, seed)) => FeatureMap::random_relu(features, map.transform(), width, seed)?,
         None => map.clone(),
     };
-    let mut linear = |name: &str, map: &FeatureMap| -> Result<LinearHead> {
-        let (weight, bias) = (take(&format!("{name}.weight"))?, take(&format!("{name}.bias"))?);
-        let wanted = (classes * map.width(), classes);
-        if (weight.len(), bias.len()) != wanted {
-            return Err(Error::shape("published head", wanted, (weight.len(), bias.len())));
-        }
-        Ok(LinearHead { map: map.clone(), weight, bias, classes: columns.to_vec() })
-    };
     let Some(scales) = field::<Option<[f32; 2]>>(metadata, "scales")? else {
-        return Ok(Head::Linear(linear("head", &random)?));
+        return Ok(Head::Linear(linear(parameters, "head", &random, columns)?));
     };
-    let (lda, ridge) = (linear("lda", map)?, linear("ridge", &random)?);
+    let lda = linear(parameters, "lda", map, columns)?;
+    let ridge = linear(parameters, "ridge", &random, columns)?;
+    let mut take = |name: &str| take(parameters, name);
     let class_covariances =
         has_class_covariances.then(|| class_covariances(&mut take, features, classes)).transpose()?;
     Ok(Head::Ensemble(EnsembleHead { lda, class_covariances, ridge, scales }))

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::clustering::dot;
 use super::published_head::{PublishedHead, join};
+use super::through_tail::as_seen_by;
 use crate::Result;
 use crate::ids::SampleId;
 use crate::memory::{Memory, Rows, StoredSample};
@@ -41,8 +42,9 @@ pub(crate) struct Suggestion {
 /// [`crate::Error::State`] if the memory cannot be read, [`crate::Error::Shape`] for a head of
 /// other features.
 pub(crate) fn suggestions(memory: &Memory, head: &PublishedHead, most: usize) -> Result<Vec<Suggestion>> {
-    let unlabelled = memory.samples(Rows::Unlabelled)?;
-    let newest = &unlabelled[unlabelled.len().saturating_sub(MOST_SAMPLES)..];
+    let mut unlabelled = memory.samples(Rows::Unlabelled)?;
+    unlabelled.drain(..unlabelled.len().saturating_sub(MOST_SAMPLES));
+    let newest = as_seen_by(memory, head, unlabelled)?;
     let mut scored: Vec<(f32, &StoredSample, Suggestion)> = Vec::new();
     for batch in newest.chunks(BATCH) {
         scored.extend(score(head, batch)?);

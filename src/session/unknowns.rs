@@ -1,10 +1,13 @@
 //! Unlabelled samples that the published head calls unknown, clustered by the cosine of their
 //! features, so that a whole cluster can be named at once.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::clustering::{Thresholds, cluster, dot, normalize};
 use super::published_head::{PublishedHead, join};
+use super::through_tail::as_seen_by;
 use crate::ids::{ClassId, SampleId};
 use crate::memory::{LabelId, Memory, Rows, StoredSample};
 use crate::{Error, Result};
@@ -53,6 +56,7 @@ pub(crate) fn unknowns(memory: &Memory, head: &PublishedHead) -> Result<Unknowns
     let mut found = Unknowns::default();
     let unlabelled = memory.samples(Rows::Unlabelled)?;
     found.unlabelled = unlabelled.len();
+    let unlabelled = as_seen_by(memory, head, unlabelled)?;
     let mut ids = Vec::new();
     let mut rows = Vec::new();
     for batch in unlabelled.chunks(BATCH) {
@@ -126,21 +130,22 @@ fn directions(head: &PublishedHead, h: &[f32]) -> Result<Vec<f32>> {
 /// Thresholds from the cosine of labelled samples with the others of their class; none without a
 /// class of two samples.
 fn thresholds(memory: &Memory, head: &PublishedHead) -> Result<Option<Thresholds>> {
-    let mut classes: std::collections::BTreeMap<ClassId, Vec<Vec<f32>>> = std::collections::BTreeMap::new();
-    let mut failed = None;
+    let mut counts: BTreeMap<ClassId, usize> = BTreeMap::new();
+    let mut known = Vec::new();
     for kind in [Rows::HeldOut, Rows::Training] {
-        memory.for_each_sample(kind, |StoredSample { class, features, .. }| {
-            let Some(rows) = class.map(|class| classes.entry(class).or_default()) else { return };
-            if rows.len() < MOST_OF_A_CLASS && failed.is_none() {
-                match directions(head, &features) {
-                    Ok(row) => rows.push(row),
-                    Err(error) => failed = Some(error),
-                }
+        memory.for_each_sample(kind, |sample| {
+            let Some(count) = sample.class.map(|class| counts.entry(class).or_default()) else { return };
+            if *count < MOST_OF_A_CLASS {
+                *count += 1;
+                known.push(sample);
             }
         })?;
     }
-    if let Some(error) = failed {
-        return Err(error);
+    let mut classes: BTreeMap<ClassId, Vec<Vec<f32>>> = BTreeMap::new();
+    for StoredSample { class, features, .. } in as_seen_by(memory, head, known)? {
+        if let Some(class) = class {
+            classes.entry(class).or_default().push(directions(head, &features)?);
+        }
     }
     let mut likeness: Vec<f32> = classes.values().flat_map(|rows| own_likeness(rows)).collect();
     likeness.sort_by(f32::total_cmp);

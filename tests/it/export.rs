@@ -6,7 +6,7 @@ use std::process::Command;
 
 use kaizen_edge::ClassId;
 use kaizen_edge::low_level::backbone::{run_in_onnx_runtime, run_in_tract};
-use kaizen_edge::low_level::export::{Scorer, Tail, tail_alone};
+use kaizen_edge::low_level::export::{Classifier, Scorer, classifier_alone};
 use kaizen_edge::low_level::heads::{Architecture, Extractor, Mlp, Norm, Parameters, Tensor};
 use kaizen_edge::low_level::learn::closed_form::{
     Ensemble, EnsembleHead, EnsembleModel, EnsembleSettings, Evidence, FeatureMap, FeatureTransform,
@@ -97,8 +97,9 @@ fn rows(count: usize, width: usize, seed: u64) -> (Vec<f32>, Vec<ClassId>) {
 
 /// What both runtimes make of the tail alone, on rows h, is this: probabilities, logits and
 /// novelty.
-fn same_in_both(what: &str, tail: &Tail<'_>, h: &[f32], wanted: [&[f32]; 3]) {
-    let (file, shape) = (tail_alone(tail).unwrap(), [h.len() / tail.features, tail.features]);
+fn same_in_both(what: &str, classifier: &Classifier<'_>, h: &[f32], wanted: [&[f32]; 3]) {
+    let (file, shape) =
+        (classifier_alone(classifier).unwrap(), [h.len() / classifier.features, classifier.features]);
     let mut runs = vec![run_in_tract(&file, &shape, h).unwrap()];
     runs.extend(run_in_onnx_runtime(&file, &shape, h, None).unwrap());
     assert!(runs.len() == 2 || !support::required("ort"), "KAIZEN_REQUIRE names ort");
@@ -130,7 +131,7 @@ fn export_ensemble(h: &[f32], classes: &[ClassId], fresh: &[f32]) -> [Vec<f32>; 
     let mut probabilities: Vec<f32> = scores.iter().map(|score| score / temperature).collect();
     softmax_rows(&mut probabilities, 3);
     let novelty: Vec<_> = lda.geometry.novelty(fresh).unwrap().into_iter().map(|n| n.max(0.0)).collect();
-    let tail = Tail {
+    let classifier = Classifier {
         features: width,
         transform,
         scorer: Scorer::Ensemble(&head),
@@ -138,7 +139,7 @@ fn export_ensemble(h: &[f32], classes: &[ClassId], fresh: &[f32]) -> [Vec<f32>; 
         geometry: &lda.geometry,
         novelty_scale: [0.0, 1.0],
     };
-    same_in_both("ensemble", &tail, fresh, [&probabilities, &scores, &novelty]);
+    same_in_both("ensemble", &classifier, fresh, [&probabilities, &scores, &novelty]);
     let flat = EnsembleHead { class_covariances: None, ..head }.scores(fresh).unwrap();
     [scores, flat]
 }
@@ -191,7 +192,7 @@ fn adapter_norms_and_hidden_layers_are_written_as_they_are_computed() {
             lda.add(&h, Responsibilities::Labels(&classes)).unwrap();
             let geometry = lda.fit(LdaSettings::default()).unwrap().geometry;
             let scorer = Scorer::Trained(&architecture, &parameters);
-            let tail = Tail {
+            let classifier = Classifier {
                 features: width,
                 transform,
                 scorer,
@@ -208,9 +209,14 @@ fn adapter_norms_and_hidden_layers_are_written_as_they_are_computed() {
             softmax_rows(&mut probabilities, 3);
             let novelty = geometry.novelty(&h).unwrap().into_iter();
             let novelty: Vec<_> = novelty.map(|value| ((value + 0.4) / 2.5).max(0.0)).collect();
-            same_in_both(&format!("{transform:?} {norm:?}"), &tail, &h, [&probabilities, &logits, &novelty]);
+            same_in_both(
+                &format!("{transform:?} {norm:?}"),
+                &classifier,
+                &h,
+                [&probabilities, &logits, &novelty],
+            );
             // The control: another temperature is another answer.
-            let other = tail_alone(&Tail { temperature: 0.5, ..tail }).unwrap();
+            let other = classifier_alone(&Classifier { temperature: 0.5, ..classifier }).unwrap();
             let outputs = run_in_tract(&other, &[count, width], &h).unwrap();
             assert!(outputs[0].iter().zip(&probabilities).any(|(a, b)| (a - b).abs() > 1e-3));
         }

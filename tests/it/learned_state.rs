@@ -20,6 +20,7 @@ fn identity() -> FeatureIdentity {
         feature_width: WIDTH,
         feature_class: "fp32".to_owned(),
         preprocessing: "none".to_owned(),
+        cut: None,
     }
 }
 
@@ -48,6 +49,7 @@ pub(crate) fn learned(path: &Path) {
                 let sample = Sample {
                     features: row(class, &mut rng),
                     views: vec![row(class, &mut rng)],
+                    latents: None,
                     thumbnail: Some(vec![9; 60]),
                     name: format!("{class}-{number}.jpg"),
                     timestamp_millis: 0,

@@ -38,6 +38,7 @@ mod stream;
 mod support;
 #[cfg(all(feature = "serve", target_os = "linux"))]
 mod synthetic;
+mod tail;
 mod tiny_model;
 mod training;
 mod unknowns;

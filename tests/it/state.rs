@@ -17,8 +17,13 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) fn new() -> Self {
+        Self::on(tiny_model::write)
+    }
+
+    /// A desk with the backbone that `write` writes into a folder.
+    pub(crate) fn on(write: impl FnOnce(&Path)) -> Self {
         let folder = TempDir::new().unwrap();
-        tiny_model::write(&folder.path().join("models"));
+        write(&folder.path().join("models"));
         let from = support::data("recording-fashion");
         for row in fs::read_to_string(from.join("labels.csv")).unwrap().lines().skip(1) {
             let fields: Vec<_> = row.split(',').collect();
@@ -38,7 +43,7 @@ impl Desk {
         sorted(&self.folder.path().join("train"))
     }
 
-    fn test_of(&self, class: &Path) -> PathBuf {
+    pub(crate) fn test_of(&self, class: &Path) -> PathBuf {
         self.folder.path().join("test").join(class.file_name().unwrap())
     }
 
@@ -73,7 +78,7 @@ impl Desk {
     }
 
     #[track_caller]
-    fn predict(&self, folder: &Path) -> Vec<Value> {
+    pub(crate) fn predict(&self, folder: &Path) -> Vec<Value> {
         self.lines(&["predict", folder.to_str().unwrap(), "--json"])
     }
 
@@ -97,7 +102,7 @@ fn sorted(folder: &Path) -> Vec<PathBuf> {
     entries
 }
 
-fn nearest(answers: &[Value]) -> Vec<&str> {
+pub(crate) fn nearest(answers: &[Value]) -> Vec<&str> {
     answers.iter().map(|answer| answer["nearest"].as_str().unwrap()).collect()
 }
 

@@ -80,7 +80,7 @@ fn embedded(recording: &str) -> (Vec<Sample>, Vec<Vec<f32>>, FeatureIdentity) {
     let (mut train, mut test) = (Vec::new(), Vec::new());
     embedder
         .embed_source(source(recording), 2, |frame| {
-            let Embedded { sample, split } = frame?;
+            let Embedded { sample, split, .. } = frame?;
             match split {
                 Split::Train => train.push(sample),
                 Split::Test => test.push(sample.features),

@@ -32,6 +32,7 @@ pub(crate) fn add(
             Sample {
                 views,
                 features: row(class, width, &mut rng),
+                latents: None,
                 thumbnail: Some(vec![7; THUMBNAIL_BYTES]),
                 name: format!("{number}.jpg"),
                 timestamp_millis: 0,

@@ -22,34 +22,101 @@ pub(crate) fn write_another(folder: &Path) {
     fs::write(manifest, entries).unwrap();
 }
 
-/// Writes a model and gives its entry of the manifest.
-fn model(folder: &Path, name: &str, seed: usize) -> String {
-    let inputs = 3 * SIDE * SIDE;
-    let weight = |i: usize| {
-        let mixed = ((i + 7777 * seed) as u32).wrapping_mul(2_654_435_761) >> 16;
-        (mixed as f32 / 65_536.0 - 0.5) / 8.0
-    };
-    let raw: Vec<u8> = (0..inputs * WIDTH).flat_map(|i| weight(i).to_le_bytes()).collect();
-    let tensor =
-        [number(1, inputs as u64), number(1, WIDTH as u64), number(2, 1), bytes(8, b"w"), bytes(9, &raw)];
-    let node = |op: &str, inputs: &[&str], output: &str| {
-        let inputs = inputs.iter().flat_map(|name| bytes(1, name.as_bytes()));
-        bytes(
-            1,
-            &inputs.chain(bytes(2, output.as_bytes())).chain(bytes(4, op.as_bytes())).collect::<Vec<_>>(),
-        )
-    };
+/// Writes `cut.onnx`, a small convolutional backbone, and its manifest into `folder`, with or
+/// without its `cut` there: a trunk of one layer, behind it pointwise, depthwise and pointwise
+/// convolutions with an addition, and the mean.
+pub(crate) fn write_cut(folder: &Path, at: Option<&str>) {
+    fs::create_dir_all(folder).unwrap();
     let side = SIDE as u64;
     let graph = [
-        node("Flatten", &["image"], "flat"),
-        node("MatMul", &["flat", "w"], "mixed"),
-        node("Relu", &["mixed"], "features"),
-        bytes(2, b"tiny"),
-        bytes(5, &tensor.concat()),
+        convolution("image", "trunk", [8, 3, 4, 4], 4, 0, 1),
+        node("Relu", &["trunk"], "latent", &[]),
+        convolution("latent", "wide", [16, 8, 1, 1], 1, 0, 1),
+        node("Clip", &["wide", "least", "most"], "wide6", &[]),
+        convolution("wide6", "deep", [16, 1, 3, 3], 1, 1, 16),
+        node("Relu", &["deep"], "deep_relu", &[]),
+        node("Add", &["deep_relu", "wide6"], "sum", &[]),
+        convolution("sum", "last", [WIDTH as u64, 16, 1, 1], 1, 0, 1),
+        node("Relu", &["last"], "last_relu", &[]),
+        node("GlobalAveragePool", &["last_relu"], "mean", &[]),
+        node("Flatten", &["mean"], "features", &[]),
+        bytes(2, b"cut"),
+        bytes(5, &tensor("least", &[], &[0.0])),
+        bytes(5, &tensor("most", &[], &[6.0])),
         bytes(11, &value("image", &[None, Some(3), Some(side), Some(side)])),
         bytes(12, &value("features", &[None, Some(WIDTH as u64)])),
     ];
-    let model = [number(1, 7), bytes(7, &graph.concat()), bytes(8, &number(2, 13))].concat();
+    let cut = at.map_or(String::new(), |at| format!("cut = \"{at}\"\n"));
+    let entry = finish(folder, "cut", &graph.concat()) + &cut;
+    fs::write(folder.join("manifest.toml"), format!("default = \"cut\"\n{entry}")).unwrap();
+}
+
+/// A convolution with weights of its own, and its constants.
+fn convolution(input: &str, output: &str, shape: [u64; 4], stride: u64, pad: u64, groups: u64) -> Vec<u8> {
+    let fan_in = (shape[1] * shape[2] * shape[3]) as f32;
+    let seed = output.bytes().map(usize::from).sum::<usize>();
+    let count = shape.iter().product::<u64>() as usize;
+    let weight: Vec<f32> = (0..count).map(|i| 3.0 * noise(i + 1000 * seed) / fan_in.sqrt()).collect();
+    let (weights, biases) = (format!("{output}_w"), format!("{output}_b"));
+    let attributes = [
+        integers("kernel_shape", &shape[2..]),
+        integers("strides", &[stride; 2]),
+        integers("pads", &[pad; 4]),
+        [bytes(1, b"group"), number(3, groups), number(20, 2)].concat(),
+    ];
+    [
+        node("Conv", &[input, &weights, &biases], output, &attributes),
+        bytes(5, &tensor(&weights, &shape, &weight)),
+        bytes(5, &tensor(&biases, &shape[..1], &vec![0.1; shape[0] as usize])),
+    ]
+    .concat()
+}
+
+/// A number from -1/2 to 1/2 that follows from `i`.
+fn noise(i: usize) -> f32 {
+    let mixed = (i as u32).wrapping_mul(2_654_435_761) >> 16;
+    mixed as f32 / 65_536.0 - 0.5
+}
+
+fn integers(name: &str, values: &[u64]) -> Vec<u8> {
+    let values = values.iter().flat_map(|&value| number(8, value));
+    bytes(1, name.as_bytes()).into_iter().chain(values).chain(number(20, 7)).collect()
+}
+
+fn tensor(name: &str, sizes: &[u64], values: &[f32]) -> Vec<u8> {
+    let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let sizes = sizes.iter().flat_map(|&size| number(1, size));
+    let rest = [number(2, 1), bytes(8, name.as_bytes()), bytes(9, &raw)].concat();
+    sizes.chain(rest).collect()
+}
+
+fn node(op: &str, inputs: &[&str], output: &str, attributes: &[Vec<u8>]) -> Vec<u8> {
+    let inputs = inputs.iter().flat_map(|name| bytes(1, name.as_bytes()));
+    let attributes = attributes.iter().flat_map(|attribute| bytes(5, attribute));
+    let rest = bytes(2, output.as_bytes()).into_iter().chain(bytes(4, op.as_bytes()));
+    bytes(1, &inputs.chain(rest).chain(attributes).collect::<Vec<_>>())
+}
+
+/// Writes a model and gives its entry of the manifest.
+fn model(folder: &Path, name: &str, seed: usize) -> String {
+    let inputs = 3 * SIDE * SIDE;
+    let weight: Vec<f32> = (0..inputs * WIDTH).map(|i| noise(i + 7777 * seed) / 8.0).collect();
+    let side = SIDE as u64;
+    let graph = [
+        node("Flatten", &["image"], "flat", &[]),
+        node("MatMul", &["flat", "w"], "mixed", &[]),
+        node("Relu", &["mixed"], "features", &[]),
+        bytes(2, b"tiny"),
+        bytes(5, &tensor("w", &[inputs as u64, WIDTH as u64], &weight)),
+        bytes(11, &value("image", &[None, Some(3), Some(side), Some(side)])),
+        bytes(12, &value("features", &[None, Some(WIDTH as u64)])),
+    ];
+    finish(folder, name, &graph.concat())
+}
+
+/// Writes the model of a graph and gives its entry of the manifest.
+fn finish(folder: &Path, name: &str, graph: &[u8]) -> String {
+    let model = [number(1, 7), bytes(7, graph), bytes(8, &number(2, 13))].concat();
     fs::write(folder.join(format!("{name}.onnx")), &model).unwrap();
     let hash: String = Sha256::digest(&model).iter().map(|byte| format!("{byte:02x}")).collect();
     format!(

@@ -68,6 +68,7 @@ fn recipe(method: SslMethod, optimizer: Optimizer) -> Recipe {
         label_smoothing: 0.0,
         momentum_decay: [0.9, 1.0],
         steps_per_submit: 4,
+        micro_batches: 1,
     }
 }
 
@@ -110,6 +111,7 @@ on_both_engines!(
     latents_in_8_bits_train_as_their_values_do,
     soft_targets_train_and_a_row_of_no_weight_counts_nowhere,
     what_of_the_tail_is_not_to_train_stays_and_rates_fall_node_by_node,
+    a_batch_in_parts_gives_the_gradients_of_the_whole,
 );
 
 fn train(engine: &mut dyn Engine, method: SslMethod, recipe: &Recipe) -> Result<(Vec<Terms>, Parameters)> {
@@ -178,6 +180,7 @@ fn tail_problem(method: SslMethod, packed: bool, targets: Targets) -> (Problem, 
             objective,
             optimizer: Optimizer::SGD,
             extractor_training: ExtractorTraining::default(),
+            micro_batches: 1,
             rows: 6,
             table,
             targets,
@@ -276,12 +279,88 @@ fn what_of_the_tail_is_not_to_train_stays_and_rates_fall_node_by_node(engine: &m
     }
 }
 
+/// The batch of six rows in parts, each with as many labels as the others, and terms that do not
+/// compare rows with one another.
+fn in_parts(micro_batches: usize) -> (Problem, Parameters) {
+    let (mut problem, state) = tail_problem(SslMethod::Simclr, true, Targets::Labels(vec![1; 12]));
+    (problem.objective.ssl_weight, problem.objective.feature_distill_weight) = (0.0, 0.0);
+    (Problem { micro_batches, ..problem }, state)
+}
+
+/// The inputs of whole batches, with their rows part by part.
+fn part_by_part(parts: usize) -> Vec<StepInput> {
+    let mut all = inputs(6, 6);
+    for input in &mut all {
+        let (rows, part) = (6, 6 / parts);
+        let views = [&input.index[..rows], &input.index[rows..]];
+        let of_part = |number: usize| views.map(|view| &view[number * part..(number + 1) * part]).concat();
+        input.index = (0..parts).flat_map(of_part).collect();
+    }
+    all
+}
+
+fn a_batch_in_parts_gives_the_gradients_of_the_whole(engine: &mut dyn Engine) {
+    let run = |engine: &mut dyn Engine, parts: usize| {
+        let (problem, state) = in_parts(parts);
+        engine.load(problem, &state).unwrap();
+        (engine.step(&part_by_part(parts)).unwrap(), engine.snapshot().unwrap())
+    };
+    let apart = |a: &Parameters, b: &Parameters| -> f32 {
+        let tensors =
+            a.iter().filter(|(name, _)| name.starts_with("tail.") || name.starts_with("classifier."));
+        let worst = tensors.map(|(name, tensor)| {
+            let pairs = tensor.data.iter().zip(&b.get(name).unwrap().data);
+            pairs.fold(0.0_f32, |worst, (a, b)| worst.max((a - b).abs()))
+        });
+        worst.fold(0.0, f32::max)
+    };
+    let (whole, state) = run(engine, 1);
+    for parts in [2, 3, 6] {
+        let (terms, other) = run(engine, parts);
+        assert!(apart(&state, &other) < 2e-5, "{parts} parts: {}", apart(&state, &other));
+        for (a, b) in whole.iter().zip(&terms) {
+            assert!(
+                (a.classifier - b.classifier).abs() < 1e-4
+                    && (a.pooled_distill - b.pooled_distill).abs() < 1e-4
+            );
+        }
+    }
+    // The control: the first part alone is another batch.
+    let (problem, state_then) = in_parts(2);
+    engine.load(problem, &state_then).unwrap();
+    let mut first = part_by_part(2);
+    for input in &mut first {
+        let (part, _) = input.index.split_at(6);
+        input.index = part.repeat(2);
+    }
+    engine.step(&first).unwrap();
+    assert!(apart(&state, &engine.snapshot().unwrap()) > 1e-4);
+}
+
+#[test]
+fn parts_that_cannot_be_are_refused() {
+    let mut engine = CpuEngine::new(1);
+    let mut refused = |method, micro_batches| {
+        let (problem, state) = tail_problem(method, true, tail_labels());
+        engine.load(Problem { micro_batches, ..problem }, &state).unwrap_err().to_string()
+    };
+    assert!(refused(SslMethod::Simclr, 4).contains("divides the 6 rows"));
+    assert!(refused(SslMethod::Simclr, 0).contains("micro_batches"));
+    assert!(refused(SslMethod::Moco, 2).contains("MoCo"));
+    assert!(refused(SslMethod::Vicreg, 6).contains("VICReg"));
+}
+
 #[test]
 #[cfg_attr(not(kaizen_gpu), ignore = "needs a GPU adapter")]
 fn steps_through_a_tail_stay_in_lock_step_between_engines() {
     let device = support::gpu();
-    for method in SslMethod::ALL {
-        let problem = || tail_problem(method, true, tail_labels());
+    for (method, micro_batches) in
+        SslMethod::ALL.into_iter().map(|method| (method, 1)).chain([(SslMethod::Simclr, 2)])
+    {
+        let problem = || {
+            let (problem, state) = tail_problem(method, true, tail_labels());
+            (Problem { micro_batches, ..problem }, state)
+        };
         let (cpu, state) = train_tail(&mut CpuEngine::new(2), problem());
         let (gpu, gpu_state) = train_tail(&mut GpuEngine::new(device.clone()), problem());
         for (step, (a, b)) in cpu.iter().zip(&gpu).enumerate() {
@@ -390,6 +469,7 @@ fn problem(method: SslMethod, rows: usize, label: i32) -> (Problem, Parameters) 
         objective: Objective { queue: 40, ..Objective::new(method) },
         optimizer: Optimizer::SGD,
         extractor_training: ExtractorTraining::default(),
+        micro_batches: 1,
         rows,
         table: Table::Rows((0..table_rows * FEATURES).map(|_| rng.normal()).collect()),
         targets: Targets::Labels(vec![label; table_rows]),

@@ -54,7 +54,7 @@ fn taught(
     let memory = Memory::open(None, &identity).unwrap();
     let mut learner = FeatureLearner::new(settings, memory, EngineChoice::Cpu).unwrap();
     let (mut truth, mut waiting) = (Truth::new(), Vec::new());
-    for Embedded { mut sample, split } in frames {
+    for Embedded { mut sample, split, .. } in frames {
         let class = sample.label.clone().unwrap();
         let is_new = untaught.contains(&class.as_str());
         sample.timestamp_millis = 0;

@@ -12,16 +12,16 @@ const GATHER_LABELS: Kernel = kernel!("batch/gather_labels");
 const GATHER_ROWS: Kernel = kernel!("batch/gather_rows");
 
 /// Records `x[i, :] = table[index[i], :]` for `[rows, columns, table_rows]`. Element
-/// `hyper.index_start + i` of `index` (u32, each checked before it is written there) names row i.
-/// An empty table is an [`Error::Shape`].
+/// `hyper.index_start + first + i` of the index `(index, first)` (u32, each checked before it is
+/// written there) names row i. An empty table is an [`Error::Shape`].
 pub(crate) fn gather_rows(
     recorder: &mut Recorder<'_>,
     shape: [usize; 3],
     table: &Buffer,
-    index: &Buffer,
+    index: (&Buffer, usize),
     x: &Buffer,
 ) -> Result<()> {
-    gather(recorder, &GATHER_ROWS, shape, [table, index, x])
+    gather(recorder, &GATHER_ROWS, shape, index, [table, x])
 }
 
 /// Records `labels[i] = table[index[i]]`, both i32, for `[rows, table_rows]`; `index` as for
@@ -30,17 +30,18 @@ pub(crate) fn gather_labels(
     recorder: &mut Recorder<'_>,
     [rows, table_rows]: [usize; 2],
     table: &Buffer,
-    index: &Buffer,
+    index: (&Buffer, usize),
     labels: &Buffer,
 ) -> Result<()> {
-    gather(recorder, &GATHER_LABELS, [rows, 1, table_rows], [table, index, labels])
+    gather(recorder, &GATHER_LABELS, [rows, 1, table_rows], index, [table, labels])
 }
 
 fn gather(
     recorder: &mut Recorder<'_>,
     kernel: &Kernel,
     [rows, columns, table_rows]: [usize; 3],
-    [table, index, out]: [&Buffer; 3],
+    (index, first): (&Buffer, usize),
+    [table, out]: [&Buffer; 2],
 ) -> Result<()> {
     if rows > 0 && table_rows == 0 {
         return Err(Error::shape(format!("{} table", kernel.name), "at least 1 row", 0));
@@ -50,8 +51,9 @@ fn gather(
         ("columns", Size(columns)),
         ("table_rows", Size(table_rows)),
         ("index_len", Size(index.len())),
+        ("first", Size(first)),
     ];
-    let buffers = [(table, table_rows * columns), (index, rows), (out, rows * columns)];
+    let buffers = [(table, table_rows * columns), (index, first + rows), (out, rows * columns)];
     recorder.dispatch(kernel, &params, &buffers, fold(rows * columns, 64))
 }
 
@@ -79,13 +81,13 @@ pub(crate) fn gather_codes(
     [rows, positions, channels]: [usize; 3],
     table_rows: usize,
     [codes, scales]: [&Buffer; 2],
-    index: &Buffer,
+    index: (&Buffer, usize),
     x: &Buffer,
 ) -> Result<()> {
     if rows > 0 && table_rows == 0 {
         return Err(Error::shape(format!("{} table", GATHER_CODES.name), "at least 1 row", 0));
     }
-    let words = code_words([positions, channels]);
+    let (words, (index, first)) = (code_words([positions, channels]), index);
     let params = [
         ("rows", Size(rows)),
         ("positions", Size(positions)),
@@ -93,9 +95,11 @@ pub(crate) fn gather_codes(
         ("words", Size(words)),
         ("table_rows", Size(table_rows)),
         ("index_len", Size(index.len())),
+        ("first", Size(first)),
     ];
     let all = rows * positions * channels;
-    let buffers = [(codes, table_rows * words), (scales, table_rows * channels), (index, rows), (x, all)];
+    let buffers =
+        [(codes, table_rows * words), (scales, table_rows * channels), (index, first + rows), (x, all)];
     recorder.dispatch(&GATHER_CODES, &params, &buffers, fold(all, 64))
 }
 
@@ -162,7 +166,9 @@ mod tests {
             let (index, x) =
                 (Buffer::from_slice(device, "index", &index), testing::output(device, want.len()));
             let shape = [rows, positions, channels];
-            testing::run_with(device, hyper(), |r| gather_codes(r, shape, table_rows, table, &index, &x));
+            testing::run_with(device, hyper(), |r| {
+                gather_codes(r, shape, table_rows, table, (&index, 0), &x)
+            });
             let got = testing::read_guarded(device, &x);
             testing::assert_close(&format!("{shape:?}"), &got, &want, Level::Exact);
             let flipped: Vec<f64> = want.iter().map(|value| -value).collect();
@@ -176,8 +182,9 @@ mod tests {
         let out = testing::in_place(device, &x);
         let input = Buffer::from_slice(device, "table", &table);
         let indices = Buffer::from_slice(device, "index", index);
-        testing::run_with(device, hyper(), |r| {
-            gather_rows(r, [rows, columns, table_rows], &input, &indices, &out)
+        // Two elements are the steps' before this one, one is that of an earlier part of the batch.
+        testing::run_with(device, Hyper { index_start: 2, ..hyper() }, |r| {
+            gather_rows(r, [rows, columns, table_rows], &input, (&indices, 1), &out)
         });
         batch::gather_rows(columns, &table, &index[3..], &mut x);
         [testing::read_guarded(device, &out), x]
@@ -218,8 +225,8 @@ mod tests {
         ];
         let (x, labels) = (testing::output(device, 3), testing::output(device, 3));
         testing::run_with(device, hyper(), |r| {
-            gather_rows(r, [3, 1, 4], &input, &indices, &x)?;
-            gather_labels(r, [3, 4], &input, &indices, &labels)
+            gather_rows(r, [3, 1, 4], &input, (&indices, 0), &x)?;
+            gather_labels(r, [3, 4], &input, (&indices, 0), &labels)
         });
         assert_eq!(testing::read_guarded(device, &x), [table[3]; 3]);
         assert_eq!(testing::read_guarded(device, &labels), [table[3]; 3]);
@@ -237,7 +244,7 @@ mod tests {
             let input = Buffer::from_slice(device, "table", &table);
             let indices = Buffer::from_slice(device, "index", &index);
             testing::run_with(device, hyper(), |r| {
-                gather_labels(r, [rows, table_rows], &input, &indices, &out)
+                gather_labels(r, [rows, table_rows], &input, (&indices, 0), &out)
             });
             batch::gather_labels(&table, &index[3..], &mut want[..rows]);
             assert_eq!(out.read::<i32>(device).unwrap(), want);
@@ -275,10 +282,10 @@ mod tests {
         let r = &mut recorder;
         let refused = |result| assert!(matches!(result, Err(Error::Shape { .. })));
         let large = Buffer::zeroed(device, "large", 9);
-        refused(gather_rows(r, [2, 2, 0], &small, &small, &small));
-        refused(gather_rows(r, [2, 2, 4], &small, &small, &small));
-        refused(gather_rows(r, [4, 2, 3], &small, &small, &small));
-        refused(gather_labels(r, [7, 6], &small, &small, &large));
+        refused(gather_rows(r, [2, 2, 0], &small, (&small, 0), &small));
+        refused(gather_rows(r, [2, 2, 4], &small, (&small, 0), &small));
+        refused(gather_rows(r, [4, 2, 3], &small, (&small, 0), &small));
+        refused(gather_labels(r, [7, 6], &small, (&small, 0), &large));
         refused(enqueue(r, [4, 1, 3], (&small, 0), &small));
         refused(enqueue(r, [2, 1, 3], (&small, 5), &small));
         refused(enqueue(r, [2, 1, 7], (&small, 0), &small));

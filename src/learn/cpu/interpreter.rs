@@ -98,20 +98,26 @@ impl<T: Real + ComplexField> Interpreter<T> {
     #[allow(clippy::too_many_lines, reason = "one arm an op, in the order of the enum")]
     fn op(&mut self, op: &Op, input: &StepInput) {
         match *op {
-            Op::GatherRows { table, x, shape: [_, columns], .. } => self.write([x], |this, [x]| {
-                parallel::rows(x, columns, |first, rows| {
-                    batch::gather_rows(columns, this.at(table), &input.index[first..], rows);
+            Op::GatherRows { table, first: from, x, shape: [rows, columns], .. } => {
+                self.write([x], |this, [x]| {
+                    parallel::rows(&mut x[..rows * columns], columns, |first, rows| {
+                        batch::gather_rows(columns, this.at(table), &input.index[from + first..], rows);
+                    });
                 });
-            }),
-            Op::GatherCodes { x, shape: [_, positions, channels], .. } => self.write([x], |this, [x]| {
-                let (codes, scales) = (this.latents.codes(), &this.scales);
-                parallel::rows(x, positions * channels, |first, x| {
-                    let index = &input.index[first..];
-                    batch::gather_codes([positions, channels], codes, scales, index, x);
+            }
+            Op::GatherCodes { first: from, x, shape: [rows, positions, channels], .. } => {
+                self.write([x], |this, [x]| {
+                    let (codes, scales) = (this.latents.codes(), &this.scales);
+                    let x = &mut x[..rows * positions * channels];
+                    parallel::rows(x, positions * channels, |first, x| {
+                        let index = &input.index[from + first..];
+                        batch::gather_codes([positions, channels], codes, scales, index, x);
+                    });
                 });
-            }),
-            Op::GatherLabels { .. } => {
-                batch::gather_labels(&self.label_table, &input.index, &mut self.labels);
+            }
+            Op::GatherLabels { first, rows } => {
+                let (index, labels) = (&input.index[first..first + rows], &mut self.labels[..rows]);
+                batch::gather_labels(&self.label_table, index, labels);
             }
             Op::Gemm { layout, shape, a, b, y, alpha, finish } => self.write([y.buf], |this, [out]| {
                 this.product(layout, shape, [a, b], &mut out[y.start..], alpha, finish);
@@ -244,30 +250,21 @@ impl<T: Real + ComplexField> Interpreter<T> {
                 });
             }
             Op::CrossEntropy { shape, views, weight, logits, loss, d_logits } => {
-                let [rows, classes] = shape;
-                let view = self.labels[..rows / views.max(1)].iter().copied();
-                let factors = [weight, classify::inverse_labelled(classes, view)];
+                let labels = classify::of_index(&input.index, &self.label_table);
+                let factors = [weight, classify::inverse_labelled(views, shape[1], labels)];
                 self.write([loss, d_logits], |this, [loss, d_logits]| {
                     let (logits, labels) = (this.at(logits), &this.labels);
                     classify::cross_entropy(shape, factors, logits, labels, loss, d_logits);
                 });
             }
             Op::TargetCrossEntropy { shape, views, weight, logits, targets, loss, d_logits } => {
-                let [targets, weights] = targets;
+                let table = self.get(&Role::TargetWeights).unwrap_or_default();
+                #[allow(clippy::cast_possible_truncation, reason = "weights come as f32")]
+                let weights = classify::of_index(&input.index, table).map(|weight| weight.wide() as f32);
+                let factors = [weight, classify::inverse_weight(views, weights)];
                 self.write([loss, d_logits], |this, [loss, d_logits]| {
-                    let [logits, targets, weights] = [logits, targets, weights].map(|buf| this.at(buf));
-                    let view = weights[..shape[0] / views.max(1)].iter();
-                    #[allow(clippy::cast_possible_truncation, reason = "weights come as f32")]
-                    let view = view.map(|weight| weight.wide() as f32);
-                    let factors = [weight, classify::inverse_weight(view)];
-                    classify::target_cross_entropy(
-                        shape,
-                        factors,
-                        logits,
-                        [targets, weights],
-                        loss,
-                        d_logits,
-                    );
+                    let (logits, targets) = (this.at(logits), targets.map(|buf| this.at(buf)));
+                    classify::target_cross_entropy(shape, factors, logits, targets, loss, d_logits);
                 });
             }
             Op::SoftLabel { settings, logits, teacher, loss, d_logits } => {

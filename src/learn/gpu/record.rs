@@ -58,15 +58,16 @@ impl<'a> Fixed<'a> {
             rate_scale: rate.scale,
         };
         match *op {
-            Op::GatherRows { table, table_rows, x, shape: [rows, columns] } => {
-                batch::gather_rows(r, [rows, columns, table_rows], at(table), self.index, at(x))
+            Op::GatherRows { table, table_rows, first, x, shape: [rows, columns] } => {
+                batch::gather_rows(r, [rows, columns, table_rows], at(table), (self.index, first), at(x))
             }
-            Op::GatherCodes { table_rows, x, shape } => {
-                batch::gather_codes(r, shape, table_rows, self.latents.each_ref(), self.index, at(x))
+            Op::GatherCodes { table_rows, first, x, shape } => {
+                let index = (self.index, first);
+                batch::gather_codes(r, shape, table_rows, self.latents.each_ref(), index, at(x))
             }
-            Op::GatherLabels { rows } => {
+            Op::GatherLabels { first, rows } => {
                 let shape = [rows, self.label_table.len()];
-                batch::gather_labels(r, shape, &self.label_table, self.index, &self.labels)
+                batch::gather_labels(r, shape, &self.label_table, (self.index, first), &self.labels)
             }
             Op::Gemm { layout, shape, a, b, y, alpha, finish } => {
                 let [a, b, y] = [a, b, y].map(|Span { buf, start }| (at(buf), start));

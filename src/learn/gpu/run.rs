@@ -11,7 +11,7 @@ use crate::learn::op::Op;
 use crate::learn::placement::Placement;
 use crate::learn::program::{Program, Role};
 use crate::reference::Real as _;
-use crate::reference::classify::{inverse_labelled, inverse_weight};
+use crate::reference::classify::{inverse_labelled, inverse_weight, of_index};
 use crate::reference::optim::AdamW;
 use crate::{Error, Result};
 
@@ -141,15 +141,11 @@ impl Run {
             if let Op::AdamW { settings, .. } = op {
                 adam = Some(*settings);
             }
-            if let Op::CrossEntropy { shape: [rows, classes], views, .. } = *op {
-                let view = &input.index[..rows / views.max(1)];
-                let labels = view.iter().map(|&row| self.labels.get(row as usize).copied().unwrap_or(-1));
-                per_label = inverse_labelled(classes, labels);
+            if let Op::CrossEntropy { shape: [_, classes], views, .. } = *op {
+                per_label = inverse_labelled(views, classes, of_index(&input.index, &self.labels));
             }
-            if let Op::TargetCrossEntropy { shape: [rows, _], views, .. } = *op {
-                let view = &input.index[..rows / views.max(1)];
-                let weights = view.iter().map(|&row| self.weights.get(row as usize).copied().unwrap_or(0.0));
-                per_weight = inverse_weight(weights);
+            if let Op::TargetCrossEntropy { views, .. } = *op {
+                per_weight = inverse_weight(views, of_index(&input.index, &self.weights));
             }
         }
         let [adam_correction1, adam_correction2] =

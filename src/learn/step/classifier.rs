@@ -20,7 +20,9 @@ pub(super) fn write(
     let (rows, classes, objective) = (writer.m, writer.spec.architecture.classes(), writer.spec.objective);
     let (logits, loss) = (classifier.y, writer.program.scratch(rows));
     let d_logits = writer.program.scratch(rows * classes);
-    let (shape, weight, views) = ([rows, classes], objective.classifier_weight, 2);
+    // The mean is over the labelled rows of the whole batch, whatever its part has of them.
+    let parts = real(writer.parts);
+    let (shape, weight, views) = ([rows, classes], parts * objective.classifier_weight, 2);
     if writer.spec.has_soft_targets {
         let targets = writer.gather_from(Role::Targets, classes);
         let targets = [targets, writer.gather_from(Role::TargetWeights, 1)];
@@ -29,7 +31,7 @@ pub(super) fn write(
     } else {
         writer.program.push(Op::CrossEntropy { shape, views, weight, logits, loss, d_logits });
     }
-    writer.term(loss, rows, Slot::Classifier, 1.0);
+    writer.term(loss, rows, Slot::Classifier, parts);
     if let Some((teacher, teacher_classes)) = teacher {
         let settings = SoftLabel {
             rows,

@@ -7,6 +7,7 @@
 mod classifier;
 mod distillation;
 mod extractor;
+mod gradients;
 mod layers;
 mod projection;
 mod single;
@@ -23,7 +24,9 @@ use crate::heads::Layer;
 use crate::learn::objective::CopyNorm;
 use crate::learn::op::Buf;
 use crate::learn::program::Program;
+use crate::number::real;
 use extractor::ExtractorPass;
+use gradients::Gradients;
 use layers::{Pass, Trace};
 use projection::Projection;
 use writer::Writer;
@@ -35,23 +38,44 @@ use writer::Writer;
 /// that do not fit, naming what is allowed.
 pub fn step_program(spec: &StepSpec<'_>) -> Result<Program> {
     spec.check()?;
-    let mut writer = Writer::new(spec);
+    let parts = spec.micro_batches;
+    let objective = spec.objective.times(1.0 / real(parts));
+    let part = StepSpec { rows: spec.rows / parts, objective: &objective, ..spec.clone() };
+    let mut program = Program { index_rows: 2 * spec.rows, ..Program::default() };
+    let mut gradients = Gradients::default();
+    let mut keys = None;
+    for number in 0..parts {
+        let mut writer = Writer::part(&part, program, number);
+        gradients_of(&mut writer)?;
+        (program, keys) = (writer.program, writer.keys);
+        if parts > 1 {
+            gradients.set_aside(&mut program);
+        }
+    }
+    gradients.add_up(&mut program);
+    if let Some(optimizer) = spec.optimizer {
+        let mut writer = Writer { program, keys, ..Writer::new(spec) };
+        update::write(&mut writer, optimizer);
+        program = writer.program;
+    }
+    Ok(program)
+}
+
+/// Writes forward and backward pass of a batch, or of a part of one.
+fn gradients_of(writer: &mut Writer<'_>) -> Result<()> {
     let input = writer.gather();
     let pass = writer.student();
-    let student = ExtractorPass::forward(&mut writer, pass.prefix, pass.rows, input)?;
+    let student = ExtractorPass::forward(writer, pass.prefix, pass.rows, input)?;
     let u = student.u;
-    let classifier = &spec.architecture.classifier;
+    let classifier = &writer.spec.architecture.classifier;
     let classifier = layers::mlp_forward(&mut writer.program, pass, "classifier", classifier, u)?;
-    let teacher = Teacher::forward(&mut writer, input)?;
-    let d_u = feature_terms(&mut writer, input, u, &teacher)?;
-    let d_u = classifier::write(&mut writer, &classifier, teacher.logits, d_u);
-    if let Some(d_u) = d_u {
-        student.backward(&mut writer, d_u, false)?;
+    let teacher = Teacher::forward(writer, input)?;
+    let d_u = feature_terms(writer, input, u, &teacher)?;
+    let d_u = classifier::write(writer, &classifier, teacher.logits, d_u);
+    match d_u {
+        Some(d_u) => student.backward(writer, d_u, false).map(drop),
+        None => Ok(()),
     }
-    if let Some(optimizer) = spec.optimizer {
-        update::write(&mut writer, optimizer);
-    }
-    Ok(writer.program)
 }
 
 /// What the teacher says: its features and projection for the distillations of features, and logits

@@ -18,6 +18,10 @@ pub struct StepSpec<'a> {
     pub extractor_training: ExtractorTraining,
     /// Rows N per view.
     pub rows: usize,
+    /// Equal parts of the batch that are run one after the other and whose gradients are added up,
+    /// so that a step holds the activations of one part. Terms are means over the parts; those that
+    /// compare rows with one another compare rows of a part.
+    pub micro_batches: usize,
     /// Rows S of the feature table.
     pub table_rows: usize,
     /// Whether the table is one of latents in 8 bits.
@@ -36,10 +40,22 @@ impl StepSpec<'_> {
             let allowed = "at least 1 row per view and a table of at least 1 row";
             return Err(Error::config("batch", self.rows, allowed));
         }
-        if self.rows < 2 && self.objective.method == SslMethod::Vicreg {
+        let parts = self.micro_batches;
+        if parts == 0 || !self.rows.is_multiple_of(parts) {
+            let allowed = format!("a number that divides the {} rows of a batch", self.rows);
+            return Err(Error::config("micro_batches", parts, allowed));
+        }
+        if parts > 1 && self.objective.method == SslMethod::Moco {
+            return Err(Error::config(
+                "micro_batches",
+                parts,
+                "1 with MoCo, whose queue takes whole batches",
+            ));
+        }
+        if self.rows / parts < 2 && self.objective.method == SslMethod::Vicreg {
             return Err(Error::config("batch", self.rows, "at least 2 rows per view with VICReg"));
         }
-        if self.rows < 2 && self.objective.method == SslMethod::Simclr && self.objective.decoupled {
+        if self.rows / parts < 2 && self.objective.method == SslMethod::Simclr && self.objective.decoupled {
             return Err(Error::config("batch", self.rows, "at least 2 rows per view with decoupled SimCLR"));
         }
         if self.objective.method == SslMethod::Moco && self.objective.queue < self.rows {

@@ -19,12 +19,30 @@ pub(super) struct Writer<'a> {
     pub p: usize,
     /// MoCo's unit keys, enqueued at the end.
     pub keys: Option<Buf>,
+    /// Element of a step's index at which the part of the batch begins.
+    pub first: usize,
+    /// Parts of the batch.
+    pub parts: usize,
 }
 
 impl<'a> Writer<'a> {
     pub(super) fn new(spec: &'a StepSpec<'a>) -> Self {
         let (m, p) = (2 * spec.rows, spec.architecture.projector.outputs());
-        Self { spec, program: Program { index_rows: m, ..Program::default() }, m, p, keys: None }
+        Self {
+            spec,
+            program: Program { index_rows: m, ..Program::default() },
+            m,
+            p,
+            keys: None,
+            first: 0,
+            parts: 1,
+        }
+    }
+
+    /// A writer for part `number` of a batch, which goes on with `program`.
+    pub(super) fn part(spec: &'a StepSpec<'a>, program: Program, number: usize) -> Self {
+        let whole = Self::new(spec);
+        Self { program, first: number * whole.m, parts: spec.micro_batches, ..whole }
     }
 
     /// A pass of both views through a copy's layers: `""`, `teacher.` or `momentum.`.
@@ -51,26 +69,26 @@ impl<'a> Writer<'a> {
     pub(super) fn gather(&mut self) -> Buf {
         let input = self.spec.architecture.extractor.input;
         let x = if self.spec.has_latents {
-            let (rows, table_rows) = (self.m, self.spec.table_rows);
+            let (rows, table_rows, first) = (self.m, self.spec.table_rows, self.first);
             let x = self.program.scratch(rows * input.elements());
             let shape = [rows, input.positions(), input.channels];
-            self.program.push(Op::GatherCodes { table_rows, x, shape });
+            self.program.push(Op::GatherCodes { table_rows, first, x, shape });
             x
         } else {
             self.gather_from(Role::Table, input.elements())
         };
         if !self.spec.has_soft_targets {
-            self.program.push(Op::GatherLabels { rows: self.m });
+            self.program.push(Op::GatherLabels { first: self.first, rows: self.m });
         }
         x
     }
 
     /// The batch's rows of the table of that role.
     pub(super) fn gather_from(&mut self, role: Role, columns: usize) -> Buf {
-        let (rows, table_rows) = (self.m, self.spec.table_rows);
+        let (rows, table_rows, first) = (self.m, self.spec.table_rows, self.first);
         let table = self.program.shared(role, table_rows * columns);
         let x = self.program.scratch(rows * columns);
-        self.program.push(Op::GatherRows { table, table_rows, x, shape: [rows, columns] });
+        self.program.push(Op::GatherRows { table, table_rows, first, x, shape: [rows, columns] });
         x
     }
 
@@ -82,8 +100,9 @@ impl<'a> Writer<'a> {
         (*d_u.get_or_insert_with(|| self.program.scratch(len)), finish)
     }
 
-    /// `terms[slot] += scale * sum(rows)`.
+    /// `terms[slot] += scale * sum(rows)`, a mean over the parts of the batch.
     pub(super) fn term(&mut self, rows: Buf, len: usize, slot: Slot, scale: f64) {
+        let scale = scale / real(self.parts);
         self.program.push(Op::TermSum { rows, len, slot, scale });
     }
 

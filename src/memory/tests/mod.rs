@@ -3,6 +3,7 @@
 mod corruption;
 mod durability;
 mod labels;
+mod latents;
 mod quota;
 mod samples;
 mod versions;
@@ -10,6 +11,7 @@ mod versions;
 use std::path::{Path, PathBuf};
 
 use super::{FeatureIdentity, Memory, Rows, Sample, Stored, VersionFigures};
+use crate::latent::LatentTable;
 use crate::rng::Rng;
 
 pub(super) const WIDTH: usize = 16;
@@ -21,11 +23,19 @@ pub(super) fn identity() -> FeatureIdentity {
         feature_width: WIDTH,
         feature_class: "fp32".to_owned(),
         preprocessing: "224 bilinear".to_owned(),
+        cut: None,
     }
 }
 
 pub(super) fn features(rng: &mut Rng, width: usize) -> Vec<f32> {
     (0..width).map(|_| rng.normal()).collect()
+}
+
+/// Latents of a frame and two views.
+pub(super) fn latents(rng: &mut Rng) -> LatentTable {
+    let mut table = LatentTable::new(4, 3);
+    (0..3).for_each(|_| table.push(&features(rng, 12)).unwrap());
+    table
 }
 
 pub(super) fn sample(features: &[f32], label: Option<&str>) -> Sample {
@@ -62,6 +72,7 @@ pub(super) fn fill(memory: &mut Memory) {
             name: format!("image-{round}"),
             timestamp_millis: i64::from(round),
             label: (label != "none").then(|| label.to_owned()),
+            latents: (round % 2 == 0).then(|| latents(&mut rng)),
         };
         first = first.or(Some(memory.add_sample(&new).unwrap()));
     }
@@ -77,6 +88,7 @@ pub(super) fn fill(memory: &mut Memory) {
         memory.publish(new).unwrap();
     }
     memory.save_training(&[9; 700]).unwrap();
+    memory.save_checkpoint(&[8; 600]).unwrap();
 }
 
 /// Everything a caller can read, as text; an error if any of it cannot be read.
@@ -85,13 +97,15 @@ pub(super) fn dump(memory: &Memory) -> crate::Result<String> {
     for rows in [Rows::Training, Rows::HeldOut, Rows::Unlabelled] {
         for stored in memory.samples(rows)? {
             text += &format!(
-                "{rows:?}{stored:?}{:?}{:?}",
+                "{rows:?}{stored:?}{:?}{:?}{:?}",
                 memory.views(stored.id)?,
+                memory.latents(stored.id)?,
                 memory.thumbnail(stored.id)?
             );
         }
     }
     text += &format!("{:?}{:?}{:?}", memory.history()?, memory.published()?, memory.load_training()?);
+    text += &format!("{:?}", memory.load_checkpoint()?);
     Ok(text)
 }
 

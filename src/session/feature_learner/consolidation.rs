@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::FeatureLearner;
-use super::decision::Chosen;
 use super::gathered::Gathered;
+use super::stage::{Scored, Stage};
+use super::tail::Tuned;
 use crate::event::Event;
 use crate::learn::closed_form::LdaModel;
-use crate::memory::{NewVersion, Rows, StoredSample};
+use crate::memory::{NewVersion, Rows, StoredSample, VersionFigures};
 use crate::rng::Rng;
 use crate::session::calibration::calibrated;
 use crate::session::candidate::{Candidate, Score, guard};
@@ -33,27 +34,16 @@ pub struct Consolidation {
     pub candidates: Vec<(HeadKind, f64)>,
 }
 
-/// The closed forms, best guess first, and the discriminant behind the novelty.
-struct Fitted {
-    candidates: Vec<Candidate>,
-    model: LdaModel,
-}
-
-/// Every candidate with its score, and the score of the head that serves.
-struct Judged {
-    candidates: Vec<(Score, Candidate)>,
-    serving: Score,
-}
-
 impl FeatureLearner {
     /// Learns the samples that are new since the last consolidation: fits the closed forms, trains
-    /// the trained head on new samples and replay, and publishes the best of them on held-out
-    /// samples unless the old classes would suffer.
+    /// the tail (or an adapter, where the backbone is not cut) on new samples and replay, and
+    /// publishes the best of what stands on either on held-out samples, unless the old classes
+    /// would suffer.
     ///
     /// # Errors
     /// [`Error::NotReady`] if nothing is labelled yet; [`Error::Config`] if it does not fit into
     /// the memory limit; [`Error::State`] from the memory. Training that runs into values that are
-    /// not finite, or whose engine fails, only drops the trained candidate.
+    /// not finite, or whose engine fails, only drops the trained candidates.
     pub fn consolidate(&mut self, control: &mut TrainingControl<'_>) -> Result<Consolidation> {
         self.restore()?;
         self.apply_removals(control)?;
@@ -72,40 +62,61 @@ impl FeatureLearner {
         control: &mut TrainingControl<'_>,
     ) -> Result<Consolidation> {
         self.announce(&gathered, control)?;
-        let Fitted { candidates, model } = self.fit(&mut gathered)?;
-        let mut judged = self.judge(candidates, &gathered)?;
-        if control.answers_early() && self.settings.recipe.steps > 0 {
-            self.answer_early(&judged, &gathered, &model)?;
+        let (candidates, model) = self.fit(&mut gathered)?;
+        let serving = self.score_serving(&gathered)?;
+        let mut scored = self.score(candidates, &gathered, false)?;
+        let stage = Stage { gathered, model };
+        if control.answers_early() && self.trains(&stage.gathered) {
+            self.answer_early(&scored, &serving, &stage)?;
         }
-        if let Some(trained) = self.train(&gathered, control)? {
-            judged.candidates.extend(self.judge(vec![trained], &gathered)?.candidates);
+        let mut tuned = None;
+        if self.trains(&stage.gathered) {
+            if self.tail.is_some() {
+                tuned = self.tune(&stage.gathered, control)?;
+            } else if let Some(trained) = self.train_adapter(&stage.gathered, control)? {
+                scored.extend(self.score(vec![trained], &stage.gathered, false)?);
+            }
         }
-        self.publish(judged, &gathered, model, control)
+        if let Some(tuned) = &mut tuned {
+            // Without evidence what was trained comes first.
+            let candidates = std::mem::take(&mut tuned.candidates);
+            scored.splice(0..0, self.score(candidates, &tuned.stage.gathered, true)?);
+        }
+        self.publish(scored, &serving, &stage, tuned, control)
     }
 
     /// What came since the last consolidation; `None` if that is nothing.
     fn gather(&mut self) -> Result<Option<Gathered>> {
         let (started, closed_forms) = (Instant::now(), self.closed_form_settings()?);
-        let training = self.memory.samples(Rows::Training)?;
-        let held_out = self.memory.samples(Rows::HeldOut)?;
-        let unlabelled = self.memory.samples(Rows::Unlabelled)?;
+        let stored = [Rows::Training, Rows::HeldOut, Rows::Unlabelled].map(|rows| self.memory.samples(rows));
+        let [training, held_out, unlabelled] = stored;
+        let (training, held_out, unlabelled) = (training?, held_out?, unlabelled?);
         if training.is_empty() {
             let way_out = "teach at least one class first";
             return Err(Error::not_ready("learning", "there is no labelled sample", way_out));
         }
         self.learned.keep_shared(&unlabelled);
-        let labelled: Vec<_> = training.iter().filter(|s| !self.learned.has(s)).cloned().collect();
-        // Closed forms learn nothing from unlabelled samples alone.
-        let trains_on_unlabelled =
-            self.settings.recipe.steps > 0 && self.open_samples(&unlabelled).next().is_some();
-        if labelled.is_empty() && !trains_on_unlabelled {
+        let is_new = training.iter().any(|sample| !self.learned.has(sample));
+        // Neither closed forms nor a tail learn anything from unlabelled samples alone.
+        let trains_on_unlabelled = self.tail.is_none()
+            && self.settings.recipe.steps > 0
+            && self.open_samples(&unlabelled).next().is_some();
+        if !is_new && !trains_on_unlabelled && !self.trained.begins_anew {
             return Ok(None);
         }
+        let without_latents = self.without_latents(&training, &held_out)?;
+        let tail = self.serving_tail();
+        let training = self.seen(tail.as_ref(), training)?;
+        let held_out = self.seen(tail.as_ref(), held_out)?;
+        let unlabelled = self.seen(tail.as_ref(), unlabelled)?;
+        let labelled: Vec<_> = training.iter().filter(|s| !self.learned.has(s)).cloned().collect();
         let replay = self.replay(&training);
         let is_removal = false;
         Ok(Some(Gathered {
             started,
             closed_forms,
+            tail,
+            without_latents,
             training,
             held_out,
             labelled,
@@ -117,7 +128,10 @@ impl FeatureLearner {
 
     /// Unlabelled samples that no consolidation has shared out among classes. A sample with the
     /// held-out mark stays apart: labelled later, it is to judge heads that never saw it.
-    fn open_samples<'a>(&self, unlabelled: &'a [StoredSample]) -> impl Iterator<Item = &'a StoredSample> {
+    pub(super) fn open_samples<'a>(
+        &self,
+        unlabelled: &'a [StoredSample],
+    ) -> impl Iterator<Item = &'a StoredSample> {
         let shared = self.learned.shared();
         unlabelled.iter().filter(move |sample| !sample.held_out && !shared.contains(&sample.id))
     }
@@ -148,8 +162,14 @@ impl FeatureLearner {
             task: self.learned.tasks,
             classes: names.map(|(_, name)| name).collect(),
             frames: [gathered.labelled.len(), self.open_samples(&gathered.unlabelled).count()],
-            steps: self.settings.recipe.steps,
+            steps: self.steps_for(gathered),
         });
+        if self.tail.is_some()
+            && self.steps() > 0
+            && let Some(reason) = self.tail_stays(gathered)
+        {
+            control.emit(&Event::TailStays { reason });
+        }
         let of = self.settings.ensemble(self.inputs.0.features()).random_features;
         let random_features = gathered.closed_forms.random_features;
         if random_features < of {
@@ -158,8 +178,9 @@ impl FeatureLearner {
         Ok(())
     }
 
-    /// Adds what was gathered to the statistics and solves the closed forms.
-    fn fit(&mut self, gathered: &mut Gathered) -> Result<Fitted> {
+    /// Adds what was gathered to the statistics and solves the closed forms: the candidates, best
+    /// guess first, and the discriminant behind the novelty.
+    fn fit(&mut self, gathered: &mut Gathered) -> Result<(Vec<Candidate>, LdaModel)> {
         let Gathered { closed_forms, training, labelled, unlabelled, is_removal, .. } = gathered;
         let mut statistics = self.take_statistics(*closed_forms, training, unlabelled)?;
         if *is_removal {
@@ -169,21 +190,45 @@ impl FeatureLearner {
             *unlabelled = self.open_samples(unlabelled).cloned().collect();
             statistics.learn(&mut self.learned, labelled, unlabelled)?;
         }
-        if self.settings.recipe.steps == 0 {
+        if self.steps() == 0 {
             // Solving needs the room.
             *unlabelled = Vec::new();
         }
-        let (candidates, model) = statistics.candidates()?;
+        let candidates = statistics.candidates()?;
         self.keep_statistics(statistics);
-        Ok(Fitted { candidates, model })
+        Ok(candidates)
     }
 
-    /// The trained candidate. `None` without training steps, or if training failed: what was taught
-    /// is in the closed forms.
-    fn train(&mut self, gathered: &Gathered, control: &mut TrainingControl<'_>) -> Result<Option<Candidate>> {
-        if self.settings.recipe.steps == 0 || (gathered.is_removal && !self.trained.is_to_be_retrained()) {
-            return Ok(None);
+    /// Training steps of this consolidation.
+    fn steps_for(&self, gathered: &Gathered) -> usize {
+        match &self.tail {
+            Some(_) if !self.trains(gathered) => 0,
+            Some(_) => self.tail_recipe(gathered).map_or(0, |recipe| recipe.steps),
+            None => self.steps(),
         }
+    }
+
+    /// Most training steps of a consolidation.
+    fn steps(&self) -> usize {
+        if self.tail.is_some() { self.settings.tail.recipe.steps } else { self.settings.recipe.steps }
+    }
+
+    /// Whether anything is to be trained. What was taken back is trained anew at once with an
+    /// adapter; a tail waits for the next consolidation.
+    fn trains(&self, gathered: &Gathered) -> bool {
+        match &self.tail {
+            None => self.steps() > 0 && (!gathered.is_removal || self.trained.is_to_be_retrained()),
+            Some(_) => self.steps() > 0 && !gathered.is_removal && self.tail_stays(gathered).is_none(),
+        }
+    }
+
+    /// The trained candidate on an adapter. `None` if training failed: what was taught is in the
+    /// closed forms.
+    fn train_adapter(
+        &mut self,
+        gathered: &Gathered,
+        control: &mut TrainingControl<'_>,
+    ) -> Result<Option<Candidate>> {
         match self.train_head(gathered, control) {
             Ok(head) => Ok(Some(Candidate { kind: HeadKind::Trained, head })),
             Err(error @ (Error::NonFinite { .. } | Error::Device { .. })) => {
@@ -195,37 +240,42 @@ impl FeatureLearner {
         }
     }
 
-    /// Scores candidates, and the head that serves on the classes that it knows, on the samples
-    /// that decide.
-    fn judge(&self, candidates: Vec<Candidate>, gathered: &Gathered) -> Result<Judged> {
-        let judges = gathered.judges();
-        let scored = candidates
-            .into_iter()
-            .map(|candidate| Ok((Score::of(&candidate.head, &self.inputs, judges)?, candidate)));
-        let candidates = scored.collect::<Result<_>>()?;
-        let serving = match self.published.as_ref().filter(|_| !self.is_provisional) {
-            Some(published) => {
-                let is_known =
-                    |s: &&StoredSample| s.class.is_some_and(|c| published.head.columns().contains(&c));
-                let known: Vec<_> = judges.iter().filter(is_known).cloned().collect();
-                Score::of(&published.head, &self.inputs, &known)?
-            }
-            None => Score { classes: BTreeMap::new() },
+    /// Scores candidates on the samples that decide.
+    fn score(&self, candidates: Vec<Candidate>, gathered: &Gathered, is_tuned: bool) -> Result<Vec<Scored>> {
+        let scored = candidates.into_iter().map(|candidate| {
+            let score = Score::of(&candidate.head, &self.inputs, gathered.judges())?;
+            Ok(Scored { score, candidate, is_tuned })
+        });
+        scored.collect()
+    }
+
+    /// Scores the head that serves on the classes that it knows.
+    fn score_serving(&self, gathered: &Gathered) -> Result<Score> {
+        let served = self.published.as_ref().filter(|_| !self.is_provisional);
+        // After a removal the samples may have the features of another tail than the head's.
+        let is_comparable = |head: &&Arc<PublishedHead>| match (&head.tail, &gathered.tail) {
+            (Some(own), Some(tail)) => Arc::ptr_eq(own, tail),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
         };
-        Ok(Judged { candidates, serving })
+        let Some(published) = served.filter(is_comparable) else {
+            return Ok(Score { classes: BTreeMap::new() });
+        };
+        let is_known = |s: &&StoredSample| s.class.is_some_and(|c| published.head.columns().contains(&c));
+        let known: Vec<_> = gathered.judges().iter().filter(is_known).cloned().collect();
+        Score::of(&published.head, &self.inputs, &known)
     }
 
     /// Lets the best closed form answer while the trained head is in training, if the guard lets it
     /// pass: it is ready seconds earlier. Nothing is written; the decision is made among all
     /// candidates.
-    fn answer_early(&self, judged: &Judged, gathered: &Gathered, model: &LdaModel) -> Result<()> {
+    fn answer_early(&self, scored: &[Scored], serving: &Score, stage: &Stage) -> Result<()> {
         let margin = self.settings.guard_margin;
-        let passing =
-            judged.candidates.iter().filter(|(score, _)| guard(&judged.serving, score, margin).is_ok());
+        let passing = scored.iter().filter(|scored| guard(serving, &scored.score, margin).is_ok());
         // The first of equals, as in the decision.
-        let best = passing.rev().max_by(|(a, _), (b, _)| a.balanced().total_cmp(&b.balanced()));
-        if let Some((_, Candidate { kind, head })) = best {
-            let early = self.calibrate(*kind, head.clone(), gathered, model.clone())?;
+        let best = passing.rev().max_by(|a, b| a.score.balanced().total_cmp(&b.score.balanced()));
+        if let Some(Scored { candidate: Candidate { kind, head }, .. }) = best {
+            let early = self.calibrate(*kind, head.clone(), &stage.gathered, stage.model.clone())?;
             self.serving.set(Some(Arc::new(early)));
         }
         Ok(())
@@ -239,55 +289,78 @@ impl FeatureLearner {
         model: LdaModel,
     ) -> Result<PublishedHead> {
         let samples = [gathered.held_out.as_slice(), gathered.learned()];
-        calibrated(kind, head, &self.inputs, model, self.memory.classes()?, samples)
+        let names = self.memory.classes()?;
+        calibrated(kind, head, &self.inputs, model, gathered.tail.clone(), names, samples)
     }
 
-    /// Puts the best candidate in place, or records why none was.
+    /// Puts the best candidate in place, or records why none was. A tail goes with its heads.
     fn publish(
         &mut self,
-        judged: Judged,
-        gathered: &Gathered,
-        model: LdaModel,
+        scored: Vec<Scored>,
+        serving: &Score,
+        stage: &Stage,
+        tuned: Option<Tuned>,
         control: &mut TrainingControl<'_>,
     ) -> Result<Consolidation> {
-        let Judged { candidates: scored, serving } = judged;
-        let candidates: Vec<_> = scored.iter().map(|(score, c)| (c.kind, score.balanced())).collect();
-        let chosen = self.choose(scored, &serving, !gathered.is_removal);
-        let (published, head, reason) = match chosen {
+        let figures: Vec<_> = scored.iter().map(|scored| (scored.name(), scored.score.balanced())).collect();
+        let candidates = scored.iter().map(Scored::figure).collect();
+        let judges = stage.gathered.judges().len();
+        let started = stage.gathered.started;
+        let (published, head, reason) = match self.choose(scored, serving, !stage.gathered.is_removal) {
             None => (false, None, "no head could be fitted".to_owned()),
-            Some(Chosen { candidate, score, fall }) => {
-                let figures = self.figures(&score, &serving, fall, &candidates, gathered)?;
-                let (kind, reason) = (candidate.kind, figures.reason.clone());
-                let head_kind = kind.name();
-                if fall.is_some() {
+            Some(chosen) => {
+                let version = self.figures(&chosen, serving, &figures, &stage.gathered)?;
+                let (kind, reason) = (chosen.scored.candidate.kind, version.reason.clone());
+                if chosen.fall.is_some() {
+                    let head_kind = kind.name();
                     self.memory.record_rolled_back(NewVersion {
                         heads: &[],
                         head_kind,
-                        figures: &figures,
+                        figures: &version,
                     })?;
                 } else {
-                    let head = self.calibrate(kind, candidate.head, gathered, model)?;
-                    let heads = head.to_bytes()?;
-                    self.memory.publish(NewVersion { heads: &heads, head_kind, figures: &figures })?;
-                    self.memory.keep_heads(KEPT_HEADS)?;
-                    self.published = Some(Arc::new(head));
-                    self.is_provisional = false;
+                    self.put_in_place(chosen.scored, stage, tuned, &version)?;
                 }
-                (fall.is_none(), Some(kind), reason)
+                (chosen.fall.is_none(), Some(kind), reason)
             }
         };
         control.emit(&Event::Consolidated {
             task: self.learned.tasks,
             published,
             head: head.unwrap_or(HeadKind::Slda).name(),
-            candidates: candidates.iter().map(|(kind, value)| (kind.name(), *value)).collect(),
-            held_out: gathered.judges().len(),
+            candidates: figures,
+            held_out: judges,
             reason,
-            learning_secs: gathered.started.elapsed().as_secs_f64(),
+            learning_secs: started.elapsed().as_secs_f64(),
         });
         self.learned.tasks += 1;
         self.store_training()?;
+        self.memory.drop_checkpoint()?;
         Ok(Consolidation { published, head, candidates })
+    }
+
+    /// Publishes a candidate, with the tail that it stands on.
+    fn put_in_place(
+        &mut self,
+        chosen: Scored,
+        stage: &Stage,
+        tuned: Option<Tuned>,
+        figures: &VersionFigures,
+    ) -> Result<()> {
+        let tuned = tuned.filter(|_| chosen.is_tuned);
+        let Stage { gathered, model } = tuned.as_ref().map_or(stage, |tuned| &tuned.stage);
+        let Candidate { kind, head } = chosen.candidate;
+        let head = self.calibrate(kind, head, gathered, model.clone())?;
+        let heads = head.to_bytes()?;
+        self.memory.publish(NewVersion { heads: &heads, head_kind: kind.name(), figures })?;
+        self.memory.keep_heads(KEPT_HEADS)?;
+        self.published = Some(Arc::new(head));
+        self.is_provisional = false;
+        if let Some(Tuned { statistics, learned, trained, .. }) = tuned {
+            self.keep_statistics(statistics);
+            (self.learned, self.trained) = (learned, trained);
+        }
+        Ok(())
     }
 
     fn report_nothing_new(&mut self, control: &mut TrainingControl<'_>) -> Result<Consolidation> {

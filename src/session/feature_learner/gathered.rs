@@ -1,14 +1,23 @@
 //! What a consolidation learns, and what its heads are judged on.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use crate::Result;
+use crate::heads::Tail;
 use crate::learn::closed_form::EnsembleSettings;
-use crate::memory::StoredSample;
+use crate::memory::{Memory, StoredSample};
+use crate::session::through_tail::through_tail;
 
 /// What is learned, and what the heads are judged on.
+#[derive(Clone)]
 pub(super) struct Gathered {
     pub(super) started: Instant,
     pub(super) closed_forms: EnsembleSettings,
+    /// The trained tail whose features the samples have; without one, the backbone's own.
+    pub(super) tail: Option<Arc<Tail>>,
+    /// Labelled samples that have no latents, where the backbone is cut.
+    pub(super) without_latents: usize,
     /// Every labelled sample for training.
     pub(super) training: Vec<StoredSample>,
     /// Every labelled sample that is held out.
@@ -17,7 +26,7 @@ pub(super) struct Gathered {
     pub(super) labelled: Vec<StoredSample>,
     /// Every unlabelled sample; after fitting those that training uses.
     pub(super) unlabelled: Vec<StoredSample>,
-    /// Samples of old classes to train on again, with their columns.
+    /// Samples of old classes to train an adapter on again, with their columns.
     pub(super) replay: Vec<(StoredSample, i32)>,
     /// Whether something was taken back: the heads are made anew without it, whatever that costs
     /// the other classes.
@@ -35,5 +44,20 @@ impl Gathered {
     /// do.
     pub(super) fn judges(&self) -> &[StoredSample] {
         if self.held_out.is_empty() { self.learned() } else { &self.held_out }
+    }
+
+    /// The labelled samples with the features of a tail that was trained on them.
+    pub(super) fn through(&self, memory: &Memory, tail: &Arc<Tail>) -> Result<Self> {
+        let [training, held_out] =
+            [&self.training, &self.held_out].map(|samples| through_tail(memory, tail, samples));
+        Ok(Self {
+            tail: Some(tail.clone()),
+            training: training?,
+            held_out: held_out?,
+            labelled: Vec::new(),
+            unlabelled: Vec::new(),
+            replay: Vec::new(),
+            ..*self
+        })
     }
 }

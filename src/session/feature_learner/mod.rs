@@ -1,16 +1,20 @@
 //! The learner on features: samples go to memory, a consolidation turns them into heads, the best
 //! head is published. It knows no frame and no backbone.
 
+mod checkpoint;
 mod consolidation;
 mod decision;
 mod engine_slot;
 mod gathered;
 mod removal;
+mod stage;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod trained_state;
 mod training;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use consolidation::Consolidation;
@@ -20,7 +24,9 @@ use super::memory_limit::MemoryLimit;
 use super::published_head::{Inputs, PublishedHead};
 use super::settings::LearnerSettings;
 use super::statistics::{Learned, Statistics};
+use super::through_tail::through_tail;
 use super::unknowns::{self, Unknowns};
+use crate::heads::Tail;
 use crate::ids::SampleId;
 use crate::learn::closed_form::EnsembleSettings;
 use crate::memory::{LabelId, Memory, Sample, Stored, StoredSample, VersionId};
@@ -62,6 +68,10 @@ pub struct FeatureLearner {
     /// Gathered when first needed: opening a state takes no time per sample.
     statistics: Option<Statistics>,
     trained: TrainedState,
+    /// The tail as the model file has it, if the backbone is cut.
+    tail: Option<Arc<Tail>>,
+    /// Features that the trained tail in use gave.
+    seen: Seen,
     /// The head of the last decision. What serves may be another one while a consolidation runs.
     published: Option<Arc<PublishedHead>>,
     /// Whether `published` was fitted to the labels on opening and never judged by the guard.
@@ -69,6 +79,13 @@ pub struct FeatureLearner {
     serving: ServingHead,
     /// Whether what was learned has been read from the memory: storing samples does not need it.
     is_restored: bool,
+}
+
+/// Features of stored samples by one trained tail.
+#[derive(Debug, Default)]
+struct Seen {
+    tail: Option<Arc<Tail>>,
+    rows: HashMap<SampleId, Arc<[f32]>>,
 }
 
 impl std::fmt::Debug for FeatureLearner {
@@ -103,11 +120,40 @@ impl FeatureLearner {
             learned: Learned::default(),
             statistics: None,
             trained: TrainedState::default(),
+            tail: None,
+            seen: Seen::default(),
             published: None,
             is_provisional: false,
             serving: ServingHead::default(),
             is_restored: false,
         })
+    }
+
+    /// The same learner, which trains `tail` from now on: the tail of the backbone whose latents
+    /// the samples have, as its model file has it.
+    ///
+    /// # Errors
+    /// As [`FeatureLearner::new`].
+    pub fn with_tail(mut self, tail: Option<Arc<Tail>>) -> Result<Self> {
+        self.set_tail(tail);
+        self.is_restored = false;
+        self.restore()?;
+        Ok(self)
+    }
+
+    /// Fits only closed forms from now on.
+    pub(super) fn leave_untrained(&mut self) {
+        (self.settings.recipe.steps, self.settings.tail.recipe.steps) = (0, 0);
+    }
+
+    /// Whether consolidations train a tail.
+    pub(super) fn trains_a_tail(&self) -> bool {
+        self.tail.is_some() && self.settings.tail.recipe.steps > 0
+    }
+
+    /// Sets the tail before anything is read.
+    pub(super) fn set_tail(&mut self, tail: Option<Arc<Tail>>) {
+        self.tail = tail;
     }
 
     /// Reads what was learned from the memory, unless that has been done.
@@ -116,7 +162,7 @@ impl FeatureLearner {
     /// As [`FeatureLearner::new`].
     pub(super) fn restore(&mut self) -> Result<()> {
         if !self.is_restored {
-            (self.learned, self.trained) = restored(&self.memory, &self.settings)?;
+            (self.learned, self.trained) = restored(&self.memory, &self.settings, self.tail.as_deref())?;
             self.restore_published()?;
             self.is_restored = true;
         }
@@ -221,7 +267,13 @@ impl FeatureLearner {
     pub fn roll_back(&mut self, version: VersionId) -> Result<Option<VersionId>> {
         self.restore()?;
         let serving = self.memory.roll_back(version)?;
+        let before = self.serving_tail();
         self.restore_published()?;
+        if before.as_deref() != self.serving_tail().as_deref() {
+            // What was trained beside the other tail does not go with this one.
+            (self.statistics, self.trained) = (None, TrainedState::default());
+            self.store_training()?;
+        }
         Ok(serving)
     }
 
@@ -237,12 +289,47 @@ impl FeatureLearner {
         let mut counts = self.memory.counts()?;
         let samples = counts.training + counts.held_out + counts.unlabelled;
         counts.unlabelled += samples / ROOM_FOR_LABELS + 1;
-        Ok(self.settings.ensemble_for(self.inputs.0.features(), &counts).is_ok())
+        Ok(self.settings.ensemble_for(self.inputs.0.features(), &counts, self.tail.is_none()).is_ok())
+    }
+
+    /// The trained tail that serves, if one was published.
+    fn serving_tail(&self) -> Option<Arc<Tail>> {
+        self.published.as_ref().and_then(|published| published.tail.clone())
+    }
+
+    /// Samples with the features of a trained tail. One without latents is left out.
+    fn seen(&mut self, tail: Option<&Arc<Tail>>, samples: Vec<StoredSample>) -> Result<Vec<StoredSample>> {
+        let Some(tail) = tail else { return Ok(samples) };
+        if self.settings.memory_limit.is_some() {
+            return through_tail(&self.memory, tail, &samples);
+        }
+        if self.seen.tail.as_ref().is_none_or(|of| !Arc::ptr_eq(of, tail)) {
+            self.seen = Seen { tail: Some(tail.clone()), rows: HashMap::new() };
+        }
+        let rows = &mut self.seen.rows;
+        let fresh: Vec<_> = samples.iter().filter(|s| !rows.contains_key(&s.id)).cloned().collect();
+        for sample in through_tail(&self.memory, tail, &fresh)? {
+            rows.insert(sample.id, sample.features);
+        }
+        let with = |sample: StoredSample| {
+            rows.get(&sample.id).map(|features| StoredSample { features: features.clone(), ..sample })
+        };
+        Ok(samples.into_iter().filter_map(with).collect())
+    }
+
+    /// Number of labelled samples without latents, where the backbone is cut.
+    fn without_latents(&self, training: &[StoredSample], held_out: &[StoredSample]) -> Result<usize> {
+        if self.tail.is_none() {
+            return Ok(0);
+        }
+        let without = self.memory.without_latents()?;
+        let is_without = |sample: &&StoredSample| without.binary_search(&sample.id).is_ok();
+        Ok(training.iter().chain(held_out).filter(is_without).count())
     }
 
     /// Settings of the closed forms for what is stored, within the memory limit.
     fn closed_form_settings(&self) -> Result<EnsembleSettings> {
-        self.settings.ensemble_for(self.inputs.0.features(), &self.memory.counts()?)
+        self.settings.ensemble_for(self.inputs.0.features(), &self.memory.counts()?, self.tail.is_none())
     }
 
     /// Takes the statistics out, gathered anew from the stored samples unless they are at hand.

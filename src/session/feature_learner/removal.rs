@@ -68,27 +68,40 @@ impl FeatureLearner {
         &mut self,
         control: &mut TrainingControl<'_>,
     ) -> Result<Option<Consolidation>> {
+        let classes = self.learned.classes();
         if !self.learned.drop_stale(&self.memory.live_classes()?) {
             return Ok(None);
         }
+        self.memory.drop_checkpoint()?;
         let started = Instant::now();
-        let training = self.memory.samples(Rows::Training)?;
-        let unlabelled = self.memory.samples(Rows::Unlabelled)?;
+        // A class that is gone must not be in anything that answers. After a single label the tail
+        // serves on, with a trace of it, until it is trained anew.
+        let tail = self.serving_tail().filter(|_| self.learned.classes() == classes);
+        let stored = [Rows::Training, Rows::HeldOut, Rows::Unlabelled].map(|rows| self.memory.samples(rows));
+        let [training, held_out, unlabelled] = stored;
+        let training = self.seen(tail.as_ref(), training?)?;
+        let held_out = self.seen(tail.as_ref(), held_out?)?;
+        let unlabelled = self.seen(tail.as_ref(), unlabelled?)?;
         self.statistics = None;
         let labelled: Vec<_> = training.iter().filter(|sample| self.learned.has(sample)).cloned().collect();
-        self.trained.start_anew();
+        match self.tail {
+            Some(_) if self.serving_tail().is_some() => self.trained.start_tail_anew(),
+            Some(_) => {}
+            None => self.trained.start_anew(),
+        }
         let outcome = if labelled.is_empty() {
             self.unpublish()
         } else {
             // Whatever the limit: what was taken back must not answer any more.
             let narrowest = self.settings.narrowest_ensemble(self.inputs.0.features());
             let closed_forms = self.closed_form_settings().unwrap_or(narrowest);
-            let held_out = self.memory.samples(Rows::HeldOut)?;
-            let (replay, is_removal) = (Vec::new(), true);
+            let (replay, is_removal, without_latents) = (Vec::new(), true, 0);
             self.run(
                 Gathered {
                     started,
                     closed_forms,
+                    tail,
+                    without_latents,
                     training,
                     held_out,
                     labelled,

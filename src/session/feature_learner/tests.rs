@@ -1,5 +1,7 @@
+mod tail;
+
 use super::*;
-use crate::event::Discard;
+use crate::event::{Discard, Event};
 use crate::heads::Parameters;
 use crate::ids::ClassId;
 use crate::learn::engine::{Engine, Problem, StepInput, Terms};
@@ -19,6 +21,7 @@ fn learner() -> FeatureLearner {
         feature_width: WIDTH,
         feature_class: "fp32".to_owned(),
         preprocessing: "none".to_owned(),
+        cut: None,
     };
     let mut settings = LearnerSettings::default();
     settings.recipe.steps = 0;
@@ -79,6 +82,7 @@ fn frame(class: usize, number: usize, label: bool) -> Sample {
     Sample {
         features: features.collect(),
         views: Vec::new(),
+        latents: None,
         thumbnail: None,
         name: format!("{class}-{number}-{label}"),
         timestamp_millis: 0,
@@ -163,7 +167,7 @@ fn an_ensemble_with_covariances_is_restored_bit_for_bit() {
     let live = learner.serving().now().unwrap();
     let has_class_covariances = |published: &PublishedHead| match &published.head {
         Head::Ensemble(head) => head.class_covariances.is_some(),
-        Head::Linear(_) | Head::Trained(_) => false,
+        Head::Linear(_) | Head::Trained(_) | Head::Classifier(_) | Head::Blend(_) => false,
     };
     assert!(has_class_covariances(&live) && has_class_covariances(&restored));
     let rows: Vec<f32> = (0..20).flat_map(|number| frame(number % 3, 900 + number, false).features).collect();

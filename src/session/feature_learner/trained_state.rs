@@ -1,6 +1,6 @@
 //! The trained head between consolidations, and its way back out of the state file.
 
-use crate::heads::{Architecture, Parameters};
+use crate::heads::{Architecture, Parameters, Tail};
 use crate::ids::ClassId;
 use crate::memory::{Memory, StoredSample};
 use crate::session::settings::LearnerSettings;
@@ -16,6 +16,9 @@ pub(super) struct TrainedState {
     pub(super) parameters: Option<(Architecture, Parameters)>,
     /// Whether training has to begin anew because of a removal.
     pub(super) is_to_be_retrained: bool,
+    /// Whether the next training of a tail begins at the backbone's own, because what was taken
+    /// back is in the trained one.
+    pub(super) begins_anew: bool,
 }
 
 impl TrainedState {
@@ -27,6 +30,11 @@ impl TrainedState {
     pub(super) fn start_anew(&mut self) {
         self.is_to_be_retrained = self.parameters.take().is_some();
         self.columns.clear();
+    }
+
+    /// As [`TrainedState::start_anew`], for a tail: it is trained anew by the next consolidation.
+    pub(super) fn start_tail_anew(&mut self) {
+        *self = Self { begins_anew: true, ..Self::default() };
     }
 
     pub(super) fn is_to_be_retrained(&self) -> bool {
@@ -46,7 +54,11 @@ impl TrainedState {
 
 /// Reads back what the last consolidation stored; a trained head only if the settings still ask for
 /// the same parts.
-pub(super) fn restored(memory: &Memory, settings: &LearnerSettings) -> Result<(Learned, TrainedState)> {
+pub(super) fn restored(
+    memory: &Memory,
+    settings: &LearnerSettings,
+    tail: Option<&Tail>,
+) -> Result<(Learned, TrainedState)> {
     let Some(bytes) = memory.load_training()? else {
         return Ok((Learned::default(), TrainedState::default()));
     };
@@ -62,13 +74,17 @@ pub(super) fn restored(memory: &Memory, settings: &LearnerSettings) -> Result<(L
     let learned = serde_json::from_str(part("learned")).map_err(refused)?;
     let architecture: Option<Architecture> = serde_json::from_str(part("architecture")).map_err(refused)?;
     let columns: Vec<ClassId> = serde_json::from_str(part("columns")).map_err(refused)?;
-    let expected = settings.architecture(memory.identity().feature_width, columns.len());
-    let mut trained = TrainedState::default();
+    let begins_anew = serde_json::from_str::<Option<bool>>(part("begins_anew")).map_err(refused)?;
+    let expected = match tail {
+        Some(tail) => settings.tail_architecture(&tail.extractor, columns.len()),
+        None => settings.architecture(memory.identity().feature_width, columns.len()),
+    };
+    let mut trained = TrainedState { begins_anew: begins_anew.unwrap_or(false), ..TrainedState::default() };
     if let Some(architecture) = architecture
         && architecture == expected
     {
         let parameters = Some((architecture, Parameters::from_safetensors(&bytes)?));
-        trained = TrainedState { columns, parameters, is_to_be_retrained: false };
+        trained = TrainedState { columns, parameters, ..trained };
     }
     Ok((learned, trained))
 }

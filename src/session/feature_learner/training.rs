@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::FeatureLearner;
+use super::checkpoint::Checkpoints;
 use super::gathered::Gathered;
 use crate::event::Event;
 use crate::heads::{ADAPTER, Architecture, Parameters, TAIL};
-use crate::learn::trainer::{Samples, Trainer, take_teacher};
+use crate::learn::trainer::{Recipe, Samples, Trainer, take_teacher};
 use crate::memory::StoredSample;
 use crate::rng::Rng;
 use crate::session::published_head::{Head, TrainedHead};
@@ -44,9 +45,11 @@ impl FeatureLearner {
                 (architecture, state)
             }
         };
-        match self.train_from(&architecture, &state, [current, replay], seed, control) {
+        let recipe = self.settings.recipe.clone();
+        let pair = [current, replay];
+        match self.train_from(&architecture, &recipe, &state, pair, seed, None, control) {
             Ok(trained) => {
-                let parameters = Arc::new(trained.copied(&[ADAPTER, TAIL, "classifier."], ""));
+                let parameters = Arc::new(trained.copied(&[ADAPTER, "classifier."], ""));
                 self.trained.parameters = Some((architecture.clone(), trained));
                 self.trained.is_to_be_retrained = false;
                 let columns = self.trained.columns.clone();
@@ -89,30 +92,46 @@ impl FeatureLearner {
         samples
     }
 
-    fn train_from(
+    /// Trains as `recipe` says and returns the state that the engine then has. With `checkpoints`
+    /// it goes on from the last one, if that is of this training.
+    pub(super) fn train_from(
         &mut self,
         architecture: &Architecture,
-        state: &Parameters,
+        recipe: &Recipe,
+        start: &Parameters,
         samples: [Samples; 2],
         seed: u64,
+        mut checkpoints: Option<Checkpoints>,
         control: &mut TrainingControl<'_>,
     ) -> Result<Parameters> {
         self.engine.get()?;
         if let Some(line) = self.engine.take_line() {
             control.emit(&Event::Engine { line });
         }
-        let (engine, recipe) = (self.engine.get()?, &self.settings.recipe);
+        let kept =
+            checkpoints.as_ref().map(|checkpoints| checkpoints.load(&self.memory, start)).transpose()?;
+        let (first, state) = kept.flatten().map_or((0, None), |(step, state)| (step, Some(state)));
+        if first > 0 {
+            control.emit(&Event::Resumed { step: first, of: recipe.steps });
+        }
+        let (engine, memory) = (self.engine.get()?, &mut self.memory);
         let trained = (|| {
             let mut taken = recipe.steps;
+            let state = state.as_ref().unwrap_or(start);
             let mut trainer = Trainer::load(engine, architecture, recipe, state, samples, seed)?;
             let stride = recipe.steps_per_submit.max(1);
             control.start_work();
-            for from in (0..recipe.steps).step_by(stride) {
+            for from in (first..recipe.steps).step_by(stride) {
                 let to = (from + stride).min(recipe.steps);
                 let terms = trainer.run(engine, from, to)?;
                 if let Some(last) = terms.last() {
                     let total = last.total(&recipe.objective);
                     control.emit(&Event::Trained { step: to, total, deviation: last.deviation });
+                }
+                if let Some(checkpoints) =
+                    checkpoints.as_mut().filter(|due| due.is_due() && to < recipe.steps)
+                {
+                    checkpoints.save(memory, to, engine.snapshot()?)?;
                 }
                 control.pause();
                 if to < recipe.steps && control.is_awaited() {
@@ -131,18 +150,20 @@ impl FeatureLearner {
         trained
     }
 
-    /// Keeps what was learned for the next task, also across restarts: of the trained head its
-    /// parameters, momentum copies and queues. The optimiser starts anew.
+    /// Keeps what was learned for the next task, also across restarts: of what was trained its
+    /// parameters, momentum copies and queues. The optimiser starts anew. A tail is stored with the
+    /// version that it serves in.
     pub(super) fn store_training(&mut self) -> Result<()> {
         let (architecture, mut state) = match &self.trained.parameters {
             Some((architecture, state)) => (Some(architecture), state.clone()),
             None => (None, Parameters::default()),
         };
-        state.drop_prefixed(&["optimizer.", "teacher."]);
+        state.drop_prefixed(&["optimizer.", "teacher.", TAIL, "momentum.tail."]);
         let metadata = BTreeMap::from([
             ("architecture".to_owned(), json(&architecture)?),
             ("columns".to_owned(), json(&self.trained.columns)?),
             ("learned".to_owned(), json(&self.learned)?),
+            ("begins_anew".to_owned(), json(&self.trained.begins_anew)?),
         ]);
         self.memory.save_training(&state.to_safetensors(&metadata)?)
     }

@@ -3,6 +3,8 @@
 use super::Learner;
 use crate::memory::{Sample, Stored};
 use crate::session::embedder::{BATCH, VIEWS};
+#[cfg(feature = "serve")]
+use crate::session::network::Embedding;
 use crate::vision::{Frame, FrameSource, Split};
 use crate::{Error, Result};
 
@@ -29,17 +31,17 @@ pub(crate) enum Taken<'a> {
 }
 
 impl Learner {
-    /// The sample of a frame whose features `[D]` are known.
+    /// The sample of a frame of which the backbone has made `own` already.
     #[cfg(feature = "serve")]
     pub(crate) fn sample_of(
         &mut self,
         frame: &Frame,
-        features: Vec<f32>,
+        own: &Embedding,
         label: Option<&str>,
     ) -> Result<Sample> {
         self.frames += 1;
         let number = self.frames;
-        let sample = self.embedder()?.sample_of(frame, features, number)?;
+        let sample = self.embedder()?.sample_of(frame, own, number)?;
         Ok(Sample { label: label.map(str::to_owned), ..sample })
     }
 

@@ -9,9 +9,9 @@ use super::lock::locked;
 use super::shared::Shared;
 use super::status::BackboneState;
 use crate::Result;
-use crate::backbone::Backbone;
 use crate::session::embedder::Embedder;
 use crate::session::feature_learner::ServingHead;
+use crate::session::network::Network;
 use crate::vision::Frame;
 
 /// The least time between two frames that are stored for a person to look at: unknown ones, and
@@ -36,20 +36,20 @@ pub(super) struct InferenceWorker {
 
 impl InferenceWorker {
     pub(super) fn new(
-        backbone: Box<dyn Backbone>,
+        network: Network,
         serving: ServingHead,
         is_storable: bool,
         shared: Arc<Shared>,
     ) -> Result<Self> {
-        let embedder = Embedder::new(backbone, 0)?;
+        let embedder = Embedder::new(network, 0)?;
         Ok(Self { embedder, serving, is_storable, shared, last_kept: None })
     }
 
     /// Takes the backbone that was pending, once it is there; it answers from then on.
     fn take_next_backbone(&mut self) {
-        let Some(backbone) = locked(&self.shared.next_backbone).take() else { return };
-        let provider = backbone.provider().line();
-        match Embedder::new(backbone, 0) {
+        let Some(network) = locked(&self.shared.next_backbone).take() else { return };
+        let provider = network.backbone().provider().line();
+        match Embedder::new(network, 0) {
             Ok(embedder) => {
                 self.embedder = embedder;
                 self.is_storable = true;
@@ -84,14 +84,14 @@ impl InferenceWorker {
     }
 
     fn answer(&mut self, frame: Frame, arrived: Instant) -> Result<Arc<AnsweredFrame>> {
-        let features = self.embedder.features(&frame)?;
+        let embedding = self.embedder.embedding(&frame)?;
         let prediction = match self.serving.now() {
-            Some(head) => head.predict(&features)?.pop(),
+            Some(head) => head.predict(&self.embedder.features_for(&head, &embedding)?)?.pop(),
             None => None,
         };
         let latency = arrived.elapsed();
         let number = locked(&self.shared.meter).answered(latency);
-        Ok(Arc::new(AnsweredFrame { number, frame, features, prediction, latency }))
+        Ok(Arc::new(AnsweredFrame { number, frame, embedding, prediction, latency }))
     }
 
     fn is_worth_keeping(&self, answered: &AnsweredFrame) -> bool {

@@ -11,12 +11,12 @@ use super::lock::locked;
 use super::shared::Shared;
 use super::status::BackboneState;
 use crate::Result;
-use crate::backbone::Backbone;
 use crate::event::Event;
 use crate::ids::SampleId;
 use crate::memory::{LabelId, Sample, Stored, VersionId};
 use crate::session::feature_learner::Consolidation;
 use crate::session::learner::Learner;
+use crate::session::network::Network;
 use crate::session::power::{Power, yield_to_others};
 use crate::session::training_control::TrainingControl;
 use crate::vision::Frame;
@@ -29,7 +29,7 @@ const NICE: i32 = 10;
 /// Two backbones that are still being made, as with TensorRT's engine: the one that answers in the
 /// end, and the learner's. Another backbone answers until then; its features are of another class,
 /// so nothing is stored, taught or learned.
-pub(crate) type PendingBackbones = Receiver<Result<[Box<dyn Backbone>; 2]>>;
+pub(crate) type PendingBackbones = Receiver<Result<[Network; 2]>>;
 
 /// A job for the learning thread.
 pub(super) struct Queued {
@@ -71,7 +71,7 @@ pub(super) fn with_pending(backbones: &PendingBackbones, mut worker: LearnWorker
         }
     };
     let ready = made.and_then(|[inference, learning]| {
-        worker.learner.set_backbone(learning).map_err(|error| error.to_string())?;
+        worker.learner.set_network(learning).map_err(|error| error.to_string())?;
         *locked(&shared.next_backbone) = Some(inference);
         shared.is_without_backbone.store(false, Ordering::SeqCst);
         Ok(worker)
@@ -244,7 +244,7 @@ impl LearnWorker {
 
     fn sample(&mut self, answered: &AnsweredFrame, label: Option<&str>) -> Result<Sample> {
         let learner = &mut self.learner;
-        self.workers.install(|| learner.sample_of(&answered.frame, answered.features.clone(), label))
+        self.workers.install(|| learner.sample_of(&answered.frame, &answered.embedding, label))
     }
 
     fn store_labelled(&mut self, samples: &[Sample]) -> Result<Taught> {

@@ -68,7 +68,7 @@ impl Live {
         let LiveParts { source, uri, repeats, inference_backbone, pending_backbones, .. } = parts;
         let LiveParts { mut learner, power, frame_budget, watcher, .. } = parts;
         let (serving, is_pending) = (learner.restored()?.serving().clone(), pending_backbones.is_some());
-        let meter = Meter::new(uri, inference_backbone.provider().line(), is_pending);
+        let meter = Meter::new(uri, inference_backbone.backbone().provider().line(), is_pending);
         let shared = Arc::new(Shared::new(meter, frame_budget, is_pending, watcher));
         let inference =
             InferenceWorker::new(inference_backbone, serving.clone(), !is_pending, shared.clone())?;

@@ -7,10 +7,11 @@ use super::capture_worker::SourceOpener;
 use super::learn_worker::PendingBackbones;
 use super::live_event::Watcher;
 use super::recent::FrameBudget;
-use crate::backbone::{self, Backbone, BackboneOptions, Provider};
+use crate::backbone::{self, BackboneOptions, Provider};
 use crate::memory::{FeatureIdentity, Memory};
-use crate::session::embedder::{Embedder, identity};
-use crate::session::learner::{Learner, second_backbone};
+use crate::session::embedder::Embedder;
+use crate::session::learner::Learner;
+use crate::session::network::{Network, awaits_engine};
 use crate::session::options::Options;
 use crate::session::power::Power;
 use crate::vision::{self, SourceOptions};
@@ -44,7 +45,7 @@ pub(crate) struct LiveParts {
     pub repeats: bool,
     /// The backbone that answers. The learner has another one, for views of what is learned and for
     /// pictures that are sent, so that learning never delays an answer.
-    pub inference_backbone: Box<dyn Backbone>,
+    pub inference_backbone: Network,
     /// Both backbones, if the learner's is still being made.
     pub pending_backbones: Option<PendingBackbones>,
     /// The learner, which owns the state.
@@ -78,20 +79,20 @@ impl LiveParts {
         let mut first = Some(vision::open(&uri, &source)?);
         let own_uri = uri.clone();
         let open = move || first.take().map_or_else(|| vision::open(&own_uri, &source), Ok);
-        let asked = options.backbone_for_state()?;
-        let Backbones { inference, learning, identity } = Backbones::open(&asked)?;
+        let (asked, is_whole) = options.backbone_for_state()?;
+        let Backbones { inference, learning, identity } = Backbones::open(&asked, is_whole)?;
         let limit = options.memory_limit_megabytes;
         let frame_budget = limit.map_or_else(FrameBudget::default, FrameBudget::of_limit);
         let memory = Memory::open(Some(&state), &identity)?;
         let is_pending = learning.is_none();
-        let embedder = learning.map(|backbone| Embedder::new(backbone, options.settings.seed)).transpose()?;
+        let embedder = learning.map(|network| Embedder::new(network, options.settings.seed)).transpose()?;
         // The frames that wait count twice: as many again are on their way.
         let frame_bytes = (frame_budget.recent + 2 * frame_budget.waiting) as u64;
         let mut learner = Learner::on(memory, embedder, Options { frame_bytes, ..options })?;
         let slot = learner.restored()?.engine();
         slot.get()?;
         let engine = slot.take_line().unwrap_or_default();
-        let pending_backbones = is_pending.then(|| in_background(asked)).transpose()?;
+        let pending_backbones = is_pending.then(|| in_background(asked, is_whole)).transpose()?;
         let parts = Self {
             source: Box::new(open),
             uri,
@@ -109,41 +110,41 @@ impl LiveParts {
 
 /// The backbones of a live loop, and the features that its state holds.
 struct Backbones {
-    inference: Box<dyn Backbone>,
+    inference: Network,
     /// The learner's backbone; none while it is still to be loaded.
-    learning: Option<Box<dyn Backbone>>,
+    learning: Option<Network>,
     identity: FeatureIdentity,
 }
 
 impl Backbones {
     /// Loads both backbones. While TensorRT has yet to build its engine, CUDA answers from what was
     /// learned before.
-    fn open(asked: &BackboneOptions) -> Result<Self> {
-        if asked.feature_class.is_some() && backbone::awaits_engine(asked)? {
+    fn open(asked: &BackboneOptions, is_whole: bool) -> Result<Self> {
+        if asked.feature_class.is_some() && awaits_engine(asked, is_whole)? {
             let at_once = BackboneOptions { provider: Provider::Cuda, ..asked.clone() };
-            if let Ok(inference) = backbone::load(&at_once) {
+            if let Ok(inference) = Network::load(&at_once, is_whole) {
                 let feature_class = backbone::feature_class(inference.spec().precision, Provider::TensorRt);
-                let identity = FeatureIdentity { feature_class, ..identity(inference.as_ref()) };
+                let identity = FeatureIdentity { feature_class, ..inference.identity() };
                 return Ok(Self { inference, learning: None, identity });
             }
         }
-        let [inference, learning] = load_both(asked)?;
-        let identity = identity(inference.as_ref());
+        let [inference, learning] = load_both(asked, is_whole)?;
+        let identity = inference.identity();
         Ok(Self { inference, learning: Some(learning), identity })
     }
 }
 
-fn load_both(options: &BackboneOptions) -> Result<[Box<dyn Backbone>; 2]> {
-    let inference = backbone::load(options)?;
-    let learning = second_backbone(inference.as_ref(), options)?;
+fn load_both(options: &BackboneOptions, is_whole: bool) -> Result<[Network; 2]> {
+    let inference = Network::load(options, is_whole)?;
+    let learning = inference.second(options)?;
     Ok([inference, learning])
 }
 
 /// Loads both backbones on a thread of their own.
-fn in_background(options: BackboneOptions) -> Result<PendingBackbones> {
+fn in_background(options: BackboneOptions, is_whole: bool) -> Result<PendingBackbones> {
     let (sender, made) = sync_channel(1);
     // Sending fails if the loop has stopped.
-    let load = move || drop(sender.send(load_both(&options)));
+    let load = move || drop(sender.send(load_both(&options, is_whole)));
     let thread = std::thread::Builder::new().name("kaizen-engine".to_owned()).spawn(load);
     thread.map_err(Error::io("kaizen-engine"))?;
     Ok(made)

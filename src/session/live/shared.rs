@@ -11,8 +11,8 @@ use super::lock::locked;
 use super::recent::{FrameBudget, Recent};
 use super::slot::Slot;
 use super::status::{BackboneState, Meter, Progress};
-use crate::backbone::Backbone;
 use crate::event::Event;
+use crate::session::network::Network;
 use crate::vision::Frame;
 
 /// The most unlabelled frames that wait to be stored.
@@ -33,7 +33,7 @@ pub(super) struct Shared {
     /// Whether the learner's backbone is still being made, or could not be made.
     pub(super) is_without_backbone: AtomicBool,
     /// The backbone that is to answer from now on, until the inference thread takes it.
-    pub(super) next_backbone: Mutex<Option<Box<dyn Backbone>>>,
+    pub(super) next_backbone: Mutex<Option<Network>>,
     frame_budget: FrameBudget,
     watcher: Watcher,
 }

@@ -116,7 +116,7 @@ fn start_with(
         source: Box::new(|| Ok(Box::new(Shades(60, 0)))),
         uri: "shades".to_owned(),
         repeats: false,
-        inference_backbone,
+        inference_backbone: inference_backbone.into(),
         pending_backbones,
         learner,
         power: Power::Full,
@@ -259,7 +259,7 @@ fn another_backbone_answers_until_the_awaited_one_is_made_and_nothing_of_it_is_s
     assert_eq!(live.status().backbone, BackboneState::Building);
     assert_eq!(live.submit("a lesson", |_| ()), Err(Busy::Building));
     assert!(live.recent(10).is_empty(), "its features are of another class");
-    sender.send(Ok([Quarters::boxed(Duration::ZERO), Quarters::boxed(Duration::ZERO)])).unwrap();
+    sender.send(Ok([0; 2].map(|_| Quarters::boxed(Duration::ZERO).into()))).unwrap();
     wait("the awaited one", || live.status().backbone == BackboneState::Ready && live.status().recent >= 5);
     let frames = live.recent(5);
     let (done, taught) = std::sync::mpsc::sync_channel(1);

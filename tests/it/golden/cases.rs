@@ -125,6 +125,7 @@ fn spec<'a>(architecture: &'a Architecture, objective: &'a Objective, rows: usiz
         optimizer: None,
         extractor_training: ExtractorTraining::default(),
         rows,
+        micro_batches: 1,
         table_rows: 2 * rows,
         has_latents: false,
         has_soft_targets: false,
@@ -241,7 +242,7 @@ fn cross_entropy(file: &File) -> Case {
     let mut program = Program { index_rows: rows, ..Program::default() };
     let (logits, loss) = (program.state("logits", rows * classes), program.scratch(rows));
     let d_logits = program.gradient("logits", rows * classes);
-    program.push(Op::GatherLabels { rows });
+    program.push(Op::GatherLabels { first: 0, rows });
     program.push(Op::CrossEntropy { shape, views: 1, weight: 1.0, logits, loss, d_logits });
     program.push(Op::TermSum { rows: loss, len: rows, slot: Slot::Classifier, scale: 1.0 });
     let mut case = new_case(file, program, vec![(state("logits"), file.narrow("input.logits"))]);

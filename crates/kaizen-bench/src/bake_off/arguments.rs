@@ -49,12 +49,12 @@ pub struct Arguments {
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = share, default_value = "1.0", help_heading = "Scenario")]
     pub(super) labels: Vec<f64>,
     /// What may be kept of earlier tasks: shares (0.01), counts (2/class) or bytes (4MiB),
-    /// separated by commas
+    /// separated by commas; the default keeps everything, as the product does
     #[arg(
         long,
         value_name = "LIST",
         value_delimiter = ',',
-        default_value = "0.01",
+        default_value = "1.0",
         help_heading = "Scenario"
     )]
     pub(super) replay: Vec<ReplayBudget>,

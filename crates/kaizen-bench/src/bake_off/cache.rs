@@ -8,10 +8,11 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use kaizen_edge::Split;
-use kaizen_edge::low_level::backbone::Backbone;
 use kaizen_edge::low_level::file::write_atomic;
+use kaizen_edge::low_level::latent::LatentTable;
+use kaizen_edge::low_level::memory::Sample;
 use kaizen_edge::low_level::number::{hex, real};
-use kaizen_edge::low_level::session::Embedder;
+use kaizen_edge::low_level::session::{Embedder, Network};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use sha2::{Digest as _, Sha256};
@@ -54,17 +55,17 @@ fn folder(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
     found.context("there is no folder for cached features: pass --cache DIR")
 }
 
-/// Runs `backbone` on all pictures of the training and of the test side, with their views. Each
-/// side starts `empty`, and `add` puts one output row after another into it.
+/// Runs a backbone on all pictures of the training and of the test side, with their views. Each
+/// side starts `empty`, and `add` puts one sample after another into it.
 pub(super) fn embed<T>(
     arguments: &Arguments,
     dataset: &Arc<Dataset>,
     what: &str,
-    backbone: Box<dyn Backbone>,
+    network: impl Into<Network>,
     empty: impl Fn() -> T,
-    add: impl Fn(&mut T, &[f32]) -> kaizen_edge::Result<()>,
+    add: impl Fn(&mut T, &Sample) -> kaizen_edge::Result<()>,
 ) -> anyhow::Result<[T; 2]> {
-    let mut embedder = Embedder::new(backbone, SEED)?;
+    let mut embedder = Embedder::new(network, SEED)?;
     let images = dataset.train.len() * arguments.views + dataset.test.len();
     let bar = bar(&format!("embedding {what} on {}", embedder.backbone().provider().runtime), images as u64);
     let start = Instant::now();
@@ -73,8 +74,8 @@ pub(super) fn embed<T>(
         let source = DatasetSide::new(Arc::clone(dataset), split);
         embedder.embed_source(Box::new(source), arguments.views - 1, |embedded| {
             let sample = embedded?.sample;
-            bar.inc(1 + sample.views.len() as u64);
-            std::iter::once(&sample.features).chain(&sample.views).try_for_each(|row| add(&mut rows, row))
+            bar.inc(sample.latents.as_ref().map_or(1 + sample.views.len(), LatentTable::rows) as u64);
+            add(&mut rows, &sample)
         })?;
         Ok(rows)
     };

@@ -72,8 +72,9 @@ pub(super) fn key(arguments: &Arguments, dataset: &Dataset, entry: &BackboneSpec
 /// The features of the training and of the test side.
 fn embed(arguments: &Arguments, dataset: &Arc<Dataset>) -> anyhow::Result<[Vec<f16>; 2]> {
     let backbone = backbone::load(&arguments.backbone_options())?;
-    cache::embed(arguments, dataset, "features", backbone, Vec::new, |side, row| {
-        side.extend(row.iter().copied().map(f16::from_f32));
+    cache::embed(arguments, dataset, "features", backbone, Vec::new, |side, sample| {
+        let rows = std::iter::once(&sample.features).chain(&sample.views);
+        side.extend(rows.flatten().copied().map(f16::from_f32));
         Ok(())
     })
 }

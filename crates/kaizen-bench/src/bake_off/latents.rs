@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use half::f16;
 use kaizen_edge::low_level::backbone::BackboneSpec;
-use kaizen_edge::low_level::cut;
+use kaizen_edge::low_level::cut::Cut;
+use kaizen_edge::low_level::heads::Tail;
 use kaizen_edge::low_level::latent::LatentTable;
+use kaizen_edge::low_level::session::Network;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -21,13 +23,18 @@ pub(super) fn of(
     dataset: &Arc<Dataset>,
     entry: &BackboneSpec,
 ) -> anyhow::Result<Latents> {
-    let cut::Split { trunk, extractor, parameters } = cut::load(&arguments.backbone_options())?;
+    let cut = Cut::of(entry, entry.cut.as_deref().unwrap_or_default())?;
+    let Tail { extractor, parameters } = cut.tail;
     let shape = [extractor.input.positions(), extractor.input.channels];
     let key = format!("{} latents in 8 bits behind {:?}", key(arguments, dataset, entry)?, entry.cut);
     let rows = [dataset.train.len() * arguments.views, dataset.test.len()];
     let make = |path: &Path| {
         let empty = || LatentTable::new(shape[0], shape[1]);
-        let tables = cache::embed(arguments, dataset, "latents", trunk, empty, LatentTable::push)?;
+        let network = Network::load(&arguments.backbone_options(), false)?;
+        let tables = cache::embed(arguments, dataset, "latents", network, empty, |table, sample| {
+            let Some(own) = &sample.latents else { return Ok(()) };
+            (0..own.rows()).try_for_each(|row| table.copy_row(own, row))
+        })?;
         write(path, &key, &tables)?;
         Ok(tables)
     };

@@ -57,7 +57,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let head = Results::new(arguments, &dataset, &entry.name);
     let mut results = Results::resume(&out.join("report.json"), head)?;
     let mut features = features::of(arguments, &dataset, &entry)?;
-    if jobs.iter().any(|job| job.method.needs_latents()) {
+    if jobs.iter().any(|job| job.method.needs_latents(entry.cut.is_some())) {
         features.latents = Some(latents::of(arguments, &dataset, &entry)?);
     }
     let mut engine = CpuEngine::new(0);

@@ -42,7 +42,7 @@ enum Kind {
 }
 
 /// Every method, in the order of the tables.
-pub(crate) static METHODS: [Method; 31] = [
+pub(crate) static METHODS: [Method; 33] = [
     method("joint", "logistic regression on all labels so far, an upper bound", Kind::Joint),
     trained("naive", "a linear head fine-tuned task by task, the lower bound", Trained::Naive),
     trained("replay", "naive with replay", Trained::Replay),
@@ -61,10 +61,15 @@ pub(crate) static METHODS: [Method; 31] = [
     objective("kaizen-vicreg", "the paper's objective with VICReg", SslMethod::Vicreg),
     objective("kaizen-barlow", "the paper's objective with Barlow Twins", SslMethod::BarlowTwins),
     trained("kaizen-as-published", "kaizen-simclr as the paper's code sets it", Trained::AsPublished),
-    method("kaizen", "what the product publishes by default", Kind::Ensemble { uses_unlabelled: true }),
+    tail("kaizen", "what the product publishes by default", Tail::Product),
     method(
-        "kaizen-no-unlabelled",
-        "kaizen on labelled rows alone",
+        "frozen",
+        "kaizen where the backbone is not cut: the ensemble on frozen features",
+        Kind::Ensemble { uses_unlabelled: true },
+    ),
+    method(
+        "frozen-no-unlabelled",
+        "frozen on labelled rows alone",
         Kind::Ensemble { uses_unlabelled: false },
     ),
     without("kaizen-no-ssl", "kaizen-simclr without the self-supervised term", Term::Ssl),
@@ -72,12 +77,13 @@ pub(crate) static METHODS: [Method; 31] = [
     without("kaizen-no-classifier-distill", "kaizen-simclr without this term", Term::ClassifierDistill),
     without("kaizen-no-replay", "kaizen-simclr without replay", Term::Replay),
     tail("tail-kaizen", "the whole objective through the tail of the backbone", Tail::Kaizen),
-    tail("tail-first-session", "tail-kaizen on the first task, then closed forms alone", Tail::FirstSession),
+    tail("first-session", "tail-kaizen on the first task, then closed forms alone", Tail::FirstSession),
     tail("tail-replay", "cross-entropy and replay through the tail, no distillation", Tail::Replay),
     tail("tail-cassle", "tail-kaizen with feature distillation only", Tail::Cassle),
     tail("tail-no-ssl", "tail-kaizen without the self-supervised term", Tail::NoSsl),
     tail("tail-no-pooled", "tail-kaizen without the distillation of pooled features", Tail::NoPooled),
     tail("tail-as-published", "tail-kaizen, the classifier's gradient stopped", Tail::AsPublished),
+    tail("tail-joint", "the tail trained anew on all tasks so far at once, an upper bound", Tail::Joint),
 ];
 
 const fn method(name: &'static str, about: &'static str, kind: Kind) -> Method {
@@ -116,9 +122,14 @@ impl Method {
         })
     }
 
-    /// Whether the method needs the latents at the cut of the backbone.
-    pub(crate) fn needs_latents(&self) -> bool {
-        matches!(self.kind, Kind::Tail(_))
+    /// Whether the method needs the latents at the cut of the backbone, or takes them where there
+    /// is a cut, as `is_cut` says.
+    pub(crate) fn needs_latents(&self, is_cut: bool) -> bool {
+        match self.kind {
+            Kind::Tail(Tail::Product) => is_cut,
+            Kind::Tail(_) => true,
+            Kind::Joint | Kind::Closed(_) | Kind::Trained(_) | Kind::Ensemble { .. } => false,
+        }
     }
 
     /// Runs the method through all tasks. `progress` hears the share done, 0..=1.
@@ -136,6 +147,9 @@ impl Method {
             Kind::Closed(form) => closed::run(form, arena, progress),
             Kind::Trained(way) => trained::run(way, arena, engine, progress),
             Kind::Ensemble { uses_unlabelled } => ensemble::run(uses_unlabelled, arena, progress),
+            Kind::Tail(Tail::Product) if arena.features.latents.is_none() => {
+                ensemble::run(true, arena, progress)
+            }
             Kind::Tail(way) => tail::run(way, arena, engine, progress),
         }
     }

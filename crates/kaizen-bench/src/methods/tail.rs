@@ -1,13 +1,12 @@
 //! The trainable tail: all terms of the objective act through the tail of the backbone, on stored
 //! latents; closed forms are fitted on its features and the trained classifier stands beside them.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use kaizen_edge::low_level::heads::{Architecture, Mlp, Norm, Parameters};
 use kaizen_edge::low_level::latent::LatentTable;
 use kaizen_edge::low_level::learn::closed_form::{
-    Ensemble, EnsembleHead, EnsembleSettings, argmax_rows, distinct, softmax_rows,
+    Ensemble, EnsembleHead, EnsembleModel, EnsembleSettings, argmax_rows, distinct, softmax_rows,
 };
 use kaizen_edge::low_level::learn::engine::Engine;
 use kaizen_edge::low_level::learn::inference;
@@ -26,7 +25,7 @@ use crate::scenario::{ReplayBudget, Task};
 /// Rows of the current task, and of the replay, in each view of a batch.
 const ROWS: usize = 32;
 /// Passes over the rows of a task, each with two views of every row.
-const EPOCHS: usize = 2;
+const EPOCHS: usize = 3;
 /// Fewest steps of a task.
 const FEWEST_STEPS: usize = 20;
 /// Steps between two reports of progress; a multiple of what one submit holds.
@@ -57,6 +56,11 @@ pub(super) enum Tail {
     NoPooled,
     /// The whole objective with the classifier's gradient stopped at the features.
     AsPublished,
+    /// What the product does: the whole objective on each task where every latent is kept, else on
+    /// the first alone; closed forms on the features of the tail as it came stand beside it.
+    Product,
+    /// Cross-entropy alone, from the tail as it came, on all tasks so far at once.
+    Joint,
 }
 
 impl Tail {
@@ -70,14 +74,8 @@ impl Tail {
             ..Objective::new(SslMethod::Simclr)
         };
         match self {
-            Self::Kaizen | Self::FirstSession => whole,
-            Self::Replay => Objective {
-                ssl_weight: 0.0,
-                feature_distill_weight: 0.0,
-                classifier_distill_weight: 0.0,
-                pooled_distill_weight: 0.0,
-                ..whole
-            },
+            Self::Kaizen | Self::FirstSession | Self::Product => whole,
+            Self::Replay | Self::Joint => Objective { ssl_weight: 0.0, ..whole.without_distillation() },
             Self::Cassle => Objective { classifier_distill_weight: 0.0, pooled_distill_weight: 0.0, ..whole },
             Self::NoSsl => Objective { ssl_weight: 0.0, feature_distill_weight: 0.0, ..whole },
             Self::NoPooled => Objective { pooled_distill_weight: 0.0, ..whole },
@@ -95,6 +93,16 @@ struct Learner<'a> {
     state: Parameters,
     /// What the classifier is to say of each row seen.
     targets: HashMap<usize, Target>,
+    /// The closed forms on the features of the tail as it came.
+    frozen: Ensemble,
+}
+
+/// The heads after a task.
+struct Heads {
+    /// Closed forms on the features of the trained tail, where the replay keeps what they need.
+    tuned: Option<EnsembleHead>,
+    /// Closed forms on the features of the tail as it came.
+    frozen: EnsembleModel,
 }
 
 impl<'a> Learner<'a> {
@@ -126,8 +134,10 @@ impl<'a> Learner<'a> {
             label_smoothing: 0.1,
             momentum_decay: [0.99, 1.0],
             steps_per_submit: 8,
+            micro_batches: 1,
         };
-        Ok(Self { arena, latents, recipe, architecture, state, targets: HashMap::new() })
+        let frozen = Ensemble::new(EnsembleSettings::default(), features, TRANSFORM, arena.seed)?;
+        Ok(Self { arena, latents, recipe, architecture, state, targets: HashMap::new(), frozen })
     }
 
     /// Features `[N, D]` of rows of a table by the tail as it is.
@@ -184,12 +194,24 @@ impl<'a> Learner<'a> {
         Ok(())
     }
 
-    fn train(&mut self, number: usize, engine: &mut dyn Engine, progress: &mut dyn FnMut(f64)) -> Result<()> {
+    /// Trains on task `number`, or anew on all tasks up to it.
+    fn train(
+        &mut self,
+        number: usize,
+        way: Tail,
+        engine: &mut dyn Engine,
+        progress: &mut dyn FnMut(f64),
+    ) -> Result<()> {
         let (arena, tasks) = (self.arena, self.arena.tasks());
-        let task = &tasks[number];
+        let (task, is_joint) = (&tasks[number], way == Tail::Joint);
+        let fresh = if is_joint { &tasks[..=number] } else { &tasks[number..=number] };
         let mut replay = Samples::default();
-        let current = self.samples(task.labelled.iter().chain(&task.unlabelled).copied())?;
-        if number > 0 {
+        let rows = fresh.iter().flat_map(|task| task.labelled.iter().chain(&task.unlabelled));
+        let current = self.samples(rows.copied())?;
+        if is_joint {
+            self.state.drop_prefixed(&["optimizer."]);
+            self.state.extend(self.latents.parameters.clone());
+        } else if number > 0 {
             take_teacher(&mut self.state);
             if keeps_all(arena) {
                 let old =
@@ -203,7 +225,12 @@ impl<'a> Learner<'a> {
         let seed = arena.seed.wrapping_mul(1000).wrapping_add(number as u64);
         self.architecture.grow(&mut self.state, columns.map_or(1, |last| last.0 as usize + 1), seed)?;
         let steps = (EPOCHS * current.len().div_ceil(ROWS)).max(FEWEST_STEPS);
-        let recipe = Recipe { steps, warmup_steps: steps / 10, ..self.recipe.clone() };
+        let mut recipe = Recipe { steps, warmup_steps: steps / 10, ..self.recipe.clone() };
+        if way == Tail::Product {
+            // Where every old latent is seen again there is nothing for a teacher to stand in for.
+            recipe.objective = recipe.objective.without_distillation();
+            recipe.objective.ssl_weight *= f64::from(u8::from(!task.unlabelled.is_empty()));
+        }
         let pair = [current, replay];
         let mut trainer = Trainer::load(engine, &self.architecture, &recipe, &self.state, pair, seed)?;
         for from in (0..steps).step_by(STRIDE) {
@@ -214,6 +241,15 @@ impl<'a> Learner<'a> {
         self.state = engine.snapshot()?;
         engine.unload();
         Ok(())
+    }
+
+    /// Adds a task to the closed forms on the features of the tail as it came.
+    fn fit_frozen(&mut self, task: &Task) -> Result<EnsembleModel> {
+        let (arena, width) = (self.arena, self.architecture.features());
+        let known = (arena.plain(&task.labelled), &*arena.ids(&task.labelled));
+        let settings = EnsembleSettings::default();
+        ensemble::add(&mut self.frozen, &settings, width, known, arena.plain(&task.unlabelled))?;
+        self.frozen.fit()
     }
 
     /// The ensemble of closed forms on the features of all rows seen.
@@ -240,19 +276,24 @@ pub(super) fn run(
     progress: &mut dyn FnMut(f64),
 ) -> Result<Outcome> {
     let mut learner = Learner::new(way, arena)?;
-    let mut clock = Clock::default();
+    // Without the latents of old classes a tail that goes on learning forgets them.
+    let stays = way == Tail::FirstSession || (way == Tail::Product && !keeps_all(arena));
+    let (mut clock, mut unknowns) = (Clock::default(), None);
     let mut matrix = AccuracyMatrix::new(arena.tasks().len());
     for (number, task) in arena.tasks().iter().enumerate() {
-        let head = clock.time(|| {
+        let heads = clock.time(|| {
             learner.name(task)?;
-            if number == 0 || way != Tail::FirstSession {
-                learner.train(number, engine, progress)?;
+            if number == 0 || !stays {
+                learner.train(number, way, engine, progress)?;
             }
             // The features of a tail that stays do not change, so their statistics need no samples.
-            let fits = keeps_all(arena) || way == Tail::FirstSession;
-            fits.then(|| learner.fit(number)).transpose()
+            let fits = keeps_all(arena) || stays || way == Tail::Joint;
+            let tuned = fits.then(|| learner.fit(number)).transpose()?;
+            Ok(Heads { tuned, frozen: learner.fit_frozen(task)? })
         })?;
-        judge(&learner, way, head.as_ref(), number, &mut matrix)?;
+        judge(&learner, way, stays, &heads, number, &mut matrix)?;
+        // Novelty follows from the features of the tail as it came.
+        arena.detect(&mut unknowns, number, &mut |h| heads.frozen.lda.geometry.novelty(h))?;
         progress(real(number + 1) / real(arena.tasks().len()));
     }
     learner.state.drop_prefixed(&["optimizer.", "teacher."]);
@@ -264,53 +305,64 @@ pub(super) fn run(
     };
     let latent_bytes = learner.latents.train.width() + 2 * learner.latents.extractor.input.channels;
     let memory_bytes = 4 * learner.state.elements() + kept * arena.features.views * latent_bytes;
-    Ok(Outcome { matrix, learning: clock.total(), memory_bytes, unknowns: None })
+    Ok(Outcome { matrix, learning: clock.total(), memory_bytes, unknowns })
 }
 
-/// Judges the sum of the log-probabilities of closed forms and trained classifier, or whichever
-/// there is, and says what each alone would reach.
+/// Judges the sum of the log-probabilities of all heads that there are, and says what each alone,
+/// and what some of them together, would reach.
 fn judge(
     learner: &Learner<'_>,
     way: Tail,
-    head: Option<&EnsembleHead>,
+    stays: bool,
+    heads: &Heads,
     after: usize,
     matrix: &mut AccuracyMatrix,
 ) -> Result<()> {
-    let arena = learner.arena;
-    let mut right: [Option<usize>; 3] = [None; 3];
+    let (arena, classes) = (learner.arena, heads.frozen.head.classes().len());
+    let mut sums: BTreeMap<&str, usize> = BTreeMap::new();
     let mut all = 0;
     for (on, task) in arena.tasks()[..=after].iter().enumerate() {
         let u = learner.features(&learner.latents.test, task.test.iter().copied())?;
-        let classes = learner.architecture.classes();
-        let has_classifier = way != Tail::FirstSession || after == 0;
-        let trained = if has_classifier {
-            inference::classify(&learner.architecture, &learner.state, &u)?
-        } else {
-            Vec::new()
-        };
-        let closed = head.map(|head| head.scores(&u)).transpose()?.unwrap_or_default();
-        let together: Cow<'_, [f32]> = match (closed.is_empty(), trained.is_empty()) {
-            (true, _) => Cow::Borrowed(&trained),
-            (false, true) => Cow::Borrowed(&closed),
-            (false, false) => {
-                let pair = [&closed, &trained].map(|logits| log_softmax(logits.clone(), classes));
-                pair[0].iter().zip(&pair[1]).map(|(a, b)| a + b).collect()
-            }
+        let width = arena.features.width;
+        let h: Vec<f32> = task
+            .test
+            .iter()
+            .flat_map(|row| &arena.features.test[row * width..(row + 1) * width])
+            .copied()
+            .collect();
+        let mut members = vec![("frozen", log_softmax(heads.frozen.head.scores(&h)?, classes))];
+        if let Some(tuned) = &heads.tuned {
+            members.push(("tuned", log_softmax(tuned.scores(&u)?, classes)));
+        }
+        if !stays || after == 0 {
+            let logits = inference::classify(&learner.architecture, &learner.state, &u)?;
+            members.push(("classifier", log_softmax(logits, classes)));
+        }
+        let of = |names: &[&str]| -> Vec<f32> {
+            let chosen: Vec<_> = members.iter().filter(|(name, _)| names.contains(name)).collect();
+            (0..u.len() / learner.architecture.features() * classes)
+                .map(|at| chosen.iter().map(|(_, member)| member[at]).sum())
+                .collect()
         };
         let truth: Vec<_> =
             task.test.iter().map(|&row| arena.scenario.id(arena.features.test_classes[row])).collect();
-        let columns = if together.is_empty() { classes } else { together.len() / truth.len().max(1) };
-        for (right, logits) in right.iter_mut().zip([&closed[..], &trained, &together]) {
-            if !logits.is_empty() {
-                *right.get_or_insert_default() += count(logits, columns, &truth);
+        for (name, names) in [
+            ("frozen", &["frozen"][..]),
+            ("tuned", &["tuned"]),
+            ("classifier", &["classifier"]),
+            ("tuned+classifier", &["tuned", "classifier"]),
+            ("tuned+frozen", &["tuned", "frozen"]),
+            ("all", &["tuned", "classifier", "frozen"]),
+        ] {
+            let right = count(&of(names), classes, &truth);
+            *sums.entry(name).or_default() += right;
+            if name == if way == Tail::Product { "all" } else { "tuned+classifier" } {
+                matrix.set(after, on, right, truth.len());
             }
         }
         all += truth.len();
-        matrix.set(after, on, count(&together, columns, &truth), truth.len());
     }
-    let named = ["closed forms", "classifier", "together"].into_iter().zip(right);
-    let figures =
-        named.filter_map(|(name, right)| Some(format!("{name} {:.1}", 100.0 * real(right?) / real(all))));
+    let figures = sums.iter().map(|(name, right)| format!("{name} {:.1}", 100.0 * real(*right) / real(all)));
     say(&format!("  after task {after}: {}", figures.collect::<Vec<_>>().join(", ")));
     Ok(())
 }

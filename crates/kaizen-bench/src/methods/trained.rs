@@ -147,6 +147,7 @@ impl Plan {
             label_smoothing: 0.0,
             momentum_decay: [0.99, 1.0],
             steps_per_submit: 8,
+            micro_batches: 1,
         }
     }
 

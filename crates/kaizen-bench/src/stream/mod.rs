@@ -87,7 +87,7 @@ struct Stream<'a> {
     since_boundary: usize,
     pending: Vec<(Vec<f32>, usize)>,
     everything: Samples,
-    tests: Vec<(Vec<f32>, String)>,
+    tests: Vec<(Embedded, String)>,
     naive: Option<LinearProbe>,
     lda: StreamingLda,
     snapshots: Vec<Snapshot>,
@@ -162,8 +162,8 @@ impl Stream<'_> {
             if self.since_boundary >= self.settings.task_min_frames {
                 self.boundary()?;
             }
-            if let Some(label) = frame.sample.label {
-                self.tests.push((frame.sample.features, label));
+            if let Some(label) = frame.sample.label.clone() {
+                self.tests.push((frame, label));
             }
             return Ok(());
         }
@@ -185,7 +185,7 @@ impl Stream<'_> {
 
     fn show(&mut self, frame: &Embedded) -> Result<()> {
         let prediction = match self.learner.serving().now() {
-            Some(head) => head.predict(&frame.sample.features)?.pop(),
+            Some(head) => head.predict(&frame.features_for(&head)?)?.pop(),
             None => None,
         };
         self.events.emit(&Event::Frame {
@@ -256,13 +256,15 @@ impl Stream<'_> {
 
     /// The accuracies of the learner and of the baselines.
     fn methods(&mut self) -> Result<BTreeMap<String, MethodOutcome>> {
-        let rows: Vec<f32> = self.tests.iter().flat_map(|(features, _)| features.iter().copied()).collect();
+        let rows: Vec<f32> = self.tests.iter().flat_map(|(frame, _)| frame.sample.features.clone()).collect();
         let inputs = self.inputs.apply(&rows)?;
         let [mut kaizen, mut naive, mut slda] = [const { Vec::new() }; 3];
         for snapshot in &self.snapshots {
             kaizen.push(match &snapshot.kaizen {
                 Some(head) => {
-                    head.predict(&rows)?.iter().map(|answer| self.column(&answer.nearest)).collect()
+                    let rows = self.tests.iter().map(|(frame, _)| frame.features_for(head));
+                    let answers = head.predict(&rows.collect::<Result<Vec<_>>>()?.concat())?;
+                    answers.iter().map(|answer| self.column(&answer.nearest)).collect()
                 }
                 None => vec![None; self.tests.len()],
             });

@@ -1,12 +1,12 @@
 //! From features to probabilities, written in ONNX operators.
 
+use super::extractor::{self, layer_norm, tensor};
 use super::nodes::Nodes;
-use crate::heads::{Architecture, Layer, NodeOp, Parameters};
+use crate::heads::{Architecture, Layer, Parameters};
 use crate::learn::closed_form::{
     ClassCovariances, EnsembleHead, FeatureTransform, LinearHead, Mahalanobis, SHARED,
 };
-use crate::reference::activation::Activation;
-use crate::reference::normalize::{BATCH_NORM_EPS, LAYER_NORM_EPS};
+use crate::reference::normalize::BATCH_NORM_EPS;
 use crate::{Error, Result};
 
 /// The names of the outputs, in order.
@@ -21,11 +21,25 @@ pub enum Scorer<'a> {
     Ensemble(&'a EnsembleHead),
     /// Adapter and classifier, on features scaled by the root of D.
     Trained(&'a Architecture, &'a Parameters),
+    /// One linear layer on the features themselves.
+    Classifier(&'a LinearHead),
+    /// The log-probabilities of an ensemble, and of one linear layer on the features themselves,
+    /// added by their shares.
+    Blend {
+        /// The ensemble.
+        ensemble: &'a EnsembleHead,
+        /// The linear layer.
+        classifier: &'a LinearHead,
+        /// What the scores of either are multiplied by.
+        scales: [f32; 2],
+        /// The share of the linear layer.
+        share: f32,
+    },
 }
 
 /// All that follows the backbone's features.
 #[derive(Clone, Copy, Debug)]
-pub struct Tail<'a> {
+pub struct Classifier<'a> {
     /// Width D.
     pub features: usize,
     /// The row-wise transform, which is applied first.
@@ -41,13 +55,13 @@ pub struct Tail<'a> {
     pub novelty_scale: [f32; 2],
 }
 
-impl Tail<'_> {
+impl Classifier<'_> {
     /// Returns the number of classes C.
     #[must_use]
     pub fn classes(&self) -> usize {
         match self.scorer {
-            Scorer::Linear(head) => head.classes.len(),
-            Scorer::Ensemble(head) => head.classes().len(),
+            Scorer::Linear(head) | Scorer::Classifier(head) => head.classes.len(),
+            Scorer::Ensemble(head) | Scorer::Blend { ensemble: head, .. } => head.classes().len(),
             Scorer::Trained(architecture, _) => architecture.classes(),
         }
     }
@@ -57,6 +71,11 @@ impl Tail<'_> {
         let logits = match self.scorer {
             Scorer::Linear(head) => linear(nodes, head, &mapped),
             Scorer::Ensemble(head) => ensemble(nodes, head, &mapped),
+            Scorer::Classifier(head) => linear(nodes, head, features),
+            Scorer::Blend { ensemble: head, classifier, scales, share } => {
+                let parts = [ensemble(nodes, head, &mapped), linear(nodes, classifier, features)];
+                blend(nodes, parts, scales, share)
+            }
             Scorer::Trained(architecture, parameters) => {
                 let input = if self.transform == FeatureTransform::None {
                     mapped.clone()
@@ -163,8 +182,15 @@ fn ensemble(nodes: &mut Nodes, head: &EnsembleHead, mapped: &str) -> String {
     nodes.op("Add", &[&lda, &ridge])
 }
 
-fn tensor<'a>(parameters: &'a Parameters, name: &str, part: &str) -> Result<&'a [f32]> {
-    Ok(&parameters.get(&format!("{name}.{part}"))?.data)
+/// Adds (1 - s) log softmax(a f) + s log softmax(b g).
+fn blend(nodes: &mut Nodes, [f, g]: [String; 2], [a, b]: [f32; 2], share: f32) -> String {
+    let [f, g] = [(f, a, 1.0 - share), (g, b, share)].map(|(logits, scale, share)| {
+        let [scale, share] = [scale, share].map(|value| nodes.scalar(value));
+        let scaled = nodes.op("Mul", &[&logits, &scale]);
+        let logarithms = nodes.log_softmax(&scaled);
+        nodes.op("Mul", &[&logarithms, &share])
+    });
+    nodes.op("Add", &[&f, &g])
 }
 
 fn trained(
@@ -176,28 +202,7 @@ fn trained(
     let linear = |nodes: &mut Nodes, name: &str, inputs: usize, x: &str| -> Result<String> {
         Ok(nodes.linear(x, tensor(parameters, name, "weight")?, tensor(parameters, name, "bias")?, inputs))
     };
-    let (extractor, mut values) = (&architecture.extractor, vec![h.to_owned()]);
-    for (node, shape) in extractor.nodes.iter().zip(extractor.shapes()?) {
-        let x = &values[node.input];
-        let mut y = match node.op {
-            NodeOp::Linear { .. } => linear(nodes, &node.name, shape.channels, x)?,
-            NodeOp::LayerNorm => layer_norm(nodes, parameters, &node.name, shape.channels, x)?,
-            NodeOp::Identity => x.clone(),
-            NodeOp::Depthwise { .. } | NodeOp::AveragePool => {
-                let way_out = "export a head that was trained on features";
-                return Err(Error::refused("export", format!("`{}` works on maps", node.name), way_out));
-            }
-        };
-        if let Some(residual) = node.residual {
-            y = nodes.op("Add", &[&y, &values[residual]]);
-        }
-        values.push(match node.activation {
-            Activation::None => y,
-            Activation::Relu => nodes.op("Relu", &[&y]),
-            Activation::Relu6 => nodes.clip(&y, 0.0, 6.0),
-        });
-    }
-    let mut x = values.pop().unwrap_or_default();
+    let mut x = extractor::write(nodes, &architecture.extractor, parameters, h)?;
     for (number, layer) in architecture.classifier.0.iter().enumerate() {
         let name = format!("classifier.{number}");
         x = match *layer {
@@ -208,29 +213,6 @@ fn trained(
         };
     }
     Ok(x)
-}
-
-fn layer_norm(
-    nodes: &mut Nodes,
-    parameters: &Parameters,
-    name: &str,
-    width: usize,
-    x: &str,
-) -> Result<String> {
-    #[allow(clippy::cast_precision_loss, reason = "widths are small")]
-    let count = nodes.scalar(width as f32);
-    let total = nodes.sum_last(x, true);
-    let mean = nodes.op("Div", &[&total, &count]);
-    let centred = nodes.op("Sub", &[x, &mean]);
-    let squares = nodes.op("Mul", &[&centred, &centred]);
-    let total = nodes.sum_last(&squares, true);
-    let variance = nodes.op("Div", &[&total, &count]);
-    #[allow(clippy::cast_possible_truncation, reason = "the engines compute in f32")]
-    let eps = nodes.scalar(LAYER_NORM_EPS as f32);
-    let variance = nodes.op("Add", &[&variance, &eps]);
-    let deviation = nodes.op("Sqrt", &[&variance]);
-    let unit = nodes.op("Div", &[&centred, &deviation]);
-    Ok(nodes.affine(&unit, tensor(parameters, name, "weight")?, tensor(parameters, name, "bias")?))
 }
 
 fn batch_norm(

@@ -1,0 +1,84 @@
+//! Closed forms and trained classifier together: a weighted sum of their log-probabilities.
+
+use super::temperature::fit_temperature;
+use crate::Result;
+use crate::ids::ClassId;
+use crate::learn::closed_form::{EnsembleHead, LinearHead, softmax_rows};
+
+/// Shares of the trained classifier that are tried.
+const SHARES: [f32; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
+/// The share that is taken unless another one is likelier by more than [`EARNED`].
+const USUAL: f32 = 0.5;
+/// By how much the log-likelihood of the judging samples must rise for another share, as for one
+/// more parameter by Akaike's criterion (1974).
+const EARNED: f64 = 1.0;
+/// The least probability whose logarithm counts.
+const LEAST: f32 = 1e-12;
+
+/// Scores `(1 - s) log softmax(f / T_f) + s log softmax(g / T_g)` of the ensemble's scores f and
+/// the classifier's logits g.
+#[derive(Clone, Debug)]
+pub(super) struct BlendHead {
+    pub(super) ensemble: EnsembleHead,
+    /// The classifier, on the features themselves.
+    pub(super) classifier: LinearHead,
+    /// 1 / T_f and 1 / T_g.
+    pub(super) scales: [f32; 2],
+    /// The share s of the classifier.
+    pub(super) share: f32,
+}
+
+impl BlendHead {
+    /// Finds temperatures and share by the samples that judge, rows h `[N, D]` of known classes.
+    pub(super) fn fit(
+        ensemble: EnsembleHead,
+        classifier: LinearHead,
+        h: &[f32],
+        classes: &[ClassId],
+    ) -> Result<Self> {
+        let columns = ensemble.classes().len();
+        let column = |class: &ClassId| ensemble.classes().iter().position(|known| known == class);
+        let truth: Vec<usize> = classes.iter().filter_map(column).collect();
+        let logits = [ensemble.scores(h)?, classifier.logits(h)?];
+        let scales = logits.each_ref().map(|logits| 1.0 / fit_temperature(logits, columns, &truth));
+        let mut head = Self { ensemble, classifier, scales, share: USUAL };
+        let [f, g] = head.log_probabilities(logits, columns);
+        let likelihood = |share: f32| -> f64 {
+            let mut mixed = mix(&f, &g, share);
+            softmax_rows(&mut mixed, columns);
+            let own =
+                mixed.chunks(columns.max(1)).zip(&truth).map(|(row, &at)| f64::from(row[at].max(LEAST)));
+            own.map(f64::ln).sum()
+        };
+        let usual = likelihood(USUAL);
+        let best = SHARES.map(|share| (likelihood(share), share)).into_iter();
+        let best = best.max_by(|(a, _), (b, _)| a.total_cmp(b));
+        if let Some((_, share)) = best.filter(|(likelihood, _)| likelihood - usual > EARNED) {
+            head.share = share;
+        }
+        Ok(head)
+    }
+
+    /// Scores `[N, C]` of rows h `[N, D]`.
+    pub(super) fn scores(&self, h: &[f32]) -> Result<Vec<f32>> {
+        let columns = self.ensemble.classes().len();
+        let [f, g] = self.log_probabilities([self.ensemble.scores(h)?, self.classifier.logits(h)?], columns);
+        Ok(mix(&f, &g, self.share))
+    }
+
+    fn log_probabilities(&self, mut logits: [Vec<f32>; 2], columns: usize) -> [Vec<f32>; 2] {
+        for (logits, scale) in logits.iter_mut().zip(self.scales) {
+            for row in logits.chunks_mut(columns.max(1)) {
+                let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                row.iter_mut().for_each(|value| *value = (*value - top) * scale);
+                let total: f32 = row.iter().map(|value| value.exp()).sum();
+                row.iter_mut().for_each(|value| *value -= total.ln());
+            }
+        }
+        logits
+    }
+}
+
+fn mix(f: &[f32], g: &[f32], share: f32) -> Vec<f32> {
+    f.iter().zip(g).map(|(f, g)| (1.0 - share) * f + share * g).collect()
+}
