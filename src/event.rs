@@ -64,6 +64,15 @@ pub enum Event {
         /// How many there would be without the limit.
         of: usize,
     },
+    /// Closed forms have learned what came, and could answer, while training begins.
+    ClosedForms {
+        /// The best of them.
+        head: &'static str,
+        /// Its held-out accuracy, 0..1.
+        accuracy: f64,
+        /// Seconds since the consolidation began.
+        learning_secs: f64,
+    },
     /// Samples that were stored without latents have them now, from their thumbnails.
     LatentsGained {
         /// How many.

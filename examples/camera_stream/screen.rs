@@ -117,6 +117,10 @@ impl EventSink for Screen {
                     curve.push((*step as f64, *total));
                 }
             }
+            Event::ClosedForms { head, accuracy, learning_secs } => {
+                self.line(&format!("  {head} {} after {learning_secs:.1} s; training", percent(*accuracy)));
+            }
+            Event::TailStays { reason } => self.line(&format!("  the tail stays as it is: {reason}")),
             Event::CandidateFailed { head, reason } => {
                 self.line(&format!("  {head} head left out: {reason}"));
             }

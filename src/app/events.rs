@@ -28,6 +28,9 @@ fn sentence(event: &Event) -> Option<String> {
         Event::Narrowed { random_features, of } => {
             format!("{random_features} instead of {of} random features, to stay below the memory limit")
         }
+        Event::ClosedForms { head, accuracy, learning_secs } => {
+            format!("{head} has {} held out after {learning_secs:.1} s; training begins", percent(*accuracy))
+        }
         Event::LatentsGained { gained, of } => {
             format!("{gained} of {of} samples without latents have them now, from their thumbnails")
         }

@@ -7,20 +7,25 @@ use serde_json::json;
 use super::on_state::OnState;
 use super::outcome::Outcome;
 use crate::file::write_atomic;
-use crate::session::export::{Comparison, Exported, export};
+use crate::session::export::{Comparison, Exported, export, export_tail};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// File to write
     out: PathBuf,
+    /// Only the tail and the head behind it, from the value at the cut of the backbone, to stand
+    /// behind a trunk that runs already
+    #[arg(long)]
+    tail: bool,
     #[command(flatten)]
     pub(super) on: OnState,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
-    let Arguments { out, on } = arguments;
+    let Arguments { out, tail, on } = arguments;
     let (memory, mut embedder, head) = on.reader()?;
     let options = on.options.on(&on.state, None);
+    let export = if *tail { export_tail } else { export };
     let Exported { file, compared } = export(&memory, &head, embedder.network_mut(), options.library())?;
     for Comparison { runtime, what, rows, difference } in &compared {
         tracing::info!("{runtime}: {rows} {what}, probabilities within {difference:.1e} of the live model");

@@ -20,7 +20,7 @@ use crate::backbone::onnx::{
     GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto, TypeProto,
     ValueInfoProto, tensor_shape_proto, type_proto,
 };
-use crate::heads::Tail;
+use crate::heads::{MapShape, Tail};
 use crate::{Error, Result};
 use nodes::Nodes;
 
@@ -121,6 +121,45 @@ fn remove_behind(graph: &mut GraphProto, at: &str) {
     let taken: HashSet<&String> = graph.node.iter().flat_map(|node| &node.input).collect();
     graph.initializer.retain(|constant| taken.contains(&constant.name));
     graph.value_info.retain(|value| !gone.contains(&value.name));
+}
+
+/// Returns a tail with the classifier behind it, from the value at the cut `[N, C, H, W]`, which is
+/// the input `at`. It stands behind a trunk that runs elsewhere.
+///
+/// # Errors
+/// As [`graft`].
+pub(crate) fn tail_file(
+    TrainedTail { at, tail }: TrainedTail<'_>,
+    classifier: &Classifier,
+    metadata: &[(&str, String)],
+) -> Result<Vec<u8>> {
+    let mut nodes = Nodes::new(PREFIX);
+    let u = extractor::write(&mut nodes, &tail.extractor, &tail.parameters, at)?;
+    classifier.write(&mut nodes, &u)?;
+    let MapShape { size: [rows, columns], channels } = tail.extractor.input;
+    let graph = GraphProto {
+        node: nodes.nodes,
+        name: "tail".to_owned(),
+        initializer: nodes.initializers,
+        input: vec![value(at, &[Some(channels), Some(rows), Some(columns)])],
+        output: outputs(classifier),
+        ..Default::default()
+    };
+    let opset = OperatorSetIdProto { domain: String::new(), version: OLDEST_OPSET };
+    let entry = |(key, value): &(&str, String)| StringStringEntryProto {
+        key: (*key).to_owned(),
+        value: value.clone(),
+    };
+    let model = ModelProto {
+        ir_version: 7,
+        opset_import: vec![opset],
+        producer_name: "kaizen-edge".to_owned(),
+        producer_version: env!("CARGO_PKG_VERSION").to_owned(),
+        graph: Some(graph),
+        metadata_props: metadata.iter().map(entry).collect(),
+        ..Default::default()
+    };
+    Ok(model.encode_to_vec())
 }
 
 fn outputs(classifier: &Classifier) -> Vec<ValueInfoProto> {

@@ -167,6 +167,7 @@ impl Extractor {
     ///
     /// # Errors
     /// As [`Extractor::shapes`].
+    #[cfg(feature = "tract")]
     pub(crate) fn shapes_of_inputs(&self) -> Result<Vec<MapShape>> {
         let shapes = self.shapes()?;
         Ok(self.nodes.iter().map(|node| shapes[node.input]).collect())

@@ -44,13 +44,21 @@ impl Memory {
         self.kept(&seal::CHECKPOINTS)
     }
 
+    /// Returns whether there is a checkpoint of a training that is not done.
+    ///
+    /// # Errors
+    /// As [`Memory::load_training`].
+    pub fn has_checkpoint(&self) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM checkpoints)";
+        self.read(|connection| query::value(connection, sql, []))
+    }
+
     /// Drops the checkpoint, since its training is done or no longer wanted.
     ///
     /// # Errors
     /// As [`Memory::save_training`].
     pub fn drop_checkpoint(&mut self) -> Result<()> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM checkpoints)";
-        if self.read(|connection| query::value(connection, sql, []))? {
+        if self.has_checkpoint()? {
             self.write(Cost::of(0), |connection| query::execute(connection, "DELETE FROM checkpoints", []))?;
         }
         Ok(())

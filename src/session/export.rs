@@ -4,12 +4,14 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::network::Network;
+use super::network::{Embedding, Network};
 use super::published_head::{PublishedHead, join};
 use super::through_tail::as_seen_by;
 use crate::backbone::{BackboneSpec, Precision, Provider, pattern, run_in_onnx_runtime, run_in_tract};
-use crate::export::{TrainedTail, classifier_alone, graft};
+use crate::export::{TrainedTail, classifier_alone, graft, tail_file};
+use crate::heads::MapShape;
 use crate::learn::closed_form::argmax_rows;
+use crate::learn::inference;
 use crate::memory::{Memory, Rows};
 use crate::{Error, Result};
 
@@ -32,7 +34,7 @@ pub(crate) struct Exported {
 #[derive(Debug, Serialize)]
 pub(crate) struct Comparison {
     pub(crate) runtime: &'static str,
-    /// What was compared: stored samples or images.
+    /// What was compared: stored samples, images or latents.
     pub(crate) what: &'static str,
     pub(crate) rows: usize,
     pub(crate) difference: f32,
@@ -52,6 +54,49 @@ pub(crate) fn export(
     let file = graft(&spec, &onnx, trained, &head.classifier(), &metadata(&spec, memory, head)?)?;
     let mut compared = on_samples(memory, head, library)?;
     compared.extend(on_images(&file, network, head, library)?);
+    Ok(Exported { file, compared })
+}
+
+/// The tail that serves, with the head behind it, as an ONNX file of its own, compared with the
+/// live model in each runtime that is here.
+///
+/// # Errors
+/// [`Error::NotReady`] for a backbone that is not cut; as [`export`].
+pub(crate) fn export_tail(
+    memory: &Memory,
+    head: &PublishedHead,
+    network: &mut Network,
+    library: Option<&Path>,
+) -> Result<Exported> {
+    let spec = network.spec().clone();
+    let at = spec.cut.as_deref().unwrap_or_default();
+    let own = network.tail().cloned().ok_or_else(|| {
+        let way_out = "name a `cut` in the model's manifest entry, or export without `--tail`";
+        Error::not_ready("export of the tail", "the backbone is not cut", way_out)
+    })?;
+    let tail = head.tail().unwrap_or(&own);
+    let trained = TrainedTail { at, tail };
+    let file = tail_file(trained, &head.classifier(), &metadata(&spec, memory, head)?)?;
+    let images = pattern(IMAGES, spec.input_size);
+    let (mut latents, mut maps) = (Vec::new(), Vec::new());
+    let MapShape { size: [rows, columns], channels } = tail.extractor.input;
+    for row in network.embed(&images.view())? {
+        let (Embedding::Latent(values) | Embedding::Features(values)) = row;
+        // The file takes channels first, as the trunk's own graph gives them.
+        maps.extend((0..channels).flat_map(|c| values.iter().skip(c).step_by(channels).copied()));
+        latents.extend(values);
+    }
+    let features = inference::extract(&tail.extractor, &tail.parameters, &latents)?;
+    let live = head.probabilities(&features)?;
+    let shape = [IMAGES, channels, rows, columns];
+    let mut outputs = vec![("tract", run_in_tract(&file, &shape, &maps)?)];
+    outputs.extend(run_in_onnx_runtime(&file, &shape, &maps, library)?.map(|o| ("ONNX Runtime", o)));
+    let columns = head.columns().len();
+    let mut compared = on_samples(memory, head, library)?;
+    for (runtime, outputs) in outputs {
+        let difference = agree(runtime, &live, &outputs, columns)?;
+        compared.push(Comparison { runtime, what: "latents", rows: IMAGES, difference });
+    }
     Ok(Exported { file, compared })
 }
 

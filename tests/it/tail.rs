@@ -70,8 +70,22 @@ fn a_trained_tail_is_exported_and_every_runtime_answers_alike() {
     let out = desk.state().with_extension("onnx");
     let figures = desk.lines(&["export", out.to_str().unwrap(), "--json"]).remove(0);
     assert!(figures["difference"].as_f64().unwrap() < 1e-4, "{figures}");
-    let compared = figures["compared"].as_array().unwrap();
-    assert!(compared.iter().any(|one| one["what"] == "images"), "{figures}");
+    let compared = |figures: &Value, what: &str| {
+        let all = figures["compared"].as_array().unwrap();
+        all.iter().filter(|one| one["what"] == what).count()
+    };
+    assert!(compared(&figures, "images") > 0, "{figures}");
+    // The tail alone, for use behind a trunk that runs elsewhere.
+    let tail = desk.lines(&["export", out.to_str().unwrap(), "--tail", "--json"]).remove(0);
+    assert!(tail["difference"].as_f64().unwrap() < 1e-4 && compared(&tail, "latents") > 0, "{tail}");
+    assert!(tail["bytes"].as_u64() < figures["bytes"].as_u64(), "{tail} {figures}");
+    let whole = Desk::new();
+    whole.teach("one", &whole.classes()[0]);
+    whole.teach("two", &whole.classes()[1]);
+    whole.lines(&["learn", "--json", "--steps", "0"]);
+    let refused = whole.run(&["export", out.to_str().unwrap(), "--tail"]);
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && text.contains("is not cut"), "{text}");
 }
 
 #[test]

@@ -29,7 +29,8 @@ impl Checkpoints {
     /// The teacher comes from the state that the training `start`ed from.
     pub(super) fn load(&self, memory: &Memory, start: &Parameters) -> Result<Option<(usize, Parameters)>> {
         let Some(bytes) = memory.load_checkpoint()? else { return Ok(None) };
-        let metadata = Parameters::metadata(&bytes)?;
+        // A checkpoint that another program wrote in another form is of another training.
+        let Ok(metadata) = Parameters::metadata(&bytes) else { return Ok(None) };
         if metadata.get("identity") != Some(&self.identity) {
             return Ok(None);
         }

@@ -71,6 +71,14 @@ impl FeatureLearner {
         }
         let mut tuned = None;
         if self.trains(&stage.gathered) {
+            let best = scored.iter().max_by(|a, b| a.score.balanced().total_cmp(&b.score.balanced()));
+            if let Some(best) = best {
+                control.emit(&Event::ClosedForms {
+                    head: best.name(),
+                    accuracy: best.score.balanced(),
+                    learning_secs: stage.gathered.started.elapsed().as_secs_f64(),
+                });
+            }
             if self.tail.is_some() {
                 tuned = self.tune(&stage.gathered, control)?;
             } else if let Some(trained) = self.train_adapter(&stage.gathered, control)? {

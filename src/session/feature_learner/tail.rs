@@ -37,6 +37,11 @@ pub(super) struct Tuned {
     pub(super) trained: TrainedState,
 }
 
+/// New samples from which on a tail learns as well without a teacher, if every old one is seen
+/// again: with 4000 a task distillation gained nothing, with 100 two to three points
+/// (docs/results.md).
+const MANY: usize = 1000;
+
 /// Samples to train on, with the column of each that has a label.
 type Labelled<'a> = Vec<(&'a StoredSample, i32)>;
 
@@ -126,15 +131,11 @@ impl FeatureLearner {
         let mut recipe = self.tail_recipe(gathered)?;
         let [current, replay] = self.batches(&recipe, gathered, &columns, &old);
         let is_old = |sample: &&StoredSample| self.was_learned(sample, gathered);
-        if replay.len() >= gathered.training.iter().filter(is_old).count() {
-            // Where every old sample is seen again there is nothing for a teacher to stand in for:
-            // it costs a third of the time and gains nothing (docs/results.md).
+        let is_whole = replay.len() >= gathered.training.iter().filter(is_old).count();
+        if is_whole && current.len() >= MANY {
+            // Then there is nothing for a teacher to stand in for; it costs a third of the time.
             recipe.objective = recipe.objective.without_distillation();
             state.drop_prefixed(&["teacher."]);
-        }
-        if gathered.unlabelled.is_empty() {
-            // So does the self-supervised term where every sample has a label.
-            recipe.objective.ssl_weight = 0.0;
         }
         let checkpoints = self.checkpoints(&recipe, seed, &state, [&current, &replay])?;
         let pair = [self.latents_of(current)?, self.latents_of(replay)?];

@@ -68,6 +68,7 @@ impl Live {
         let LiveParts { source, uri, repeats, inference_backbone, pending_backbones, .. } = parts;
         let LiveParts { mut learner, power, frame_budget, watcher, .. } = parts;
         let (serving, is_pending) = (learner.restored()?.serving().clone(), pending_backbones.is_some());
+        let was_cut_off = learner.memory().has_checkpoint()?;
         let meter = Meter::new(uri, inference_backbone.backbone().provider().line(), is_pending);
         let shared = Arc::new(Shared::new(meter, frame_budget, is_pending, watcher));
         let inference =
@@ -91,6 +92,10 @@ impl Live {
         })?;
         live.spawn("kaizen-infer", move || inference.run())?;
         live.spawn("kaizen-capture", move || capture_worker::run(source, repeats, &shared))?;
+        if was_cut_off {
+            // The queue is empty yet, and whoever watches is told of a failure.
+            let _ = live.submit_patient("the training that was cut off", |worker| drop(worker.learn()));
+        }
         Ok(live)
     }
 

@@ -56,8 +56,8 @@ pub(super) enum Tail {
     NoPooled,
     /// The whole objective with the classifier's gradient stopped at the features.
     AsPublished,
-    /// What the product does: the whole objective on each task where every latent is kept, else on
-    /// the first alone; closed forms on the features of the tail as it came stand beside it.
+    /// What the product does, which keeps every latent. With less, the tail learns on the first
+    /// task alone, and closed forms on the features of the tail as it came stand beside it.
     Product,
     /// Cross-entropy alone, from the tail as it came, on all tasks so far at once.
     Joint,
@@ -227,7 +227,7 @@ impl<'a> Learner<'a> {
         let steps = (EPOCHS * current.len().div_ceil(ROWS)).max(FEWEST_STEPS);
         let mut recipe = Recipe { steps, warmup_steps: steps / 10, ..self.recipe.clone() };
         if way == Tail::Product {
-            // Where every old latent is seen again there is nothing for a teacher to stand in for.
+            // As the product does where every old latent is seen again and many are new.
             recipe.objective = recipe.objective.without_distillation();
             recipe.objective.ssl_weight *= f64::from(u8::from(!task.unlabelled.is_empty()));
         }
@@ -308,8 +308,8 @@ pub(super) fn run(
     Ok(Outcome { matrix, learning: clock.total(), memory_bytes, unknowns })
 }
 
-/// Judges the sum of the log-probabilities of all heads that there are, and says what each alone,
-/// and what some of them together, would reach.
+/// Judges the sum of the log-probabilities of closed forms and classifier on the trained tail, or
+/// whichever there is, and says what each alone, and others together, would reach.
 fn judge(
     learner: &Learner<'_>,
     way: Tail,
@@ -346,6 +346,8 @@ fn judge(
         };
         let truth: Vec<_> =
             task.test.iter().map(|&row| arena.scenario.id(arena.features.test_classes[row])).collect();
+        // A tail that stays has no classifier that knows the later classes.
+        let judged = if way == Tail::Product && stays { "tuned+frozen" } else { "tuned+classifier" };
         for (name, names) in [
             ("frozen", &["frozen"][..]),
             ("tuned", &["tuned"]),
@@ -356,7 +358,7 @@ fn judge(
         ] {
             let right = count(&of(names), classes, &truth);
             *sums.entry(name).or_default() += right;
-            if name == if way == Tail::Product { "all" } else { "tuned+classifier" } {
+            if name == judged {
                 matrix.set(after, on, right, truth.len());
             }
         }
