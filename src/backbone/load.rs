@@ -112,13 +112,17 @@ pub fn find_onnx_runtime(ort_lib: Option<&Path>) -> Result<String> {
     Ok(format!("{} at {}", runtime.name(), runtime.path.display()))
 }
 
-/// Returns whether these options lead to TensorRT whose engine for the graph with this SHA-256 is
-/// still to be built, while CUDA could run at once.
+/// Returns whether these options lead to TensorRT whose engine for the graph with the SHA-256 that
+/// `sha256` finds is still to be built, while CUDA could run at once.
 ///
 /// # Errors
-/// Those of the process's environment; a provider that cannot run is no error here.
+/// Those of the process's environment and of `sha256`, which is asked only where both can run; a
+/// provider that cannot run is no error here.
 #[cfg(any(feature = "serve", test))]
-pub(crate) fn awaits_engine(options: &BackboneOptions, sha256: &str) -> Result<bool> {
+pub(crate) fn awaits_engine(
+    options: &BackboneOptions,
+    sha256: impl FnOnce() -> Result<String>,
+) -> Result<bool> {
     if chain(options) != [Provider::TensorRt] {
         return Ok(false);
     }
@@ -127,7 +131,7 @@ pub(crate) fn awaits_engine(options: &BackboneOptions, sha256: &str) -> Result<b
     let can_run = |provider| accelerator::check_library(provider, runtime).is_ok();
     Ok(can_run(Provider::TensorRt)
         && can_run(Provider::Cuda)
-        && !accelerator::has_engine(sha256, runtime, &environment))
+        && !accelerator::has_engine(&sha256()?, runtime, &environment))
 }
 
 /// Returns the providers to try, in order.

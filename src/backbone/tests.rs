@@ -213,8 +213,10 @@ fn auto_keeps_to_the_class_of_features_that_a_state_holds() {
 
 #[test]
 fn only_tensorrt_is_awaited_and_only_where_it_could_run() {
-    let asked =
-        |provider| awaits_engine(&BackboneOptions { provider, ..BackboneOptions::default() }, "ab").unwrap();
+    let asked = |provider| {
+        awaits_engine(&BackboneOptions { provider, ..BackboneOptions::default() }, || Ok("ab".to_owned()))
+            .unwrap()
+    };
     for provider in Provider::ALL {
         assert!(!asked(provider), "{provider}: no TensorRT is on this machine");
     }

@@ -174,20 +174,16 @@ fn ensemble(nodes: &mut Nodes, head: &EnsembleHead, mapped: &str) -> String {
         lda = nodes.op("Add", &[&lda, &more]);
     }
     let ridge = linear(nodes, &head.ridge, mapped);
-    let [lda, ridge] = [(lda, head.scales[0]), (ridge, head.scales[1])].map(|(logits, scale)| {
-        let scale = nodes.scalar(scale);
-        let scaled = nodes.op("Mul", &[&logits, &scale]);
-        nodes.log_softmax(&scaled)
-    });
+    let [lda, ridge] = [(lda, head.scales[0]), (ridge, head.scales[1])]
+        .map(|(logits, scale)| nodes.scaled_log_softmax(&logits, scale));
     nodes.op("Add", &[&lda, &ridge])
 }
 
 /// Adds (1 - s) log softmax(a f) + s log softmax(b g).
 fn blend(nodes: &mut Nodes, [f, g]: [String; 2], [a, b]: [f32; 2], share: f32) -> String {
     let [f, g] = [(f, a, 1.0 - share), (g, b, share)].map(|(logits, scale, share)| {
-        let [scale, share] = [scale, share].map(|value| nodes.scalar(value));
-        let scaled = nodes.op("Mul", &[&logits, &scale]);
-        let logarithms = nodes.log_softmax(&scaled);
+        let logarithms = nodes.scaled_log_softmax(&logits, scale);
+        let share = nodes.scalar(share);
         nodes.op("Mul", &[&logarithms, &share])
     });
     nodes.op("Add", &[&f, &g])

@@ -24,13 +24,13 @@ pub(super) fn write(
         let mut y = match node.op {
             NodeOp::Linear { .. } if is_map => {
                 let (weight, bias) = (part("weight")?, part("bias")?);
-                nodes.convolution(&x, (&[bias.len(), channels, 1, 1], weight), bias, 1, [0; 4])
+                nodes.convolution(&x, (&[bias.len(), channels, 1, 1], weight), bias, 1, 1, [0; 4])
             }
             NodeOp::Linear { .. } => nodes.linear(&x, part("weight")?, part("bias")?, channels),
             NodeOp::Depthwise { kernel, stride, pads } => {
                 let weight = channels_first(part("weight")?, channels);
                 let shape = [channels, 1, kernel, kernel];
-                nodes.convolution(&x, (&shape, &weight), part("bias")?, stride, pads)
+                nodes.convolution(&x, (&shape, &weight), part("bias")?, channels, stride, pads)
             }
             NodeOp::LayerNorm if is_map => {
                 let way_out = "cut the backbone behind it";
@@ -90,4 +90,86 @@ pub(super) fn layer_norm(
     let deviation = nodes.op("Sqrt", &[&variance]);
     let unit = nodes.op("Div", &[&centred, &deviation]);
     Ok(nodes.affine(&unit, tensor(parameters, name, "weight")?, tensor(parameters, name, "bias")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+    use crate::backbone::onnx::{GraphProto, ModelProto, OperatorSetIdProto, ValueInfoProto};
+    use crate::backbone::{run_in_onnx_runtime, run_in_tract};
+    use crate::heads::{MapShape, Node};
+    use crate::learn::inference::extract;
+
+    /// Two convolutions with an addition, and one of stride 2, on maps of `channels`.
+    fn tail(channels: usize) -> Extractor {
+        let node = |name: &str, input, op| Node {
+            name: format!("tail.{name}"),
+            input,
+            op,
+            residual: None,
+            activation: Activation::Relu6,
+        };
+        let depthwise = NodeOp::Depthwise { kernel: 3, stride: 2, pads: [1, 0, 0, 1] };
+        let nodes = vec![
+            node("a", 0, NodeOp::Linear { outputs: 5 }),
+            Node { residual: Some(1), ..node("b", 1, NodeOp::Linear { outputs: 5 }) },
+            node("c", 2, depthwise),
+            Node { activation: Activation::None, ..node("mean", 3, NodeOp::AveragePool) },
+        ];
+        Extractor { input: MapShape { size: [4, 5], channels }, nodes }
+    }
+
+    /// A model whose only output is what [`write`] adds.
+    fn model(extractor: &Extractor, parameters: &Parameters) -> Vec<u8> {
+        let mut nodes = Nodes::new("");
+        let output = write(&mut nodes, extractor, parameters, "map").unwrap();
+        let MapShape { size: [rows, columns], channels } = extractor.input;
+        let graph = GraphProto {
+            node: nodes.nodes,
+            name: "tail".to_owned(),
+            initializer: nodes.initializers,
+            input: vec![super::super::value("map", &[Some(channels), Some(rows), Some(columns)])],
+            output: vec![ValueInfoProto { name: output, ..super::super::value("u", &[Some(5)]) }],
+            ..Default::default()
+        };
+        let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 13 }];
+        ModelProto { ir_version: 7, opset_import, graph: Some(graph), ..Default::default() }.encode_to_vec()
+    }
+
+    /// A map of one channel was taken for the input of a depthwise convolution.
+    #[test]
+    fn a_tail_is_written_as_it_is_computed_also_on_a_map_of_one_channel() {
+        for channels in [1, 2, 5] {
+            let extractor = tail(channels);
+            let mut rng = crate::rng::Rng::new(3, 0);
+            let parameters: Parameters = (extractor.parameters().unwrap().into_iter())
+                .map(|(name, shape)| {
+                    let data = (0..shape.iter().product()).map(|_| rng.normal()).collect();
+                    (name, crate::heads::Tensor::new(&shape, data).unwrap())
+                })
+                .collect();
+            let images = 3;
+            let latents: Vec<f32> = (0..images * extractor.input_len()).map(|_| rng.normal()).collect();
+            let want = extract(&extractor, &parameters, &latents).unwrap();
+            let maps: Vec<f32> = (latents.chunks(extractor.input_len()))
+                .flat_map(|map| (0..channels).flat_map(|c| map.iter().skip(c).step_by(channels).copied()))
+                .collect();
+            let (file, shape) = (model(&extractor, &parameters), [images, channels, 4, 5]);
+            let mut runs = vec![run_in_tract(&file, &shape, &maps).unwrap()];
+            runs.extend(run_in_onnx_runtime(&file, &shape, &maps, None).unwrap());
+            for outputs in runs {
+                let apart = |want: &[f32]| {
+                    outputs[0].iter().zip(want).fold(0.0_f32, |worst, (a, b)| worst.max((a - b).abs()))
+                };
+                assert_eq!(outputs[0].len(), want.len());
+                assert!(apart(&want) < 1e-4, "{channels} channels: {}", apart(&want));
+                // The control: features of other images are not within that.
+                let mut others = want.clone();
+                others.rotate_left(5);
+                assert!(apart(&others) > 1e-2, "{channels} channels");
+            }
+        }
+    }
 }

@@ -78,12 +78,7 @@ pub(crate) fn graft(
     let own = std::mem::take(&mut graph.output);
     graph.output = outputs(classifier);
     graph.output.extend(own);
-    model.producer_name = "kaizen-edge".to_owned();
-    model.producer_version = env!("CARGO_PKG_VERSION").to_owned();
-    for (key, value) in metadata {
-        model.metadata_props.retain(|entry| entry.key != *key);
-        model.metadata_props.push(StringStringEntryProto { key: (*key).to_owned(), value: value.clone() });
-    }
+    describe(&mut model, metadata);
     Ok(model.encode_to_vec())
 }
 
@@ -94,18 +89,32 @@ pub(crate) fn graft(
 pub fn classifier_alone(classifier: &Classifier) -> Result<Vec<u8>> {
     let mut nodes = Nodes::new(PREFIX);
     classifier.write(&mut nodes, "features")?;
+    let input = value("features", &[Some(classifier.features)]);
+    Ok(model("classifier", nodes, input, classifier).encode_to_vec())
+}
+
+/// A model of its own: nodes from one input to the outputs of a classifier.
+fn model(name: &str, nodes: Nodes, input: ValueInfoProto, classifier: &Classifier) -> ModelProto {
     let graph = GraphProto {
         node: nodes.nodes,
-        name: "classifier".to_owned(),
+        name: name.to_owned(),
         initializer: nodes.initializers,
-        input: vec![value("features", &[Some(classifier.features)])],
+        input: vec![input],
         output: outputs(classifier),
         ..Default::default()
     };
-    let opset = OperatorSetIdProto { domain: String::new(), version: OLDEST_OPSET };
-    let model =
-        ModelProto { ir_version: 7, opset_import: vec![opset], graph: Some(graph), ..Default::default() };
-    Ok(model.encode_to_vec())
+    let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: OLDEST_OPSET }];
+    ModelProto { ir_version: 7, opset_import, graph: Some(graph), ..Default::default() }
+}
+
+/// Puts the producer and `metadata` into a model, in the place of what it says of either.
+fn describe(model: &mut ModelProto, metadata: &[(&str, String)]) {
+    model.producer_name = "kaizen-edge".to_owned();
+    model.producer_version = env!("CARGO_PKG_VERSION").to_owned();
+    for (key, value) in metadata {
+        model.metadata_props.retain(|entry| entry.key != *key);
+        model.metadata_props.push(StringStringEntryProto { key: (*key).to_owned(), value: value.clone() });
+    }
 }
 
 /// Takes out all that is computed from the value `at`, and the constants that nothing takes then.
@@ -137,28 +146,9 @@ pub(crate) fn tail_file(
     let u = extractor::write(&mut nodes, &tail.extractor, &tail.parameters, at)?;
     classifier.write(&mut nodes, &u)?;
     let MapShape { size: [rows, columns], channels } = tail.extractor.input;
-    let graph = GraphProto {
-        node: nodes.nodes,
-        name: "tail".to_owned(),
-        initializer: nodes.initializers,
-        input: vec![value(at, &[Some(channels), Some(rows), Some(columns)])],
-        output: outputs(classifier),
-        ..Default::default()
-    };
-    let opset = OperatorSetIdProto { domain: String::new(), version: OLDEST_OPSET };
-    let entry = |(key, value): &(&str, String)| StringStringEntryProto {
-        key: (*key).to_owned(),
-        value: value.clone(),
-    };
-    let model = ModelProto {
-        ir_version: 7,
-        opset_import: vec![opset],
-        producer_name: "kaizen-edge".to_owned(),
-        producer_version: env!("CARGO_PKG_VERSION").to_owned(),
-        graph: Some(graph),
-        metadata_props: metadata.iter().map(entry).collect(),
-        ..Default::default()
-    };
+    let input = value(at, &[Some(channels), Some(rows), Some(columns)]);
+    let mut model = model("tail", nodes, input, classifier);
+    describe(&mut model, metadata);
     Ok(model.encode_to_vec())
 }
 

@@ -101,10 +101,17 @@ impl Nodes {
         output
     }
 
+    /// Adds the logarithm of the softmax of x times `scale` over the last axis.
+    pub(super) fn scaled_log_softmax(&mut self, input: &str, scale: f32) -> String {
+        let scale = self.scalar(scale);
+        let scaled = self.op("Mul", &[input, &scale]);
+        self.log_softmax(&scaled)
+    }
+
     /// Adds the logarithm of the softmax over the last axis, x - max x - log Σ exp(x - max x).
     /// tract's `LogSoftmax` is the logarithm of a softmax: minus infinity from a distance of 104
     /// on.
-    pub(super) fn log_softmax(&mut self, input: &str) -> String {
+    fn log_softmax(&mut self, input: &str) -> String {
         let largest = self.largest(input);
         let below = self.op("Sub", &[input, &largest]);
         let powers = self.op("Exp", &[&below]);
@@ -137,17 +144,17 @@ impl Nodes {
         self.op_with("Gemm", &[x, &weight, &bias], &[("transB", 1)])
     }
 
-    /// Adds a convolution: weight `[O, C / groups, k, k]`, one group a channel where C / groups is
-    /// 1 and O is not; pads are top, left, bottom, right.
+    /// Adds a convolution in `groups`: weight `[O, C / groups, k, k]`; pads are top, left, bottom,
+    /// right.
     pub(super) fn convolution(
         &mut self,
         x: &str,
         (shape, weight): (&[usize; 4], &[f32]),
         bias: &[f32],
+        groups: usize,
         stride: usize,
         pads: [usize; 4],
     ) -> String {
-        let groups = if shape[1] == 1 { shape[0] } else { 1 };
         let (weight, bias) = (self.floats(shape, weight), self.floats(&[bias.len()], bias));
         let output = self.op_with("Conv", &[x, &weight, &bias], &[("group", integer(groups))]);
         let kernel = [shape[2], shape[3]];

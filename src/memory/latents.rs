@@ -41,6 +41,20 @@ impl Memory {
         })
     }
 
+    /// Returns the kept samples that have no latents and a thumbnail to make some from, by id.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the file cannot be read.
+    pub fn pictured_without_latents(&self) -> Result<Vec<SampleId>> {
+        let sql = format!(
+            "SELECT id FROM samples JOIN contents c ON c.sample_id=id WHERE state={KEPT}
+             AND thumbnail IS NOT NULL
+             AND NOT EXISTS (SELECT 1 FROM latents WHERE sample_id=id) ORDER BY id"
+        );
+        let ids = self.read(|connection| query::values(connection, &sql, []))?;
+        Ok(ids.into_iter().map(SampleId).collect())
+    }
+
     /// Returns whether latents are there, or a picture to make some from.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use super::temperature::fit_temperature;
 use crate::Result;
 use crate::ids::ClassId;
-use crate::learn::closed_form::{EnsembleHead, LinearHead, softmax_rows};
+use crate::learn::closed_form::{EnsembleHead, LinearHead, log_probabilities, softmax_rows};
 
 /// Shares of the trained classifier that are tried.
 const SHARES: [f32; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
@@ -66,16 +66,9 @@ impl BlendHead {
         Ok(mix(&f, &g, self.share))
     }
 
-    fn log_probabilities(&self, mut logits: [Vec<f32>; 2], columns: usize) -> [Vec<f32>; 2] {
-        for (logits, scale) in logits.iter_mut().zip(self.scales) {
-            for row in logits.chunks_mut(columns.max(1)) {
-                let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                row.iter_mut().for_each(|value| *value = (*value - top) * scale);
-                let total: f32 = row.iter().map(|value| value.exp()).sum();
-                row.iter_mut().for_each(|value| *value -= total.ln());
-            }
-        }
-        logits
+    fn log_probabilities(&self, [f, g]: [Vec<f32>; 2], columns: usize) -> [Vec<f32>; 2] {
+        let [a, b] = self.scales;
+        [log_probabilities(f, columns, a), log_probabilities(g, columns, b)]
     }
 }
 

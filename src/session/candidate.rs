@@ -55,10 +55,8 @@ impl Score {
     }
 
     /// Standard error of [`Score::balanced`], from the number of samples behind it.
-    #[allow(clippy::cast_precision_loss, reason = "counts of samples")]
     pub(super) fn standard_error(&self) -> f64 {
-        let (mean, samples) = self.mean(|_| true);
-        (mean * (1.0 - mean) / (samples.max(1) as f64)).sqrt()
+        standard_error(self.mean(|_| true))
     }
 
     /// Mean accuracy over the classes that `keep` takes, and the number of their samples.
@@ -74,12 +72,17 @@ impl Score {
 
 /// Whether `new` may replace `old` for the classes that `old` knew: their accuracy may fall by
 /// `margin` and one standard error of the measurement. The error is the fall.
-#[allow(clippy::cast_precision_loss, reason = "counts of samples")]
 pub(super) fn guard(old: &Score, new: &Score, margin: f64) -> Result<(), f64> {
     let known = |class: ClassId| old.classes.contains_key(&class);
     let ((before, samples), (after, _)) = (old.mean(known), new.mean(known));
-    let error = (after * (1.0 - after) / (samples.max(1) as f64)).sqrt();
+    let error = standard_error((after, samples));
     if before - after <= margin + error { Ok(()) } else { Err(before - after) }
+}
+
+/// Standard error of an accuracy that was measured on a number of samples.
+#[allow(clippy::cast_precision_loss, reason = "counts of samples")]
+fn standard_error((accuracy, samples): (f64, usize)) -> f64 {
+    (accuracy * (1.0 - accuracy) / (samples.max(1) as f64)).sqrt()
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use crate::backbone::{BackboneSpec, Precision, Provider, pattern, run_in_onnx_ru
 use crate::export::{TrainedTail, classifier_alone, graft, tail_file};
 use crate::heads::MapShape;
 use crate::learn::closed_form::argmax_rows;
-use crate::learn::inference;
 use crate::memory::{Memory, Rows};
 use crate::{Error, Result};
 
@@ -78,26 +77,37 @@ pub(crate) fn export_tail(
     let trained = TrainedTail { at, tail };
     let file = tail_file(trained, &head.classifier(), &metadata(&spec, memory, head)?)?;
     let images = pattern(IMAGES, spec.input_size);
-    let (mut latents, mut maps) = (Vec::new(), Vec::new());
+    let (mut features, mut maps) = (Vec::new(), Vec::new());
     let MapShape { size: [rows, columns], channels } = tail.extractor.input;
-    for row in network.embed(&images.view())? {
-        let (Embedding::Latent(values) | Embedding::Features(values)) = row;
+    for embedding in network.embed(&images.view())? {
+        features.extend(network.features_for(head, &embedding)?);
+        let (Embedding::Latent(values) | Embedding::Features(values)) = embedding;
         // The file takes channels first, as the trunk's own graph gives them.
         maps.extend((0..channels).flat_map(|c| values.iter().skip(c).step_by(channels).copied()));
-        latents.extend(values);
     }
-    let features = inference::extract(&tail.extractor, &tail.parameters, &latents)?;
-    let live = head.probabilities(&features)?;
-    let shape = [IMAGES, channels, rows, columns];
-    let mut outputs = vec![("tract", run_in_tract(&file, &shape, &maps)?)];
-    outputs.extend(run_in_onnx_runtime(&file, &shape, &maps, library)?.map(|o| ("ONNX Runtime", o)));
-    let columns = head.columns().len();
     let mut compared = on_samples(memory, head, library)?;
-    for (runtime, outputs) in outputs {
-        let difference = agree(runtime, &live, &outputs, columns)?;
-        compared.push(Comparison { runtime, what: "latents", rows: IMAGES, difference });
-    }
+    let shape = [IMAGES, channels, rows, columns];
+    compared.extend(in_both(&file, (&shape, &maps), "latents", (head, &features), library)?);
     Ok(Exported { file, compared })
+}
+
+/// Runs `file` on rows of an input in each runtime that is here, and compares its probabilities
+/// with those of `head` for the rows' features.
+fn in_both(
+    file: &[u8],
+    (shape, values): (&[usize], &[f32]),
+    what: &'static str,
+    (head, features): (&PublishedHead, &[f32]),
+    library: Option<&Path>,
+) -> Result<Vec<Comparison>> {
+    let (live, columns) = (head.probabilities(features)?, head.columns().len());
+    let mut runs = vec![("tract", run_in_tract(file, shape, values)?)];
+    runs.extend(run_in_onnx_runtime(file, shape, values, library)?.map(|outputs| ("ONNX Runtime", outputs)));
+    let compared = runs.into_iter().map(|(runtime, outputs)| {
+        let difference = agree(runtime, &live, &outputs, columns)?;
+        Ok(Comparison { runtime, what, rows: shape[0], difference })
+    });
+    compared.collect()
 }
 
 fn metadata(
@@ -120,7 +130,7 @@ fn metadata(
     ])
 }
 
-/// The tail on stored features, in each runtime that is here.
+/// The head on stored features, in each runtime that is here.
 fn on_samples(memory: &Memory, head: &PublishedHead, library: Option<&Path>) -> Result<Vec<Comparison>> {
     let mut samples = Vec::new();
     for kind in [Rows::HeldOut, Rows::Training, Rows::Unlabelled] {
@@ -131,20 +141,9 @@ fn on_samples(memory: &Memory, head: &PublishedHead, library: Option<&Path>) -> 
         })?;
     }
     let samples = as_seen_by(memory, head, samples)?;
-    let (rows, count) = (join(&samples), samples.len());
-    let file = classifier_alone(&head.classifier())?;
-    let live = head.probabilities(&rows)?;
-    let shape = [count, memory.identity().feature_width];
-    let mut compared = vec![("tract", run_in_tract(&file, &shape, &rows)?)];
-    compared.extend(run_in_onnx_runtime(&file, &shape, &rows, library)?.map(|o| ("ONNX Runtime", o)));
-    let columns = head.columns().len();
-    compared
-        .into_iter()
-        .map(|(runtime, outputs)| {
-            let difference = agree(runtime, &live, &outputs, columns)?;
-            Ok(Comparison { runtime, what: "stored samples", rows: count, difference })
-        })
-        .collect()
+    let (rows, file) = (join(&samples), classifier_alone(&head.classifier())?);
+    let shape = [samples.len(), memory.identity().feature_width];
+    in_both(&file, (&shape, &rows), "stored samples", (head, &rows), library)
 }
 
 /// The whole file on fixed images, in the runtime of the live backbone and, for float models, in

@@ -244,12 +244,14 @@ pub fn identity(backbone: &dyn Backbone) -> FeatureIdentity {
 /// As [`Network::load`] for the model; a provider that cannot run is no error here.
 #[cfg(any(feature = "serve", test))]
 pub(super) fn awaits_engine(options: &BackboneOptions, is_whole: bool) -> Result<bool> {
-    let spec = backbone::resolve(options.model.as_deref(), options.models_dir.as_deref())?;
-    match parts(&spec, is_whole)? {
-        None => backbone::awaits_engine(options, &spec.sha256),
-        #[cfg(feature = "tract")]
-        Some(parts) => backbone::awaits_engine(options, &parts.trunk_spec.sha256),
-    }
+    backbone::awaits_engine(options, || {
+        let spec = backbone::resolve(options.model.as_deref(), options.models_dir.as_deref())?;
+        match parts(&spec, is_whole)? {
+            None => Ok(spec.sha256),
+            #[cfg(feature = "tract")]
+            Some(parts) => Ok(parts.trunk_spec.sha256),
+        }
+    })
 }
 
 /// The parts of a backbone that is cut.

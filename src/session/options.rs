@@ -149,11 +149,12 @@ impl Options {
 
     /// Whether the state's backbone has a tail that the memory limit leaves no room for.
     pub(super) fn leaves_a_tail_out(&self, memory: &Memory) -> bool {
-        let asked = self.backbone_for(Some(memory));
-        let spec = backbone::resolve(asked.model.as_deref(), asked.models_dir.as_deref());
-        self.has_no_room_for_a_tail()
-            && memory.identity().may_be_cut()
-            && spec.is_ok_and(|spec| spec.cut.is_some())
+        let is_cut = || {
+            let asked = self.backbone_for(Some(memory));
+            let spec = backbone::resolve(asked.model.as_deref(), asked.models_dir.as_deref());
+            spec.is_ok_and(|spec| spec.cut.is_some())
+        };
+        self.has_no_room_for_a_tail() && memory.identity().may_be_cut() && is_cut()
     }
 
     /// Whether the memory limit leaves no room for the training of a tail.

@@ -191,7 +191,9 @@ fn head_on(
         None => Ok(Head::Classifier(classifier)),
         Some((scales, share)) => match closed_form(metadata, parameters, map, columns)? {
             Head::Ensemble(ensemble) => Ok(Head::Blend(BlendHead { ensemble, classifier, scales, share })),
-            _ => Err(damaged("its blend has no ensemble".to_owned())),
+            Head::Linear(_) | Head::Trained(_) | Head::Classifier(_) | Head::Blend(_) => {
+                Err(damaged("its blend has no ensemble".to_owned()))
+            }
         },
     }
 }

@@ -1,8 +1,12 @@
 //! Stored samples as a trained tail sees them.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use super::published_head::PublishedHead;
 use crate::Result;
 use crate::heads::Tail;
+use crate::ids::SampleId;
 use crate::learn::inference;
 use crate::memory::{Memory, StoredSample};
 
@@ -45,5 +49,46 @@ pub(super) fn as_seen_by(
     match head.tail() {
         Some(tail) => through_tail(memory, tail, &samples),
         None => Ok(samples),
+    }
+}
+
+/// Features of stored samples by one trained tail, so that each is computed once.
+#[derive(Debug)]
+pub(super) struct TailFeatures {
+    tail: Arc<Tail>,
+    rows: HashMap<SampleId, Arc<[f32]>>,
+    /// Whether computed features are kept; under a memory limit they are computed each time.
+    is_kept: bool,
+}
+
+impl TailFeatures {
+    /// No features yet.
+    pub(super) fn new(tail: &Arc<Tail>, is_kept: bool) -> Self {
+        Self { tail: tail.clone(), rows: HashMap::new(), is_kept }
+    }
+
+    /// Whether the features are those of `tail`.
+    pub(super) fn is_of(&self, tail: &Arc<Tail>) -> bool {
+        Arc::ptr_eq(&self.tail, tail)
+    }
+
+    /// The samples with the features of the tail. A sample without latents is left out.
+    ///
+    /// # Errors
+    /// As [`through_tail`].
+    pub(super) fn see(&mut self, memory: &Memory, samples: &[StoredSample]) -> Result<Vec<StoredSample>> {
+        if !self.is_kept {
+            return through_tail(memory, &self.tail, samples);
+        }
+        let is_fresh = |sample: &&StoredSample| !self.rows.contains_key(&sample.id);
+        let fresh: Vec<_> = samples.iter().filter(is_fresh).cloned().collect();
+        for sample in through_tail(memory, &self.tail, &fresh)? {
+            self.rows.insert(sample.id, sample.features);
+        }
+        let with = |sample: &StoredSample| {
+            let features = self.rows.get(&sample.id)?.clone();
+            Some(StoredSample { features, ..sample.clone() })
+        };
+        Ok(samples.iter().filter_map(with).collect())
     }
 }

@@ -277,7 +277,8 @@ impl EnsembleHead {
     }
 }
 
-fn log_probabilities(mut logits: Vec<f32>, columns: usize, scale: f32) -> Vec<f32> {
+/// Returns log softmax(scale · logits) of each row of [N, `columns`].
+pub(crate) fn log_probabilities(mut logits: Vec<f32>, columns: usize, scale: f32) -> Vec<f32> {
     for row in logits.chunks_exact_mut(columns.max(1)) {
         row.iter_mut().for_each(|value| *value *= scale);
         let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);

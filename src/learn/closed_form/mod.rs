@@ -21,6 +21,7 @@ mod tests;
 
 pub(crate) use class_covariances::{ClassCovariances, Components};
 pub use class_means::{ClassMeans, MeanDistance};
+pub(crate) use ensemble::log_probabilities;
 pub use ensemble::{Ensemble, EnsembleHead, EnsembleModel, EnsembleSettings, Evidence, distinct};
 pub use features::{FeatureMap, FeatureTransform};
 #[cfg(feature = "tract")]

@@ -7,11 +7,13 @@ use std::time::Instant;
 
 use super::FeatureLearner;
 use super::gathered::Gathered;
+use super::plan::Plan;
 use super::stage::{Scored, Stage};
 use super::tail::Tuned;
 use crate::event::Event;
 use crate::learn::closed_form::LdaModel;
-use crate::memory::{NewVersion, Rows, StoredSample, VersionFigures};
+use crate::learn::trainer::Recipe;
+use crate::memory::{NewVersion, StoredSample, VersionFigures};
 use crate::rng::Rng;
 use crate::session::calibration::calibrated;
 use crate::session::candidate::{Candidate, Score, guard};
@@ -61,28 +63,25 @@ impl FeatureLearner {
         mut gathered: Gathered,
         control: &mut TrainingControl<'_>,
     ) -> Result<Consolidation> {
-        self.announce(&gathered, control)?;
-        let (candidates, model) = self.fit(&mut gathered)?;
+        let plan = self.plan(&gathered)?;
+        self.announce(&gathered, &plan, control)?;
+        let (candidates, model) = self.fit(&mut gathered, &plan)?;
         let serving = self.score_serving(&gathered)?;
         let mut scored = self.score(candidates, &gathered, false)?;
         let stage = Stage { gathered, model };
-        if control.answers_early() && self.trains(&stage.gathered) {
-            self.answer_early(&scored, &serving, &stage)?;
-        }
         let mut tuned = None;
-        if self.trains(&stage.gathered) {
-            let best = scored.iter().max_by(|a, b| a.score.balanced().total_cmp(&b.score.balanced()));
-            if let Some(best) = best {
-                control.emit(&Event::ClosedForms {
-                    head: best.name(),
-                    accuracy: best.score.balanced(),
-                    learning_secs: stage.gathered.started.elapsed().as_secs_f64(),
-                });
+        if plan.steps() > 0 {
+            if control.answers_early() {
+                self.answer_early(&scored, &serving, &stage)?;
             }
-            if self.tail.is_some() {
-                tuned = self.tune(&stage.gathered, control)?;
-            } else if let Some(trained) = self.train_adapter(&stage.gathered, control)? {
-                scored.extend(self.score(vec![trained], &stage.gathered, false)?);
+            say_closed_forms(&scored, &stage.gathered, control);
+        }
+        match &plan {
+            Plan::ClosedForms | Plan::TailStays { .. } => {}
+            Plan::Tail(recipe) => tuned = self.tune(recipe, &stage.gathered, control)?,
+            Plan::Adapter(recipe) => {
+                let trained = self.train_adapter(recipe, &stage.gathered, control)?;
+                scored.extend(self.score(trained.into_iter().collect(), &stage.gathered, false)?);
             }
         }
         if let Some(tuned) = &mut tuned {
@@ -96,9 +95,7 @@ impl FeatureLearner {
     /// What came since the last consolidation; `None` if that is nothing.
     fn gather(&mut self) -> Result<Option<Gathered>> {
         let (started, closed_forms) = (Instant::now(), self.closed_form_settings()?);
-        let stored = [Rows::Training, Rows::HeldOut, Rows::Unlabelled].map(|rows| self.memory.samples(rows));
-        let [training, held_out, unlabelled] = stored;
-        let (training, held_out, unlabelled) = (training?, held_out?, unlabelled?);
+        let [training, held_out, unlabelled] = self.stored()?;
         if training.is_empty() {
             let way_out = "teach at least one class first";
             return Err(Error::not_ready("learning", "there is no labelled sample", way_out));
@@ -109,16 +106,16 @@ impl FeatureLearner {
         let trains_on_unlabelled = self.tail.is_none()
             && self.settings.recipe.steps > 0
             && self.open_samples(&unlabelled).next().is_some();
-        if !is_new && !trains_on_unlabelled && !self.trained.begins_anew {
+        let begins_anew = self.trained.begins_anew && self.trains_a_tail();
+        if !is_new && !trains_on_unlabelled && !begins_anew {
             return Ok(None);
         }
         let without_latents = self.without_latents(&training, &held_out)?;
         let tail = self.serving_tail();
-        let training = self.seen(tail.as_ref(), training)?;
-        let held_out = self.seen(tail.as_ref(), held_out)?;
-        let unlabelled = self.seen(tail.as_ref(), unlabelled)?;
+        let [training, held_out, unlabelled] = self.seen(tail.as_ref(), [training, held_out, unlabelled])?;
         let labelled: Vec<_> = training.iter().filter(|s| !self.learned.has(s)).cloned().collect();
-        let replay = self.replay(&training);
+        // A tail draws its replay for itself.
+        let replay = if self.tail.is_none() { self.replay(&training) } else { Vec::new() };
         let is_removal = false;
         Ok(Some(Gathered {
             started,
@@ -159,7 +156,7 @@ impl FeatureLearner {
         replay
     }
 
-    fn announce(&self, gathered: &Gathered, control: &mut TrainingControl<'_>) -> Result<()> {
+    fn announce(&self, gathered: &Gathered, plan: &Plan, control: &mut TrainingControl<'_>) -> Result<()> {
         if gathered.is_removal {
             return Ok(());
         }
@@ -170,13 +167,10 @@ impl FeatureLearner {
             task: self.learned.tasks,
             classes: names.map(|(_, name)| name).collect(),
             frames: [gathered.labelled.len(), self.open_samples(&gathered.unlabelled).count()],
-            steps: self.steps_for(gathered),
+            steps: plan.steps(),
         });
-        if self.tail.is_some()
-            && self.steps() > 0
-            && let Some(reason) = self.tail_stays(gathered)
-        {
-            control.emit(&Event::TailStays { reason });
+        if let Plan::TailStays { reason } = plan {
+            control.emit(&Event::TailStays { reason: reason.clone() });
         }
         let of = self.settings.ensemble(self.inputs.0.features()).random_features;
         let random_features = gathered.closed_forms.random_features;
@@ -188,7 +182,7 @@ impl FeatureLearner {
 
     /// Adds what was gathered to the statistics and solves the closed forms: the candidates, best
     /// guess first, and the discriminant behind the novelty.
-    fn fit(&mut self, gathered: &mut Gathered) -> Result<(Vec<Candidate>, LdaModel)> {
+    fn fit(&mut self, gathered: &mut Gathered, plan: &Plan) -> Result<(Vec<Candidate>, LdaModel)> {
         let Gathered { closed_forms, training, labelled, unlabelled, is_removal, .. } = gathered;
         let mut statistics = self.take_statistics(*closed_forms, training, unlabelled)?;
         if *is_removal {
@@ -198,7 +192,7 @@ impl FeatureLearner {
             *unlabelled = self.open_samples(unlabelled).cloned().collect();
             statistics.learn(&mut self.learned, labelled, unlabelled)?;
         }
-        if self.steps() == 0 {
+        if plan.steps() == 0 {
             // Solving needs the room.
             *unlabelled = Vec::new();
         }
@@ -207,37 +201,15 @@ impl FeatureLearner {
         Ok(candidates)
     }
 
-    /// Training steps of this consolidation.
-    fn steps_for(&self, gathered: &Gathered) -> usize {
-        match &self.tail {
-            Some(_) if !self.trains(gathered) => 0,
-            Some(_) => self.tail_recipe(gathered).map_or(0, |recipe| recipe.steps),
-            None => self.steps(),
-        }
-    }
-
-    /// Most training steps of a consolidation.
-    fn steps(&self) -> usize {
-        if self.tail.is_some() { self.settings.tail.recipe.steps } else { self.settings.recipe.steps }
-    }
-
-    /// Whether anything is to be trained. What was taken back is trained anew at once with an
-    /// adapter; a tail waits for the next consolidation.
-    fn trains(&self, gathered: &Gathered) -> bool {
-        match &self.tail {
-            None => self.steps() > 0 && (!gathered.is_removal || self.trained.is_to_be_retrained()),
-            Some(_) => self.steps() > 0 && !gathered.is_removal && self.tail_stays(gathered).is_none(),
-        }
-    }
-
     /// The trained candidate on an adapter. `None` if training failed: what was taught is in the
     /// closed forms.
     fn train_adapter(
         &mut self,
+        recipe: &Recipe,
         gathered: &Gathered,
         control: &mut TrainingControl<'_>,
     ) -> Result<Option<Candidate>> {
-        match self.train_head(gathered, control) {
+        match self.train_head(recipe, gathered, control) {
             Ok(head) => Ok(Some(Candidate { kind: HeadKind::Trained, head })),
             Err(error @ (Error::NonFinite { .. } | Error::Device { .. })) => {
                 let (head, reason) = (HeadKind::Trained.name(), error.to_string());
@@ -364,9 +336,9 @@ impl FeatureLearner {
         self.memory.keep_heads(KEPT_HEADS)?;
         self.published = Some(Arc::new(head));
         self.is_provisional = false;
-        if let Some(Tuned { statistics, learned, trained, .. }) = tuned {
+        if let Some(Tuned { statistics, learned, trained, seen, .. }) = tuned {
             self.keep_statistics(statistics);
-            (self.learned, self.trained) = (learned, trained);
+            (self.learned, self.trained, self.seen) = (learned, trained, Some(seen));
         }
         Ok(())
     }
@@ -384,5 +356,17 @@ impl FeatureLearner {
         });
         self.learned.tasks += 1;
         Ok(Consolidation { published: false, head, candidates: Vec::new() })
+    }
+}
+
+/// Says how good the closed forms are, before training begins.
+fn say_closed_forms(scored: &[Scored], gathered: &Gathered, control: &mut TrainingControl<'_>) {
+    let best = scored.iter().max_by(|a, b| a.score.balanced().total_cmp(&b.score.balanced()));
+    if let Some(best) = best {
+        control.emit(&Event::ClosedForms {
+            head: best.name(),
+            accuracy: best.score.balanced(),
+            learning_secs: gathered.started.elapsed().as_secs_f64(),
+        });
     }
 }

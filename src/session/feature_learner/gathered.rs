@@ -3,14 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::Result;
 use crate::heads::Tail;
 use crate::learn::closed_form::EnsembleSettings;
-use crate::memory::{Memory, StoredSample};
-use crate::session::through_tail::through_tail;
+use crate::memory::StoredSample;
 
 /// What is learned, and what the heads are judged on.
-#[derive(Clone)]
 pub(super) struct Gathered {
     pub(super) started: Instant,
     pub(super) closed_forms: EnsembleSettings,
@@ -46,18 +43,16 @@ impl Gathered {
         if self.held_out.is_empty() { self.learned() } else { &self.held_out }
     }
 
-    /// The labelled samples with the features of a tail that was trained on them.
-    pub(super) fn through(&self, memory: &Memory, tail: &Arc<Tail>) -> Result<Self> {
-        let [training, held_out] =
-            [&self.training, &self.held_out].map(|samples| through_tail(memory, tail, samples));
-        Ok(Self {
+    /// The same, with labelled samples that have the features of a tail that was trained on them.
+    pub(super) fn through(&self, tail: &Arc<Tail>, [training, held_out]: [Vec<StoredSample>; 2]) -> Self {
+        Self {
             tail: Some(tail.clone()),
-            training: training?,
-            held_out: held_out?,
+            training,
+            held_out,
             labelled: Vec::new(),
             unlabelled: Vec::new(),
             replay: Vec::new(),
             ..*self
-        })
+        }
     }
 }

@@ -6,6 +6,7 @@ mod consolidation;
 mod decision;
 mod engine_slot;
 mod gathered;
+mod plan;
 mod removal;
 mod stage;
 mod tail;
@@ -14,7 +15,6 @@ mod tests;
 mod trained_state;
 mod training;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use consolidation::Consolidation;
@@ -24,12 +24,12 @@ use super::memory_limit::MemoryLimit;
 use super::published_head::{Inputs, PublishedHead};
 use super::settings::LearnerSettings;
 use super::statistics::{Learned, Statistics};
-use super::through_tail::through_tail;
+use super::through_tail::TailFeatures;
 use super::unknowns::{self, Unknowns};
 use crate::heads::Tail;
 use crate::ids::SampleId;
 use crate::learn::closed_form::EnsembleSettings;
-use crate::memory::{LabelId, Memory, Sample, Stored, StoredSample, VersionId};
+use crate::memory::{LabelId, Memory, Rows, Sample, Stored, StoredSample, VersionId};
 use crate::{Error, Result};
 use trained_state::{TrainedState, restored};
 
@@ -71,7 +71,7 @@ pub struct FeatureLearner {
     /// The tail as the model file has it, if the backbone is cut.
     tail: Option<Arc<Tail>>,
     /// Features that the trained tail in use gave.
-    seen: Seen,
+    seen: Option<TailFeatures>,
     /// The head of the last decision. What serves may be another one while a consolidation runs.
     published: Option<Arc<PublishedHead>>,
     /// Whether `published` was fitted to the labels on opening and never judged by the guard.
@@ -79,13 +79,6 @@ pub struct FeatureLearner {
     serving: ServingHead,
     /// Whether what was learned has been read from the memory: storing samples does not need it.
     is_restored: bool,
-}
-
-/// Features of stored samples by one trained tail.
-#[derive(Debug, Default)]
-struct Seen {
-    tail: Option<Arc<Tail>>,
-    rows: HashMap<SampleId, Arc<[f32]>>,
 }
 
 impl std::fmt::Debug for FeatureLearner {
@@ -121,7 +114,7 @@ impl FeatureLearner {
             statistics: None,
             trained: TrainedState::default(),
             tail: None,
-            seen: Seen::default(),
+            seen: None,
             published: None,
             is_provisional: false,
             serving: ServingHead::default(),
@@ -297,24 +290,26 @@ impl FeatureLearner {
         self.published.as_ref().and_then(|published| published.tail.clone())
     }
 
-    /// Samples with the features of a trained tail. One without latents is left out.
-    fn seen(&mut self, tail: Option<&Arc<Tail>>, samples: Vec<StoredSample>) -> Result<Vec<StoredSample>> {
+    /// Every stored sample: for training, held out, unlabelled.
+    fn stored(&self) -> Result<[Vec<StoredSample>; 3]> {
+        let [training, held_out, unlabelled] =
+            [Rows::Training, Rows::HeldOut, Rows::Unlabelled].map(|rows| self.memory.samples(rows));
+        Ok([training?, held_out?, unlabelled?])
+    }
+
+    /// Samples with the features of a trained tail, if one serves. A sample without latents is left
+    /// out.
+    fn seen(
+        &mut self,
+        tail: Option<&Arc<Tail>>,
+        samples: [Vec<StoredSample>; 3],
+    ) -> Result<[Vec<StoredSample>; 3]> {
         let Some(tail) = tail else { return Ok(samples) };
-        if self.settings.memory_limit.is_some() {
-            return through_tail(&self.memory, tail, &samples);
-        }
-        if self.seen.tail.as_ref().is_none_or(|of| !Arc::ptr_eq(of, tail)) {
-            self.seen = Seen { tail: Some(tail.clone()), rows: HashMap::new() };
-        }
-        let rows = &mut self.seen.rows;
-        let fresh: Vec<_> = samples.iter().filter(|s| !rows.contains_key(&s.id)).cloned().collect();
-        for sample in through_tail(&self.memory, tail, &fresh)? {
-            rows.insert(sample.id, sample.features);
-        }
-        let with = |sample: StoredSample| {
-            rows.get(&sample.id).map(|features| StoredSample { features: features.clone(), ..sample })
-        };
-        Ok(samples.into_iter().filter_map(with).collect())
+        let is_kept = self.settings.memory_limit.is_none();
+        let kept = self.seen.take().filter(|seen| seen.is_of(tail));
+        let seen = self.seen.insert(kept.unwrap_or_else(|| TailFeatures::new(tail, is_kept)));
+        let [training, held_out, unlabelled] = samples.map(|samples| seen.see(&self.memory, &samples));
+        Ok([training?, held_out?, unlabelled?])
     }
 
     /// Number of labelled samples without latents, where the backbone is cut.

@@ -7,7 +7,7 @@ use super::gathered::Gathered;
 use super::{Consolidation, FeatureLearner};
 use crate::Result;
 use crate::ids::ClassId;
-use crate::memory::{LabelId, Rows};
+use crate::memory::LabelId;
 use crate::session::training_control::TrainingControl;
 
 impl FeatureLearner {
@@ -77,11 +77,8 @@ impl FeatureLearner {
         // A class that is gone must not be in anything that answers. After a single label the tail
         // serves on, with a trace of it, until it is trained anew.
         let tail = self.serving_tail().filter(|_| self.learned.classes() == classes);
-        let stored = [Rows::Training, Rows::HeldOut, Rows::Unlabelled].map(|rows| self.memory.samples(rows));
-        let [training, held_out, unlabelled] = stored;
-        let training = self.seen(tail.as_ref(), training?)?;
-        let held_out = self.seen(tail.as_ref(), held_out?)?;
-        let unlabelled = self.seen(tail.as_ref(), unlabelled?)?;
+        let stored = self.stored()?;
+        let [training, held_out, unlabelled] = self.seen(tail.as_ref(), stored)?;
         self.statistics = None;
         let labelled: Vec<_> = training.iter().filter(|sample| self.learned.has(sample)).cloned().collect();
         match self.tail {

@@ -15,16 +15,15 @@ use crate::event::Event;
 use crate::heads::{Parameters, TAIL, Tail};
 use crate::ids::{ClassId, SampleId};
 use crate::learn::closed_form::{EnsembleHead, FeatureMap, FeatureTransform, LinearHead, distinct};
-use crate::learn::trainer::{Recipe, Samples, step_bytes, take_teacher};
+use crate::learn::trainer::{Recipe, Samples, take_teacher};
 use crate::memory::{Rows, StoredSample};
 use crate::number::sha256_hex;
 use crate::rng::Rng;
 use crate::session::blend::BlendHead;
 use crate::session::candidate::Candidate;
-use crate::session::embedder::VIEWS;
 use crate::session::published_head::{Head, HeadKind, join};
 use crate::session::statistics::{Learned, Statistics};
-use crate::session::through_tail::through_tail;
+use crate::session::through_tail::TailFeatures;
 use crate::session::training_control::TrainingControl;
 use crate::{Error, Result};
 
@@ -35,6 +34,8 @@ pub(super) struct Tuned {
     pub(super) statistics: Statistics,
     pub(super) learned: Learned,
     pub(super) trained: TrainedState,
+    /// What the tail makes of the stored samples.
+    pub(super) seen: TailFeatures,
 }
 
 /// New samples from which on a tail learns as well without a teacher, if every old one is seen
@@ -46,54 +47,16 @@ const MANY: usize = 1000;
 type Labelled<'a> = Vec<(&'a StoredSample, i32)>;
 
 impl FeatureLearner {
-    /// The recipe for what was gathered, within the memory limit if there is one.
-    pub(super) fn tail_recipe(&self, gathered: &Gathered) -> Result<Recipe> {
-        let Some(tail) = &self.tail else { return Ok(self.settings.recipe.clone()) };
-        let fresh = if self.trained.begins_anew { &gathered.training } else { &gathered.labelled };
-        let open = self.open_samples(&gathered.unlabelled).count();
-        let input = tail.extractor.input;
-        let latent = ((1 + VIEWS) * (input.elements() + 2 * input.channels)) as u64;
-        let architecture =
-            self.settings.tail_architecture(&tail.extractor, labels(&gathered.training).len().max(1));
-        let teacher = self.trained.parameters.as_ref().filter(|_| !self.trained.begins_anew);
-        let teacher = teacher.map(|(architecture, _)| architecture.classes());
-        // The state is held where it came from, by the engine, and as what it gives back.
-        let state = 3 * 4 * (tail.parameters.elements() as u64);
-        let counts = self.memory.counts()?;
-        self.settings.tail_recipe(architecture.features(), &counts, fresh.len() + open, latent, |recipe| {
-            Ok(state + step_bytes(&architecture, recipe, teacher)?)
-        })
-    }
-
-    /// The reason why the tail stays as it is, if it does; `None` if it is to be trained.
-    pub(super) fn tail_stays(&self, gathered: &Gathered) -> Option<String> {
-        let without = gathered.without_latents;
-        if without > 0 {
-            return Some(format!(
-                "{without} labelled samples have no latents and no picture to make them from; `kaizen rebase` leaves \
-                 such samples behind"
-            ));
-        }
-        if let Err(error) = self.tail_recipe(gathered) {
-            return Some(error.to_string());
-        }
-        let tail = self.tail.as_ref()?;
-        let head = 4 * (self.inputs.0.features() + 2) * self.inputs.0.features();
-        let bytes = 2 * tail.parameters.elements() + head;
-        (!self.memory.holds_change(bytes)).then(|| {
-            format!("a version with it takes about {bytes} bytes, more than an eighth of the quota: raise the quota")
-        })
-    }
-
     /// Trains the tail and fits the closed forms on its features. `None` if training failed: what
     /// was taught is in the closed forms on the tail that serves.
     pub(super) fn tune(
         &mut self,
+        recipe: &Recipe,
         gathered: &Gathered,
         control: &mut TrainingControl<'_>,
     ) -> Result<Option<Tuned>> {
         let Some(own) = self.tail.clone() else { return Ok(None) };
-        let reason = match self.train_tail(&own, gathered, control) {
+        let reason = match self.train_tail(&own, recipe.clone(), gathered, control) {
             Ok(tuned) => return Ok(Some(tuned)),
             Err(error @ (Error::NonFinite { .. } | Error::Device { .. })) => error.to_string(),
             Err(error) => return Err(error),
@@ -105,6 +68,7 @@ impl FeatureLearner {
     fn train_tail(
         &mut self,
         own: &Arc<Tail>,
+        mut recipe: Recipe,
         gathered: &Gathered,
         control: &mut TrainingControl<'_>,
     ) -> Result<Tuned> {
@@ -128,7 +92,6 @@ impl FeatureLearner {
             architecture.grow(&mut state, columns.len(), seed)?;
         }
 
-        let mut recipe = self.tail_recipe(gathered)?;
         let [current, replay] = self.batches(&recipe, gathered, &columns, &old);
         let is_old = |sample: &&StoredSample| self.was_learned(sample, gathered);
         let is_whole = replay.len() >= gathered.training.iter().filter(is_old).count();
@@ -145,17 +108,21 @@ impl FeatureLearner {
         let tail = Arc::new(Tail { extractor: own.extractor.clone(), parameters }.rounded()?);
         let classifier = classifier(&state, &columns, architecture.features())?;
 
-        let seen = gathered.through(&self.memory, &tail)?;
-        let unlabelled = through_tail(&self.memory, &tail, &self.memory.samples(Rows::Unlabelled)?)?;
+        let mut seen = TailFeatures::new(&tail, self.settings.memory_limit.is_none());
+        let unlabelled = self.memory.samples(Rows::Unlabelled)?;
+        let [training, held_out, unlabelled] = [&gathered.training, &gathered.held_out, &unlabelled]
+            .map(|samples| seen.see(&self.memory, samples));
+        let (labelled, unlabelled) = (gathered.through(&tail, [training?, held_out?]), unlabelled?);
         let mut learned = self.learned.without_shares();
         let mut statistics = Statistics::new(&self.inputs, gathered.closed_forms, self.settings.seed)?;
-        statistics.relearn(&mut learned, &seen.training, &unlabelled)?;
+        statistics.relearn(&mut learned, &labelled.training, &unlabelled)?;
         drop(unlabelled);
         let (ensemble, model) = statistics.ensemble_head()?;
-        let candidates = candidates(&ensemble, &classifier, &seen)?;
+        let candidates = candidates(&ensemble, &classifier, &labelled)?;
         let trained =
             TrainedState { columns, parameters: Some((architecture, state)), ..TrainedState::default() };
-        Ok(Tuned { candidates, stage: Stage { gathered: seen, model }, statistics, learned, trained })
+        let stage = Stage { gathered: labelled, model };
+        Ok(Tuned { candidates, stage, statistics, learned, trained, seen })
     }
 
     /// The checkpoints of a training that everything given here decides.

@@ -20,6 +20,7 @@ impl FeatureLearner {
     /// the next task.
     pub(super) fn train_head(
         &mut self,
+        recipe: &Recipe,
         gathered: &Gathered,
         control: &mut TrainingControl<'_>,
     ) -> Result<Head> {
@@ -45,9 +46,8 @@ impl FeatureLearner {
                 (architecture, state)
             }
         };
-        let recipe = self.settings.recipe.clone();
         let pair = [current, replay];
-        match self.train_from(&architecture, &recipe, &state, pair, seed, None, control) {
+        match self.train_from(&architecture, recipe, &state, pair, seed, None, control) {
             Ok(trained) => {
                 let parameters = Arc::new(trained.copied(&[ADAPTER, "classifier."], ""));
                 self.trained.parameters = Some((architecture.clone(), trained));

@@ -47,11 +47,7 @@ impl Learner {
         if !self.core.trains_a_tail() {
             return Ok(());
         }
-        let without = self.memory().without_latents()?;
-        // A sample without a picture stays without latents.
-        let has_picture = |id: &SampleId| Ok(self.memory().thumbnail(*id)?.map(|_| *id));
-        let pictured: Vec<_> = without.iter().map(has_picture).collect::<Result<Vec<_>>>()?;
-        let pictured: Vec<SampleId> = pictured.into_iter().flatten().collect();
+        let pictured = self.memory().pictured_without_latents()?;
         if pictured.is_empty() {
             return Ok(());
         }
@@ -60,11 +56,13 @@ impl Learner {
             control.emit(&Event::TailStays { reason: error.to_string() });
             return Ok(());
         }
+        // A sample without a picture stays without latents.
+        let of = self.memory().without_latents()?.len();
         let mut gained = 0;
         for batch in pictured.chunks(BATCH) {
             gained += self.gain_latents_of(batch)?;
         }
-        control.emit(&Event::LatentsGained { gained, of: without.len() });
+        control.emit(&Event::LatentsGained { gained, of });
         if !had_embedder && self.options.memory_limit_megabytes.is_some() {
             // Learning needs the room.
             self.embedder = None;

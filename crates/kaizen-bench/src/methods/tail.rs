@@ -3,17 +3,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use kaizen_edge::low_level::heads::{Architecture, Mlp, Norm, Parameters};
+use kaizen_edge::low_level::heads::{Architecture, Parameters};
 use kaizen_edge::low_level::latent::LatentTable;
 use kaizen_edge::low_level::learn::closed_form::{
     Ensemble, EnsembleHead, EnsembleModel, EnsembleSettings, argmax_rows, distinct, softmax_rows,
 };
 use kaizen_edge::low_level::learn::engine::Engine;
 use kaizen_edge::low_level::learn::inference;
-use kaizen_edge::low_level::learn::objective::{ClassifierGradient, Objective, SslMethod};
+use kaizen_edge::low_level::learn::objective::{ClassifierGradient, Objective};
 use kaizen_edge::low_level::learn::trainer::{Recipe, Samples, Target, Trainer, take_teacher};
-use kaizen_edge::low_level::learn::update::{ExtractorTraining, Optimizer};
 use kaizen_edge::low_level::number::real;
+use kaizen_edge::low_level::session::LearnerSettings;
 use kaizen_edge::{ClassId, Error, Result};
 
 use super::arena::{Arena, Clock, Latents, Outcome};
@@ -22,20 +22,12 @@ use crate::metrics::AccuracyMatrix;
 use crate::report::say;
 use crate::scenario::{ReplayBudget, Task};
 
-/// Rows of the current task, and of the replay, in each view of a batch.
-const ROWS: usize = 32;
 /// Passes over the rows of a task, each with two views of every row.
 const EPOCHS: usize = 3;
 /// Fewest steps of a task.
 const FEWEST_STEPS: usize = 20;
 /// Steps between two reports of progress; a multiple of what one submit holds.
 const STRIDE: usize = 16;
-/// Hidden width of the projector.
-const HIDDEN: usize = 256;
-/// Width of the projection.
-const PROJECTION: usize = 128;
-/// Share of the unlabelled rows, the surest first, that train the classifier as if they were named.
-const CONFIDENT: f64 = 0.6;
 /// Images that the tail is run on at once.
 const BATCH: usize = 256;
 
@@ -65,14 +57,7 @@ pub(super) enum Tail {
 
 impl Tail {
     fn objective(self) -> Objective {
-        let whole = Objective {
-            ssl_weight: 0.5,
-            temperature: 0.2,
-            classifier_distill_weight: 1.0,
-            pooled_distill_weight: 2.0,
-            classifier_gradient: ClassifierGradient::Flows,
-            ..Objective::new(SslMethod::Simclr)
-        };
+        let whole = LearnerSettings::default().tail.recipe.objective;
         match self {
             Self::Kaizen | Self::FirstSession | Self::Product => whole,
             Self::Replay | Self::Joint => Objective { ssl_weight: 0.0, ..whole.without_distillation() },
@@ -89,6 +74,9 @@ struct Learner<'a> {
     arena: &'a Arena<'a>,
     latents: &'a Latents,
     recipe: Recipe,
+    /// Part of the unlabelled rows, the surest first, that train the classifier as if they were
+    /// named.
+    confident: f64,
     architecture: Architecture,
     state: Parameters,
     /// What the classifier is to say of each row seen.
@@ -111,33 +99,14 @@ impl<'a> Learner<'a> {
             let way_out = "take a backbone whose manifest entry names a `cut`";
             return Err(Error::not_ready("training of a tail", "there are no latents", way_out));
         };
-        let features = latents.extractor.features();
-        let architecture = Architecture {
-            extractor: latents.extractor.clone(),
-            projector: SslMethod::Simclr.projector(features, HIDDEN, PROJECTION),
-            predictor: None,
-            distill_predictor: Mlp::new(&[PROJECTION, HIDDEN, PROJECTION], Norm::Batch),
-            classifier: Mlp::new(&[features, 1], Norm::None),
-        };
+        let (features, settings) = (latents.extractor.features(), LearnerSettings::default());
+        let architecture = settings.tail_architecture(&latents.extractor, 1);
         let mut state = architecture.init(arena.seed);
         state.extend(latents.parameters.clone());
-        let recipe = Recipe {
-            objective: way.objective(),
-            optimizer: Optimizer::ADAMW,
-            extractor_training: ExtractorTraining::default(),
-            current_rows: ROWS,
-            replay_rows: ROWS,
-            steps: 0,
-            warmup_steps: 0,
-            learning_rate: 1e-4,
-            classifier_rate: 3e-3,
-            label_smoothing: 0.1,
-            momentum_decay: [0.99, 1.0],
-            steps_per_submit: 8,
-            micro_batches: 1,
-        };
+        let recipe = Recipe { objective: way.objective(), ..settings.tail.recipe };
+        let confident = settings.tail.confident;
         let frozen = Ensemble::new(EnsembleSettings::default(), features, TRANSFORM, arena.seed)?;
-        Ok(Self { arena, latents, recipe, architecture, state, targets: HashMap::new(), frozen })
+        Ok(Self { arena, latents, recipe, confident, architecture, state, targets: HashMap::new(), frozen })
     }
 
     /// Features `[N, D]` of rows of a table by the tail as it is.
@@ -187,7 +156,7 @@ impl<'a> Learner<'a> {
         let mut order: Vec<usize> = (0..task.unlabelled.len()).collect();
         order.sort_by(|&a, &b| sure(b).total_cmp(&sure(a)));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
-        let confident = (CONFIDENT * real(order.len())).round() as usize;
+        let confident = (self.confident * real(order.len())).round() as usize;
         for at in order.into_iter().take(confident).filter(|&at| sure(at) > 0.0) {
             self.targets.insert(task.unlabelled[at], Target::Label(column(classes[best[at]])));
         }
@@ -224,10 +193,11 @@ impl<'a> Learner<'a> {
         let columns = tasks[..=number].iter().flat_map(|task| arena.ids(&task.labelled)).max();
         let seed = arena.seed.wrapping_mul(1000).wrapping_add(number as u64);
         self.architecture.grow(&mut self.state, columns.map_or(1, |last| last.0 as usize + 1), seed)?;
-        let steps = (EPOCHS * current.len().div_ceil(ROWS)).max(FEWEST_STEPS);
+        let steps = (EPOCHS * current.len().div_ceil(self.recipe.current_rows)).max(FEWEST_STEPS);
         let mut recipe = Recipe { steps, warmup_steps: steps / 10, ..self.recipe.clone() };
         if way == Tail::Product {
-            // As the product does where every old latent is seen again and many are new.
+            // As the product does where every old latent is seen again and many are new. Without
+            // unlabelled rows the self-supervised term is left out too, which the product does not.
             recipe.objective = recipe.objective.without_distillation();
             recipe.objective.ssl_weight *= f64::from(u8::from(!task.unlabelled.is_empty()));
         }

@@ -109,8 +109,9 @@ impl Engine for GoesDown {
 
 #[test]
 fn a_training_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_bits() {
-    let mut whole = taught(0..2);
+    let [mut whole, mut other] = [taught(0..2), taught(1..3)];
     learn(&mut whole);
+    learn(&mut other);
     for submits in [1, 3, 6] {
         let mut cut = taught(0..2);
         let engine = crate::learn::engine_choice::open(EngineChoice::Cpu).unwrap().0;
@@ -130,6 +131,8 @@ fn a_training_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_bits() {
             (Parameters::from_safetensors(&heads).unwrap().digest(), Parameters::metadata(&heads).unwrap())
         });
         assert_eq!(there, here, "after {submits} submits");
+        // The control: what was trained on other samples is not the same.
+        assert_ne!(here.0, Parameters::from_safetensors(&published(&other)).unwrap().digest());
         assert_eq!(next.memory().load_checkpoint().unwrap(), None);
     }
 }
@@ -221,4 +224,24 @@ fn a_tail_whose_weights_run_away_is_dropped_with_its_reason_and_the_closed_forms
     assert!(outcome.published && learner.serving_tail().is_none(), "{outcome:?}");
     let failed = events.iter().any(|event| matches!(event, Event::CandidateFailed { head: "tail", .. }));
     assert!(failed, "{events:?}");
+}
+
+/// Unlabelled samples were counted in the steps that were announced, and not in those taken.
+#[test]
+fn as_many_steps_are_taken_as_were_announced() {
+    let mut learner = taught(0..2);
+    for number in 100..400 {
+        learner.add(&[Sample { label: None, ..sample(number % 2, number) }]).unwrap();
+    }
+    let (_, events) = learn(&mut learner);
+    let announced = events.iter().find_map(|event| match event {
+        Event::TaskStarted { steps, .. } => Some(*steps),
+        _ => None,
+    });
+    let taken = events.iter().rev().find_map(|event| match event {
+        Event::Trained { step, .. } => Some(*step),
+        _ => None,
+    });
+    assert_eq!(announced, taken);
+    assert!(taken > Some(learner.settings().tail.fewest_steps), "{taken:?}");
 }
