@@ -82,5 +82,7 @@ pub use memory::{
     ClassFigures, History, LabelEntry, LabelId, LabelKind, VersionEntry, VersionFigures, VersionId,
     VersionStatus,
 };
-pub use session::{Cluster, Consolidation, HeadKind, Learner, Options, Prediction, Predictor, Unknowns};
+pub use session::{
+    Cluster, Consolidate, Consolidation, HeadKind, Learner, Options, Prediction, Predictor, Unknowns,
+};
 pub use vision::{Frame, Frames, Split, frames};

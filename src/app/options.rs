@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::log::{self, LogFormat};
 use crate::backbone::{BackboneOptions, Provider};
 use crate::learn::engine_choice::EngineChoice;
-use crate::session::{Embedder, Options};
+use crate::session::{Consolidate, Embedder, Options};
 use crate::{Error, Result};
 
 /// The backbone and its runtime, for the commands that have no state.
@@ -58,6 +58,11 @@ struct Configuration {
     /// ONNX Runtime's shared library
     #[arg(long)]
     ort_lib: Option<PathBuf>,
+    /// When the tail of the backbone is trained: lesson (with each lesson), idle (when nothing else
+    /// has been asked for a while) or never; lessons are answered at once in every case [default:
+    /// lesson]
+    #[arg(long, hide_possible_values = true)]
+    consolidate: Option<Consolidate>,
     /// Only the results and warnings
     #[arg(long)]
     quiet: bool,
@@ -98,6 +103,7 @@ impl Configuration {
             provider: self.provider.or(file.provider),
             engine: self.engine.or(file.engine),
             ort_lib: self.ort_lib.or(file.ort_lib),
+            consolidate: self.consolidate.or(file.consolidate),
             quiet: self.quiet || file.quiet,
             verbose: self.verbose.max(file.verbose),
             log_format: self.log_format.or(file.log_format),
@@ -173,7 +179,8 @@ impl CommonOptions {
             quota_bytes: given.quota_bytes,
             memory_limit_megabytes: given.memory_limit,
             ..Options::new()
-        };
+        }
+        .consolidate(given.consolidate.unwrap_or_default());
         match steps {
             Some(steps) => options.steps(steps),
             None => options,

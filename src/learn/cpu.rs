@@ -11,7 +11,8 @@ pub(crate) mod product;
 use crate::Result;
 use crate::heads::Parameters;
 use crate::learn::engine::{Engine, Problem, StepInput, Terms};
-use crate::learn::loaded::{Loaded, loaded};
+use crate::learn::loaded::{Loaded, loaded, outlives_training};
+use crate::learn::program::Role;
 
 pub use interpreter::Interpreter;
 pub use product::Product;
@@ -65,13 +66,19 @@ impl Engine for CpuEngine {
     }
 
     fn snapshot(&mut self) -> Result<Parameters> {
-        loaded(&mut self.loaded)?.snapshot(|interpreter, role| {
-            let values = interpreter.get(role).map(<[f32]>::to_vec);
-            values.ok_or_else(|| role.missing())
-        })
+        loaded(&mut self.loaded)?.snapshot(|_| true, read)
+    }
+
+    fn trained(&mut self) -> Result<Parameters> {
+        loaded(&mut self.loaded)?.snapshot(outlives_training, read)
     }
 
     fn unload(&mut self) {
         self.loaded = None;
     }
+}
+
+/// Returns what a buffer holds.
+fn read(interpreter: &Interpreter<f32>, role: &Role) -> Result<Vec<f32>> {
+    interpreter.get(role).map(<[f32]>::to_vec).ok_or_else(|| role.missing())
 }

@@ -40,6 +40,13 @@ pub trait Engine: Send {
     /// [`Error::Device`] from a GPU, [`Error::NotReady`] if nothing is loaded.
     fn snapshot(&mut self) -> Result<Parameters>;
 
+    /// The part of the state that outlives a training: heads, momentum copies, queues; no teacher
+    /// and no moments of the optimiser, which are most of the state.
+    ///
+    /// # Errors
+    /// As [`Engine::snapshot`].
+    fn trained(&mut self) -> Result<Parameters>;
+
     /// Lets go of the problem and its memory.
     fn unload(&mut self);
 }

@@ -12,7 +12,7 @@ use crate::gpu::Device;
 use crate::heads::Parameters;
 use crate::latent::LatentTable;
 use crate::learn::engine::{Engine, Problem, StepInput, Terms};
-use crate::learn::loaded::{Loaded, loaded};
+use crate::learn::loaded::{Loaded, loaded, outlives_training};
 
 pub use run::Run;
 
@@ -67,7 +67,11 @@ impl Engine for GpuEngine {
     }
 
     fn snapshot(&mut self) -> Result<Parameters> {
-        loaded(&mut self.loaded)?.snapshot(|run, role| run.get(&self.device, role))
+        loaded(&mut self.loaded)?.snapshot(|_| true, |run, role| run.get(&self.device, role))
+    }
+
+    fn trained(&mut self) -> Result<Parameters> {
+        loaded(&mut self.loaded)?.snapshot(outlives_training, |run, role| run.get(&self.device, role))
     }
 
     fn unload(&mut self) {

@@ -79,15 +79,25 @@ impl<Runner> Loaded<Runner> {
         Ok(all)
     }
 
-    /// The whole state; `read` returns what a buffer holds.
-    pub(super) fn snapshot(&self, read: impl Fn(&Runner, &Role) -> Result<Vec<f32>>) -> Result<Parameters> {
-        let mut snapshot = self.idle.clone();
-        for (name, shape) in &self.shapes {
+    /// The state, of it the tensors that `is_wanted`; `read` returns what a buffer holds.
+    pub(super) fn snapshot(
+        &self,
+        is_wanted: impl Fn(&str) -> bool,
+        read: impl Fn(&Runner, &Role) -> Result<Vec<f32>>,
+    ) -> Result<Parameters> {
+        let idle = self.idle.iter().filter(|(name, _)| is_wanted(name));
+        let mut snapshot: Parameters = idle.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+        for (name, shape) in self.shapes.iter().filter(|(name, _)| is_wanted(name)) {
             let data = read(&self.runner, &Role::State(name.clone()))?;
             snapshot.insert(name.clone(), Tensor::new(shape, data)?);
         }
         Ok(snapshot)
     }
+}
+
+/// Whether a tensor of the state outlives a training.
+pub(super) fn outlives_training(name: &str) -> bool {
+    !["teacher.", "optimizer."].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Returns the loaded problem.

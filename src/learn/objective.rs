@@ -176,6 +176,12 @@ impl Objective {
         }
     }
 
+    /// Whether a term compares with a teacher.
+    #[must_use]
+    pub fn distils(&self) -> bool {
+        [self.feature_distill_weight, self.classifier_distill_weight, self.pooled_distill_weight] != [0.0; 3]
+    }
+
     /// The same objective without its three distillations, and so without a teacher.
     #[must_use]
     pub fn without_distillation(&self) -> Self {

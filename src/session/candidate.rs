@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::published_head::{Head, HeadKind, Inputs, best_of, join};
 use crate::Result;
 use crate::ids::ClassId;
-use crate::memory::StoredSample;
+use crate::memory::{StoredSample, VersionFigures};
 
 /// A head that may be published.
 pub(super) struct Candidate {
@@ -21,6 +21,30 @@ pub(super) struct Score {
 }
 
 impl Score {
+    /// The score that the figures of a version tell, of classes whose names are known.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "counts of samples"
+    )]
+    pub(super) fn recorded(figures: &VersionFigures, names: &[(ClassId, String)]) -> Self {
+        let classes = figures.classes.iter().filter_map(|figure| {
+            let (id, _) = names.iter().find(|(_, name)| Some(name) == figure.class.as_ref())?;
+            let right = (figure.after? * figure.samples as f64).round() as usize;
+            Some((*id, (right, figure.samples as usize)))
+        });
+        Self { classes: classes.collect() }
+    }
+
+    /// Adds the score of the same head on other samples.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (class, (right, all)) in &other.classes {
+            let sum = self.classes.entry(*class).or_insert((0, 0));
+            *sum = (sum.0 + right, sum.1 + all);
+        }
+    }
+
     /// Scores `head` on held-out rows.
     pub(super) fn of(head: &Head, inputs: &Inputs, held_out: &[StoredSample]) -> Result<Self> {
         let (columns, logits) = (head.columns(), head.logits(inputs, &join(held_out))?);

@@ -331,6 +331,20 @@ impl Learner {
         self.core.consolidate(control)
     }
 
+    /// Whether lessons wait for the training of the tail.
+    #[cfg(feature = "serve")]
+    pub(crate) fn waits(&self) -> bool {
+        self.core.waits()
+    }
+
+    /// Trains the tail on the lessons that wait for it, under `control`.
+    #[cfg(feature = "serve")]
+    pub(crate) fn train_waiting(&mut self, control: &mut TrainingControl<'_>) -> Result<Consolidation> {
+        self.restored()?.engine().require()?;
+        self.gain_latents(control)?;
+        self.core.train_waiting(control)
+    }
+
     /// The stored samples, labels and versions.
     pub(crate) fn memory(&self) -> &Memory {
         self.core.memory()

@@ -43,7 +43,7 @@ pub use predictor::Predictor;
 pub(crate) use predictor::{open_reader, restore};
 pub use published_head::{HeadKind, Inputs, Prediction, PublishedHead};
 pub(crate) use rebase::{losses, rebase};
-pub use settings::LearnerSettings;
+pub use settings::{Consolidate, LearnerSettings};
 #[cfg(feature = "serve")]
 pub(crate) use suggestions::{Suggestion, suggestions};
 pub use training_control::TrainingControl;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::embedder::Embedder;
 use super::network::Network;
-use super::settings::LearnerSettings;
+use super::settings::{Consolidate, LearnerSettings};
 use crate::Result;
 use crate::backbone::{self, BackboneOptions, Provider};
 use crate::learn::engine_choice::EngineChoice;
@@ -89,12 +89,20 @@ impl Options {
     }
 
     /// The most training steps of a consolidation; with 0 only closed-form heads are fitted. The
-    /// default is 120 where the backbone is cut, so that its tail learns, and 60 for an adapter.
+    /// default is 400 where the backbone is cut, so that its tail learns, and 60 for an adapter.
     #[must_use]
     pub fn steps(mut self, steps: usize) -> Self {
         let recipe = &mut self.settings.recipe;
         (recipe.steps, recipe.warmup_steps) = (steps, recipe.warmup_steps.min(steps));
         self.settings.tail.recipe.steps = steps;
+        self
+    }
+
+    /// When training happens; closed forms are fitted whenever something is learned. The default is
+    /// with each lesson.
+    #[must_use]
+    pub fn consolidate(mut self, consolidate: Consolidate) -> Self {
+        self.settings.consolidate = consolidate;
         self
     }
 

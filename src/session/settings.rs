@@ -17,8 +17,28 @@ const FEWEST_FEATURES: usize = 250;
 /// Fewest rows of new samples, and of the replay, in a batch of a tail's training, and of both in a
 /// part of one.
 const FEWEST_ROWS: usize = 4;
+/// Fewest rows of new samples in a batch of a tail's training where memory is no matter.
+const FEW_ROWS: usize = 16;
+/// New samples from which on a tail learns as well without a teacher, if every old one is seen
+/// again: with 4000 a task distillation gained nothing, with 100 two to three points
+/// (docs/results.md).
+const MANY: usize = 1000;
 /// Numbers of parts that a batch is run in, so that it fits into the memory limit.
 const PARTS: [usize; 5] = [1, 2, 4, 8, 16];
+
+/// When training happens; closed forms are fitted with each lesson in every case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Consolidate {
+    /// With each lesson
+    #[default]
+    Lesson,
+    /// When nothing else has been asked for a while, on all lessons since: the tail of a cut
+    /// backbone. An adapter is trained with each lesson.
+    Idle,
+    /// Never: closed forms only
+    Never,
+}
 
 /// Settings of a learner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +67,9 @@ pub struct LearnerSettings {
     /// Largest fall of the old classes' held-out accuracy (beyond one standard error) that is still
     /// published, 0..=1. Default 0.15.
     pub guard_margin: f64,
+    /// When training happens. Default with each lesson.
+    #[serde(default)]
+    pub consolidate: Consolidate,
     /// Resident memory that learning stays below. Default none.
     #[serde(default)]
     pub memory_limit: Option<MemoryLimit>,
@@ -57,9 +80,9 @@ pub struct LearnerSettings {
 pub struct TailSettings {
     /// How it is trained; `steps` is the most that a consolidation takes, 0 for none.
     pub recipe: Recipe,
-    /// Fewest steps of a consolidation. Default 20.
+    /// Fewest steps of a consolidation. Default 60.
     pub fewest_steps: usize,
-    /// Passes over the new samples. Default 4.
+    /// Passes over the new samples. Default 3.
     pub passes: usize,
     /// Seconds between two checkpoints. Default 30.
     pub checkpoint_secs: u64,
@@ -84,8 +107,8 @@ impl Default for TailSettings {
             extractor_training: ExtractorTraining::default(),
             current_rows: 32,
             replay_rows: 32,
-            steps: 120,
-            warmup_steps: 12,
+            steps: 400,
+            warmup_steps: 40,
             learning_rate: 1e-4,
             classifier_rate: 3e-3,
             label_smoothing: 0.1,
@@ -93,19 +116,34 @@ impl Default for TailSettings {
             steps_per_submit: 4,
             micro_batches: 1,
         };
-        Self { recipe, fewest_steps: 20, passes: 4, checkpoint_secs: 30, confident: 0.6 }
+        Self { recipe, fewest_steps: 60, passes: 3, checkpoint_secs: 30, confident: 0.6 }
     }
 }
 
 impl TailSettings {
-    /// The recipe for `samples` new samples: no more rows in a batch than there are, and as many
-    /// steps as the passes take.
+    /// The recipe for `samples` new samples: as many steps as the passes take. Few samples are
+    /// learned in smaller batches, so that there are steps enough.
     #[must_use]
     pub fn recipe_for(&self, samples: usize) -> Recipe {
-        let current_rows = self.recipe.current_rows.min(samples).max(2);
-        let steps =
-            (self.passes * samples.div_ceil(current_rows)).max(self.fewest_steps).min(self.recipe.steps);
-        Recipe { current_rows, steps, warmup_steps: steps / 10, ..self.recipe.clone() }
+        let (places, most) = (self.passes * samples, self.recipe.current_rows);
+        let rows = (places / self.fewest_steps.max(1)).max(FEW_ROWS).min(most);
+        let replay_rows = (self.recipe.replay_rows * rows / most.max(1)).max(1);
+        let current_rows = rows.min(samples).max(2);
+        let steps = places.div_ceil(current_rows).max(self.fewest_steps).min(self.recipe.steps);
+        Recipe { current_rows, replay_rows, steps, warmup_steps: steps / 10, ..self.recipe.clone() }
+    }
+
+    /// The objective for `samples` new samples, of which `unlabelled` have no label: without a
+    /// teacher where there are many and the replay `is_whole`, and then without the self-supervised
+    /// term too if every one is labelled. Both cost a third of the time and gain nothing there.
+    #[must_use]
+    pub fn objective_for(&self, samples: usize, unlabelled: usize, is_whole: bool) -> Objective {
+        let objective = self.recipe.objective.clone();
+        if samples < MANY || !is_whole {
+            return objective;
+        }
+        let ssl_weight = if unlabelled == 0 { 0.0 } else { objective.ssl_weight };
+        Objective { ssl_weight, ..objective.without_distillation() }
     }
 }
 
@@ -137,6 +175,7 @@ impl Default for LearnerSettings {
             replay_per_class: 10,
             ensemble: EnsembleSettings { random_features: 2000, ..EnsembleSettings::default() },
             guard_margin: 0.15,
+            consolidate: Consolidate::Lesson,
             memory_limit: None,
         }
     }
@@ -216,8 +255,8 @@ impl LearnerSettings {
     }
 
     /// The recipe of a tail's training for `fresh` new samples, with as few parts of a batch, and
-    /// as many rows in it, as fit into the memory limit. `bytes` gives what a step of a recipe
-    /// takes, and `latent` is the size of a sample's latents.
+    /// as many rows in it, as fit into the memory limit. `objective` gives what a recipe is to
+    /// optimise, `bytes` what a step of it takes, and `latent` is the size of a sample's latents.
     ///
     /// # Errors
     /// [`crate::Error::Config`] naming the least limit if no batch fits.
@@ -227,16 +266,22 @@ impl LearnerSettings {
         counts: &Counts,
         fresh: usize,
         latent: u64,
+        objective: impl Fn(&Recipe) -> Objective,
         bytes: impl Fn(&Recipe) -> Result<u64>,
     ) -> Result<Recipe> {
         let mut tail = self.tail.clone();
-        let Some(limit) = self.memory_limit else { return Ok(tail.recipe_for(fresh)) };
+        let labelled = usize::try_from(counts.training).unwrap_or(usize::MAX);
+        let recipe_of = |tail: &TailSettings| {
+            let recipe = tail.recipe_for(fresh);
+            Recipe { objective: objective(&recipe), ..recipe }
+        };
+        let Some(limit) = self.memory_limit else { return Ok(recipe_of(&tail)) };
         let (load, ensemble) = (load(features, counts), self.narrowest_ensemble(features));
         let mut least = u64::MAX;
         loop {
-            let recipe = tail.recipe_for(fresh);
+            let recipe = recipe_of(&tail);
             let places = recipe.steps * recipe.current_rows;
-            let samples = fresh.min(places) + recipe.steps * recipe.replay_rows;
+            let samples = fresh.min(places) + (recipe.steps * recipe.replay_rows).min(labelled);
             // The table is joined from two: for a moment half of it is there twice.
             let table = 3 * latent * samples.min(2 * places) as u64 / 2;
             let rows = recipe.current_rows + recipe.replay_rows;

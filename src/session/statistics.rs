@@ -2,11 +2,13 @@
 //! state goes on where it stood, and a label that is taken back takes its share with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::blend::BlendHead;
 use super::candidate::Candidate;
-use super::published_head::{Head, HeadKind, Inputs, best_of};
+use super::published_head::{Head, HeadKind, Inputs, PublishedHead, best_of};
 use crate::Result;
 use crate::ids::{ClassId, SampleId};
 use crate::learn::closed_form::{
@@ -22,6 +24,9 @@ struct LearnedTask {
     labelled: Vec<SampleId>,
     /// Unlabelled samples whose weight is shared out among the task's classes.
     open: Vec<SampleId>,
+    /// Whether a tail was trained on the samples.
+    #[serde(default)]
+    is_trained: bool,
     /// Share of each unlabelled sample in each class, `[N, K]`; empty until EM has found them, and
     /// again after a sample of the task was removed.
     shares: Vec<f32>,
@@ -33,6 +38,9 @@ pub(super) struct Learned {
     /// Consolidations so far.
     pub(super) tasks: usize,
     labelled: BTreeMap<SampleId, ClassId>,
+    /// The held-out samples that the head that serves was fitted to once they had judged it.
+    #[serde(default)]
+    held_out: BTreeMap<SampleId, ClassId>,
     by_task: Vec<LearnedTask>,
 }
 
@@ -91,23 +99,62 @@ impl Learned {
         learned
     }
 
-    /// The unlabelled samples of the last task that expectation-maximisation is surest of, at most
-    /// `part` of them all, with the class of each.
+    fn untrained_tasks(&self) -> impl Iterator<Item = &LearnedTask> {
+        self.by_task.iter().filter(|task| !task.is_trained)
+    }
+
+    /// Labelled samples that wait for the training of a tail.
+    pub(super) fn untrained(&self) -> BTreeSet<SampleId> {
+        self.untrained_tasks().flat_map(|task| &task.labelled).copied().collect()
+    }
+
+    /// Unlabelled samples that wait for the training of a tail.
+    pub(super) fn untrained_open(&self) -> BTreeSet<SampleId> {
+        self.untrained_tasks().flat_map(|task| &task.open).copied().collect()
+    }
+
+    /// Notes that a tail was trained on everything that was learned.
+    pub(super) fn set_trained(&mut self) {
+        self.by_task.iter_mut().for_each(|task| task.is_trained = true);
+    }
+
+    /// The unlabelled samples that wait for the training of a tail and that
+    /// expectation-maximisation is surest of, at most `part` of them all, with the class of each.
     pub(super) fn surest(&self, part: f64) -> BTreeMap<SampleId, ClassId> {
-        let Some(task) = self.by_task.last() else { return BTreeMap::new() };
-        let labels: Vec<_> = task.labelled.iter().filter_map(|id| self.labelled.get(id).copied()).collect();
-        let classes = distinct(&labels);
-        let rows = task.shares.chunks_exact(classes.len().max(1)).zip(&task.open);
-        let mut named: Vec<_> = rows
-            .map(|(row, &id)| {
-                let (column, share) = best_of(row);
-                (share / row.iter().sum::<f32>().max(f32::MIN_POSITIVE), id, classes[column])
-            })
-            .collect();
+        let mut named: Vec<_> = self.untrained_tasks().flat_map(|task| self.named(task)).collect();
         named.sort_by(|(a, ..), (b, ..)| b.total_cmp(a));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a count")]
         named.truncate((part * real(named.len())).round() as usize);
         named.into_iter().map(|(_, id, class)| (id, class)).collect()
+    }
+
+    /// The largest share of each unlabelled sample of a task, of all of its shares, and its class.
+    fn named(&self, task: &LearnedTask) -> Vec<(f32, SampleId, ClassId)> {
+        let labels: Vec<_> = task.labelled.iter().filter_map(|id| self.labelled.get(id).copied()).collect();
+        let classes = distinct(&labels);
+        let rows = task.shares.chunks_exact(classes.len().max(1)).zip(&task.open);
+        let named = rows.map(|(row, &id)| {
+            let (column, share) = best_of(row);
+            (share / row.iter().sum::<f32>().max(f32::MIN_POSITIVE), id, classes[column])
+        });
+        named.collect()
+    }
+
+    /// Notes the held-out samples that the head that serves was fitted to.
+    pub(super) fn set_held_out(&mut self, samples: &[StoredSample]) {
+        self.held_out = samples.iter().filter_map(|sample| Some((sample.id, sample.class?))).collect();
+    }
+
+    /// Whether the head that serves was fitted to this held-out sample.
+    pub(super) fn has_held_out(&self, sample: &StoredSample) -> bool {
+        self.held_out.contains_key(&sample.id)
+    }
+
+    /// Drops held-out samples whose label no longer holds. Returns whether there were any.
+    pub(super) fn drop_stale_held_out(&mut self, live: &BTreeMap<SampleId, ClassId>) -> bool {
+        let before = self.held_out.len();
+        self.held_out.retain(|sample, class| live.get(sample) == Some(class));
+        self.held_out.len() != before
     }
 
     /// The classes of the labelled samples.
@@ -186,7 +233,8 @@ impl Statistics {
             return Ok(());
         }
         let ids = |rows: &[StoredSample]| rows.iter().map(|sample| sample.id).collect();
-        let mut task = LearnedTask { labelled: ids(fresh), open: ids(open), shares: Vec::new() };
+        let mut task =
+            LearnedTask { labelled: ids(fresh), open: ids(open), is_trained: false, shares: Vec::new() };
         self.add(&mut task, fresh, open)?;
         task.drop_outliers();
         learned.labelled.extend(fresh.iter().filter_map(|sample| Some((sample.id, sample.class?))));
@@ -225,6 +273,33 @@ impl Statistics {
     pub(super) fn ensemble_head(&self) -> Result<(EnsembleHead, LdaModel)> {
         let EnsembleModel { lda, head } = self.ensemble.fit()?;
         Ok((head, lda))
+    }
+
+    /// `published` with closed forms that are fitted to held-out samples as well, and the novelty
+    /// of their discriminant. What was trained stays as it is, and so do the statistics.
+    ///
+    /// # Errors
+    /// As [`Statistics::ensemble_head`].
+    pub(super) fn refit(&self, published: PublishedHead, held_out: &[StoredSample]) -> Result<PublishedHead> {
+        let (rows, classes): (Vec<&[f32]>, Vec<_>) =
+            held_out.iter().filter_map(|sample| Some((&*sample.features, sample.class?))).unzip();
+        let EnsembleModel { lda, head: ensemble } =
+            self.ensemble.fit_with(&Evidence::new(&rows[..], &classes, &[])?)?;
+        let head = match (published.head, published.kind) {
+            (own @ (Head::Trained(_) | Head::Classifier(_)), _) => own,
+            (Head::Blend(blend), _) => Head::Blend(BlendHead { ensemble, ..blend }),
+            (Head::Linear(_), HeadKind::Ncm) => {
+                let mut means = self.means.clone();
+                means.add(&rows[..], Responsibilities::Labels(&classes))?;
+                Head::Linear(means.fit()?)
+            }
+            (Head::Linear(_), HeadKind::Ridge) => Head::Linear(ensemble.ridge),
+            (Head::Linear(_), HeadKind::Slda | HeadKind::Ensemble | HeadKind::Trained | HeadKind::Blend) => {
+                Head::Linear(ensemble.lda)
+            }
+            (Head::Ensemble(_), _) => Head::Ensemble(ensemble),
+        };
+        Ok(PublishedHead { head, geometry: Arc::new(lda.geometry), ..published })
     }
 
     /// The closed forms, best guess first, and the discriminant behind them.

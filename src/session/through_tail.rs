@@ -11,7 +11,7 @@ use crate::learn::inference;
 use crate::memory::{Memory, StoredSample};
 
 /// Latents that run through a tail at once.
-const BATCH: usize = 128;
+const BATCH: usize = 32;
 
 /// The samples with the features that `tail` makes of their stored latents. A sample without
 /// latents is left out.

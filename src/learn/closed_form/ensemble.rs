@@ -225,19 +225,45 @@ impl Ensemble {
     /// # Errors
     /// As [`StreamingLda::fit`] and [`RidgeHead::fit`].
     pub fn fit(&self) -> Result<EnsembleModel> {
-        let settings = &self.settings;
-        let pooled = self.lda.moments().pooled()?;
-        let per_class = real(self.labelled) / real(pooled.classes.len());
-        let few = usize::from(per_class < settings.many_rows);
-        let lda = LdaSettings { shrinkage: settings.shrinkage[few] };
-        let class_covariances = self.covariances.fit(&pooled, settings.prior_rows);
-        let model = LdaModel::of_pooled(self.lda.map(), pooled, lda)?;
-        let head = EnsembleHead {
-            lda: model.head.clone(),
-            class_covariances,
-            ridge: self.ridge.fit(settings.lambda)?,
-            scales: [settings.discriminant_scale[few], settings.ridge_scale[few]],
+        let ridge = self.ridge.fit(self.settings.lambda)?;
+        self.model(&self.lda, &self.covariances, ridge, self.labelled)
+    }
+
+    /// Solves both members with the rows of `evidence` as well, which the statistics stay without.
+    /// One member is copied at a time.
+    ///
+    /// # Errors
+    /// As [`Ensemble::add`] and [`Ensemble::fit`].
+    pub fn fit_with(&self, evidence: &Evidence<'_>) -> Result<EnsembleModel> {
+        let ridge = {
+            let shares = evidence.balanced(self.settings.largest_weight);
+            let balanced = Responsibilities::Soft { classes: &evidence.classes, shares: &shares };
+            let mut ridge = self.ridge.clone();
+            ridge.add(evidence.h, balanced)?;
+            ridge.into_fit(self.settings.lambda)?
         };
+        let (mut lda, mut covariances) = (self.lda.clone(), self.covariances.clone());
+        lda.add(evidence.h, evidence.responsibilities())?;
+        covariances.add(&lda, evidence.h, evidence.responsibilities())?;
+        self.model(&lda, &covariances, ridge, self.labelled + evidence.labelled)
+    }
+
+    fn model(
+        &self,
+        lda: &StreamingLda,
+        covariances: &CovarianceSums,
+        ridge: LinearHead,
+        labelled: usize,
+    ) -> Result<EnsembleModel> {
+        let settings = &self.settings;
+        let pooled = lda.moments().pooled()?;
+        let per_class = real(labelled) / real(pooled.classes.len());
+        let few = usize::from(per_class < settings.many_rows);
+        let class_covariances = covariances.fit(&pooled, settings.prior_rows);
+        let shrinkage = LdaSettings { shrinkage: settings.shrinkage[few] };
+        let model = LdaModel::of_pooled(lda.map(), pooled, shrinkage)?;
+        let scales = [settings.discriminant_scale[few], settings.ridge_scale[few]];
+        let head = EnsembleHead { lda: model.head.clone(), class_covariances, ridge, scales };
         Ok(EnsembleModel { lda: model, head })
     }
 }

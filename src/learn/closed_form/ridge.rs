@@ -45,12 +45,20 @@ impl RidgeHead {
     /// [`Error::NotReady`] when no class has rows, [`Error::Config`] for a `lambda` that is not
     /// above 0, [`Error::Refused`] for one that is too small for these rows.
     pub fn fit(&self, lambda: f64) -> Result<LinearHead> {
+        self.clone().into_fit(lambda)
+    }
+
+    /// As [`RidgeHead::fit`], in the room of the statistics.
+    ///
+    /// # Errors
+    /// As [`RidgeHead::fit`].
+    pub fn into_fit(self, lambda: f64) -> Result<LinearHead> {
         if !(lambda > 0.0 && lambda.is_finite()) {
             return Err(Error::config("lambda", lambda, "a finite number above 0"));
         }
-        let sums = &self.moments.sums;
+        let sums = self.moments.sums;
         let live = sums.live()?;
-        let factor = self.moments.gram.clone().into_factor(1.0, lambda).ok_or_else(|| {
+        let factor = self.moments.gram.into_factor(1.0, lambda).ok_or_else(|| {
             let what = format!("a ridge regression with lambda {lambda}");
             Error::refused(what, "the second moment of the rows cannot be inverted", "take a larger lambda")
         })?;

@@ -9,20 +9,17 @@ use super::FeatureLearner;
 use super::gathered::Gathered;
 use super::plan::Plan;
 use super::stage::{Scored, Stage};
-use super::tail::Tuned;
 use crate::event::Event;
 use crate::learn::closed_form::LdaModel;
 use crate::learn::trainer::Recipe;
-use crate::memory::{NewVersion, StoredSample, VersionFigures};
+use crate::memory::StoredSample;
 use crate::rng::Rng;
 use crate::session::calibration::calibrated;
 use crate::session::candidate::{Candidate, Score, guard};
 use crate::session::published_head::{Head, HeadKind, PublishedHead};
+use crate::session::settings::Consolidate;
 use crate::session::training_control::TrainingControl;
 use crate::{Error, Result};
-
-/// Versions whose heads are kept, to go back to.
-const KEPT_HEADS: usize = 8;
 
 /// What a consolidation did.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,10 +44,36 @@ impl FeatureLearner {
     /// the memory limit; [`Error::State`] from the memory. Training that runs into values that are
     /// not finite, or whose engine fails, only drops the trained candidates.
     pub fn consolidate(&mut self, control: &mut TrainingControl<'_>) -> Result<Consolidation> {
+        let trains = match self.settings.consolidate {
+            Consolidate::Lesson => true,
+            Consolidate::Idle => self.tail.is_none(),
+            Consolidate::Never => false,
+        };
+        self.consolidate_now(trains, control)
+    }
+
+    /// Whether samples that were learned wait for the training of the tail in an idle hour.
+    #[cfg(any(feature = "serve", test))]
+    pub(in crate::session) fn waits(&self) -> bool {
+        self.settings.consolidate == Consolidate::Idle
+            && self.trains_a_tail()
+            && (self.trained.begins_anew || !self.learned.untrained().is_empty())
+    }
+
+    /// As [`FeatureLearner::consolidate`], and trains the tail on everything that waits for it.
+    #[cfg(any(feature = "serve", test))]
+    pub(in crate::session) fn train_waiting(
+        &mut self,
+        control: &mut TrainingControl<'_>,
+    ) -> Result<Consolidation> {
+        self.consolidate_now(self.settings.consolidate != Consolidate::Never, control)
+    }
+
+    fn consolidate_now(&mut self, trains: bool, control: &mut TrainingControl<'_>) -> Result<Consolidation> {
         self.restore()?;
         self.apply_removals(control)?;
-        let outcome = match self.gather()? {
-            Some(gathered) => self.run(gathered, control),
+        let outcome = match self.gather(trains)? {
+            Some((gathered, plan)) => self.run(gathered, &plan, control),
             None => self.report_nothing_new(control),
         };
         self.serving.set(self.published.clone());
@@ -61,11 +84,11 @@ impl FeatureLearner {
     pub(super) fn run(
         &mut self,
         mut gathered: Gathered,
+        plan: &Plan,
         control: &mut TrainingControl<'_>,
     ) -> Result<Consolidation> {
-        let plan = self.plan(&gathered)?;
-        self.announce(&gathered, &plan, control)?;
-        let (candidates, model) = self.fit(&mut gathered, &plan)?;
+        self.announce(&gathered, plan, control)?;
+        let (candidates, model) = self.fit(&mut gathered, plan)?;
         let serving = self.score_serving(&gathered)?;
         let mut scored = self.score(candidates, &gathered, false)?;
         let stage = Stage { gathered, model };
@@ -76,7 +99,7 @@ impl FeatureLearner {
             }
             say_closed_forms(&scored, &stage.gathered, control);
         }
-        match &plan {
+        match plan {
             Plan::ClosedForms | Plan::TailStays { .. } => {}
             Plan::Tail(recipe) => tuned = self.tune(recipe, &stage.gathered, control)?,
             Plan::Adapter(recipe) => {
@@ -89,11 +112,11 @@ impl FeatureLearner {
             let candidates = std::mem::take(&mut tuned.candidates);
             scored.splice(0..0, self.score(candidates, &tuned.stage.gathered, true)?);
         }
-        self.publish(scored, &serving, &stage, tuned, control)
+        self.publish(scored, &serving, stage, tuned, control)
     }
 
-    /// What came since the last consolidation; `None` if that is nothing.
-    fn gather(&mut self) -> Result<Option<Gathered>> {
+    /// What came since the last consolidation, and what of it is trained; `None` if nothing did.
+    fn gather(&mut self, trains: bool) -> Result<Option<(Gathered, Plan)>> {
         let (started, closed_forms) = (Instant::now(), self.closed_form_settings()?);
         let [training, held_out, unlabelled] = self.stored()?;
         if training.is_empty() {
@@ -104,10 +127,12 @@ impl FeatureLearner {
         let is_new = training.iter().any(|sample| !self.learned.has(sample));
         // Neither closed forms nor a tail learn anything from unlabelled samples alone.
         let trains_on_unlabelled = self.tail.is_none()
+            && trains
             && self.settings.recipe.steps > 0
             && self.open_samples(&unlabelled).next().is_some();
-        let begins_anew = self.trained.begins_anew && self.trains_a_tail();
-        if !is_new && !trains_on_unlabelled && !begins_anew {
+        let waits = self.trained.begins_anew || !self.learned.untrained().is_empty();
+        let trains_on_waiting = trains && self.trains_a_tail() && waits;
+        if !is_new && !trains_on_unlabelled && !trains_on_waiting {
             return Ok(None);
         }
         let without_latents = self.without_latents(&training, &held_out)?;
@@ -117,7 +142,7 @@ impl FeatureLearner {
         // A tail draws its replay for itself.
         let replay = if self.tail.is_none() { self.replay(&training) } else { Vec::new() };
         let is_removal = false;
-        Ok(Some(Gathered {
+        let gathered = Gathered {
             started,
             closed_forms,
             tail,
@@ -127,8 +152,12 @@ impl FeatureLearner {
             labelled,
             unlabelled,
             replay,
+            trains,
             is_removal,
-        }))
+        };
+        let plan = self.plan(&gathered)?;
+        let is_idle = !is_new && !trains_on_unlabelled && plan.steps() == 0;
+        Ok((!is_idle).then_some((gathered, plan)))
     }
 
     /// Unlabelled samples that no consolidation has shared out among classes. A sample with the
@@ -189,8 +218,14 @@ impl FeatureLearner {
             let shared = self.learned.shared();
             unlabelled.retain(|sample| shared.contains(&sample.id));
         } else {
-            *unlabelled = self.open_samples(unlabelled).cloned().collect();
-            statistics.learn(&mut self.learned, labelled, unlabelled)?;
+            let open: Vec<_> = self.open_samples(unlabelled).cloned().collect();
+            let waiting = match plan {
+                Plan::Tail(_) => self.learned.untrained_open(),
+                Plan::ClosedForms | Plan::TailStays { .. } | Plan::Adapter(_) => BTreeSet::new(),
+            };
+            statistics.learn(&mut self.learned, labelled, &open)?;
+            unlabelled.retain(|sample| waiting.contains(&sample.id));
+            unlabelled.extend(open);
         }
         if plan.steps() == 0 {
             // Solving needs the room.
@@ -229,21 +264,30 @@ impl FeatureLearner {
         scored.collect()
     }
 
-    /// Scores the head that serves on the classes that it knows.
+    /// Scores the head that serves on the classes that it knows. Its closed forms were fitted to
+    /// the held-out samples that had judged it: for those the score from before holds, and it is
+    /// scored only on later ones.
     fn score_serving(&self, gathered: &Gathered) -> Result<Score> {
-        let served = self.published.as_ref().filter(|_| !self.is_provisional);
+        let mut score = Score { classes: BTreeMap::new() };
+        let Some(published) = self.published.as_ref().filter(|_| !self.is_provisional) else {
+            return Ok(score);
+        };
+        if let Some(figures) = self.figures.as_ref().filter(|figures| figures.held_out) {
+            score = Score::recorded(figures, &self.memory.classes()?);
+        }
         // After a removal the samples may have the features of another tail than the head's.
-        let is_comparable = |head: &&Arc<PublishedHead>| match (&head.tail, &gathered.tail) {
+        let is_comparable = match (&published.tail, &gathered.tail) {
             (Some(own), Some(tail)) => Arc::ptr_eq(own, tail),
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
-        let Some(published) = served.filter(is_comparable) else {
-            return Ok(Score { classes: BTreeMap::new() });
-        };
-        let is_known = |s: &&StoredSample| s.class.is_some_and(|c| published.head.columns().contains(&c));
-        let known: Vec<_> = gathered.judges().iter().filter(is_known).cloned().collect();
-        Score::of(&published.head, &self.inputs, &known)
+        if is_comparable {
+            let is_known = |s: &&StoredSample| s.class.is_some_and(|c| published.head.columns().contains(&c));
+            let is_new = |sample: &&StoredSample| !self.learned.has_held_out(sample);
+            let judges = gathered.judges().iter().filter(is_known).filter(is_new).cloned();
+            score.add(&Score::of(&published.head, &self.inputs, &judges.collect::<Vec<_>>())?);
+        }
+        Ok(score)
     }
 
     /// Lets the best closed form answer while the trained head is in training, if the guard lets it
@@ -261,7 +305,7 @@ impl FeatureLearner {
         Ok(())
     }
 
-    fn calibrate(
+    pub(super) fn calibrate(
         &self,
         kind: HeadKind,
         head: Head,
@@ -271,76 +315,6 @@ impl FeatureLearner {
         let samples = [gathered.held_out.as_slice(), gathered.learned()];
         let names = self.memory.classes()?;
         calibrated(kind, head, &self.inputs, model, gathered.tail.clone(), names, samples)
-    }
-
-    /// Puts the best candidate in place, or records why none was. A tail goes with its heads.
-    fn publish(
-        &mut self,
-        scored: Vec<Scored>,
-        serving: &Score,
-        stage: &Stage,
-        tuned: Option<Tuned>,
-        control: &mut TrainingControl<'_>,
-    ) -> Result<Consolidation> {
-        let figures: Vec<_> = scored.iter().map(|scored| (scored.name(), scored.score.balanced())).collect();
-        let candidates = scored.iter().map(Scored::figure).collect();
-        let judges = stage.gathered.judges().len();
-        let started = stage.gathered.started;
-        let (published, head, reason) = match self.choose(scored, serving, !stage.gathered.is_removal) {
-            None => (false, None, "no head could be fitted".to_owned()),
-            Some(chosen) => {
-                let version = self.figures(&chosen, serving, &figures, &stage.gathered)?;
-                let (kind, reason) = (chosen.scored.candidate.kind, version.reason.clone());
-                if chosen.fall.is_some() {
-                    let head_kind = kind.name();
-                    self.memory.record_rolled_back(NewVersion {
-                        heads: &[],
-                        head_kind,
-                        figures: &version,
-                    })?;
-                } else {
-                    self.put_in_place(chosen.scored, stage, tuned, &version)?;
-                }
-                (chosen.fall.is_none(), Some(kind), reason)
-            }
-        };
-        control.emit(&Event::Consolidated {
-            task: self.learned.tasks,
-            published,
-            head: head.unwrap_or(HeadKind::Slda).name(),
-            candidates: figures,
-            held_out: judges,
-            reason,
-            learning_secs: started.elapsed().as_secs_f64(),
-        });
-        self.learned.tasks += 1;
-        self.store_training()?;
-        self.memory.drop_checkpoint()?;
-        Ok(Consolidation { published, head, candidates })
-    }
-
-    /// Publishes a candidate, with the tail that it stands on.
-    fn put_in_place(
-        &mut self,
-        chosen: Scored,
-        stage: &Stage,
-        tuned: Option<Tuned>,
-        figures: &VersionFigures,
-    ) -> Result<()> {
-        let tuned = tuned.filter(|_| chosen.is_tuned);
-        let Stage { gathered, model } = tuned.as_ref().map_or(stage, |tuned| &tuned.stage);
-        let Candidate { kind, head } = chosen.candidate;
-        let head = self.calibrate(kind, head, gathered, model.clone())?;
-        let heads = head.to_bytes()?;
-        self.memory.publish(NewVersion { heads: &heads, head_kind: kind.name(), figures })?;
-        self.memory.keep_heads(KEPT_HEADS)?;
-        self.published = Some(Arc::new(head));
-        self.is_provisional = false;
-        if let Some(Tuned { statistics, learned, trained, seen, .. }) = tuned {
-            self.keep_statistics(statistics);
-            (self.learned, self.trained, self.seen) = (learned, trained, Some(seen));
-        }
-        Ok(())
     }
 
     fn report_nothing_new(&mut self, control: &mut TrainingControl<'_>) -> Result<Consolidation> {

@@ -58,7 +58,7 @@ impl FeatureLearner {
                 let (fall, worse) = (100.0 * fall, worse.collect::<Vec<_>>().join(", "));
                 format!("rolled back: the old classes would have lost {fall:.1} points ({worse})")
             }
-            None if gathered.is_removal && gathered.tail.is_some() => {
+            None if gathered.is_removal && gathered.tail.is_some() && self.trained.begins_anew => {
                 "learned anew without what was taken back; the tail has a trace of it until it is trained anew by \
                  the next `learn`"
                     .to_owned()

@@ -21,10 +21,12 @@ pub(super) struct Gathered {
     pub(super) held_out: Vec<StoredSample>,
     /// The samples of `training` that this consolidation learns.
     pub(super) labelled: Vec<StoredSample>,
-    /// Every unlabelled sample; after fitting those that training uses.
+    /// Every unlabelled sample; after fitting those that training learns.
     pub(super) unlabelled: Vec<StoredSample>,
     /// Samples of old classes to train an adapter on again, with their columns.
     pub(super) replay: Vec<(StoredSample, i32)>,
+    /// Whether training is to happen now; it waits otherwise.
+    pub(super) trains: bool,
     /// Whether something was taken back: the heads are made anew without it, whatever that costs
     /// the other classes.
     pub(super) is_removal: bool,

@@ -7,6 +7,7 @@ mod decision;
 mod engine_slot;
 mod gathered;
 mod plan;
+mod publication;
 mod removal;
 mod stage;
 mod tail;
@@ -29,7 +30,7 @@ use super::unknowns::{self, Unknowns};
 use crate::heads::Tail;
 use crate::ids::SampleId;
 use crate::learn::closed_form::EnsembleSettings;
-use crate::memory::{LabelId, Memory, Rows, Sample, Stored, StoredSample, VersionId};
+use crate::memory::{LabelId, Memory, Rows, Sample, Stored, StoredSample, VersionFigures, VersionId};
 use crate::{Error, Result};
 use trained_state::{TrainedState, restored};
 
@@ -74,6 +75,8 @@ pub struct FeatureLearner {
     seen: Option<TailFeatures>,
     /// The head of the last decision. What serves may be another one while a consolidation runs.
     published: Option<Arc<PublishedHead>>,
+    /// The figures of the version that `published` was published as.
+    figures: Option<VersionFigures>,
     /// Whether `published` was fitted to the labels on opening and never judged by the guard.
     is_provisional: bool,
     serving: ServingHead,
@@ -116,6 +119,7 @@ impl FeatureLearner {
             tail: None,
             seen: None,
             published: None,
+            figures: None,
             is_provisional: false,
             serving: ServingHead::default(),
             is_restored: false,
@@ -164,7 +168,9 @@ impl FeatureLearner {
 
     fn restore_published(&mut self) -> Result<()> {
         self.published = PublishedHead::restore(&self.memory, &self.settings)?.map(Arc::new);
-        self.is_provisional = self.memory.published()?.is_none();
+        let version = self.memory.published()?;
+        self.is_provisional = version.is_none();
+        self.figures = version.and_then(|version| version.entry.figures);
         self.serving.set(self.published.clone());
         Ok(())
     }

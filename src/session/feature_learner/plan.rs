@@ -1,11 +1,15 @@
 //! What a consolidation trains: decided once, before anything is fitted.
 
+use std::collections::BTreeMap;
+
 use super::FeatureLearner;
 use super::gathered::Gathered;
 use crate::heads::Tail;
 use crate::learn::closed_form::distinct;
 use crate::learn::trainer::{Recipe, step_bytes};
+use crate::memory::StoredSample;
 use crate::session::embedder::VIEWS;
+use crate::session::settings::Consolidate;
 use crate::{Error, Result};
 
 /// What a consolidation trains.
@@ -41,8 +45,8 @@ impl FeatureLearner {
     /// [`Error::State`] from the memory, [`Error::Config`] for settings out of range.
     pub(super) fn plan(&self, gathered: &Gathered) -> Result<Plan> {
         let Some(tail) = &self.tail else {
-            let trains = !gathered.is_removal || self.trained.is_to_be_retrained();
-            let is_asked = trains && self.settings.recipe.steps > 0;
+            let is_due = !gathered.is_removal || self.trained.is_to_be_retrained();
+            let is_asked = gathered.trains && is_due && self.settings.recipe.steps > 0;
             return Ok(if is_asked {
                 Plan::Adapter(self.settings.recipe.clone())
             } else {
@@ -51,6 +55,14 @@ impl FeatureLearner {
         };
         if gathered.is_removal || self.settings.tail.recipe.steps == 0 {
             return Ok(Plan::ClosedForms);
+        }
+        if !gathered.trains {
+            return Ok(match self.settings.consolidate {
+                Consolidate::Never => Plan::ClosedForms,
+                Consolidate::Lesson | Consolidate::Idle => {
+                    Plan::TailStays { reason: "it is trained once nothing else is to be done".to_owned() }
+                }
+            });
         }
         let without = gathered.without_latents;
         if without > 0 {
@@ -79,19 +91,45 @@ impl FeatureLearner {
     /// The recipe of a tail's training for what was gathered, within the memory limit if there is
     /// one.
     fn tail_recipe(&self, tail: &Tail, gathered: &Gathered) -> Result<Recipe> {
-        let fresh = if self.trained.begins_anew { &gathered.training } else { &gathered.labelled };
-        let open = self.open_samples(&gathered.unlabelled).count();
+        let fresh = match self.trained.begins_anew {
+            true => gathered.training.len(),
+            false => gathered.labelled.len() + self.learned.untrained().len(),
+        };
+        let open = self.open_samples(&gathered.unlabelled).count() + self.learned.untrained_open().len();
         let input = tail.extractor.input;
         let latent = ((1 + VIEWS) * (input.elements() + 2 * input.channels)) as u64;
         let classes: Vec<_> = gathered.training.iter().filter_map(|sample| sample.class).collect();
         let architecture = self.settings.tail_architecture(&tail.extractor, distinct(&classes).len().max(1));
         let teacher = self.trained.parameters.as_ref().filter(|_| !self.trained.begins_anew);
         let teacher = teacher.map(|(architecture, _)| architecture.classes());
-        // The state is held where it came from, by the engine, and as what it gives back.
-        let state = 3 * 4 * (tail.parameters.elements() as u64);
-        let counts = self.memory.counts()?;
-        self.settings.tail_recipe(architecture.features(), &counts, fresh.len() + open, latent, |recipe| {
+        let most = self.most_to_replay(gathered);
+        let objective = |recipe: &Recipe| {
+            let is_whole = recipe.steps * recipe.replay_rows >= most * self.trained.columns.len();
+            self.settings.tail.objective_for(fresh + open, open, is_whole)
+        };
+        let bytes = |recipe: &Recipe| {
+            let teacher = teacher.filter(|_| recipe.objective.distils());
+            // Besides the engine's own: what training starts from, the teacher there, what the
+            // engine gives back, and that in half precision and back again.
+            let copies = if teacher.is_some() { 4 } else { 3 };
+            let state = copies * 4 * (tail.parameters.elements() as u64);
             Ok(state + step_bytes(&architecture, recipe, teacher)?)
-        })
+        };
+        let (features, counts) = (architecture.features(), self.memory.counts()?);
+        self.settings.tail_recipe(features, &counts, fresh + open, latent, objective, bytes)
+    }
+
+    /// The number of samples to train on again of the old class that has the most.
+    fn most_to_replay(&self, gathered: &Gathered) -> usize {
+        if self.trained.begins_anew {
+            return 0;
+        }
+        let untrained = self.learned.untrained();
+        let is_old = |sample: &&StoredSample| self.learned.has(sample) && !untrained.contains(&sample.id);
+        let mut counts = BTreeMap::new();
+        for class in gathered.training.iter().filter(is_old).filter_map(|sample| sample.class) {
+            *counts.entry(class).or_insert(0) += 1;
+        }
+        counts.into_values().max().unwrap_or(0)
     }
 }

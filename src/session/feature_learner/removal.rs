@@ -8,6 +8,7 @@ use super::{Consolidation, FeatureLearner};
 use crate::Result;
 use crate::ids::ClassId;
 use crate::memory::LabelId;
+use crate::session::settings::Consolidate;
 use crate::session::training_control::TrainingControl;
 
 impl FeatureLearner {
@@ -69,7 +70,9 @@ impl FeatureLearner {
         control: &mut TrainingControl<'_>,
     ) -> Result<Option<Consolidation>> {
         let classes = self.learned.classes();
-        if !self.learned.drop_stale(&self.memory.live_classes()?) {
+        let live = self.memory.live_classes()?;
+        let (trained, judged) = (self.learned.drop_stale(&live), self.learned.drop_stale_held_out(&live));
+        if !trained && !judged {
             return Ok(None);
         }
         self.memory.drop_checkpoint()?;
@@ -81,10 +84,13 @@ impl FeatureLearner {
         let [training, held_out, unlabelled] = self.seen(tail.as_ref(), stored)?;
         self.statistics = None;
         let labelled: Vec<_> = training.iter().filter(|sample| self.learned.has(sample)).cloned().collect();
-        match self.tail {
-            Some(_) if self.serving_tail().is_some() => self.trained.start_tail_anew(),
-            Some(_) => {}
-            None => self.trained.start_anew(),
+        // Nothing is trained on held-out samples.
+        if trained {
+            match self.tail {
+                Some(_) if self.serving_tail().is_some() => self.trained.start_tail_anew(),
+                Some(_) => {}
+                None => self.trained.start_anew(),
+            }
         }
         let outcome = if labelled.is_empty() {
             self.unpublish()
@@ -92,22 +98,21 @@ impl FeatureLearner {
             // Whatever the limit: what was taken back must not answer any more.
             let narrowest = self.settings.narrowest_ensemble(self.inputs.0.features());
             let closed_forms = self.closed_form_settings().unwrap_or(narrowest);
-            let (replay, is_removal, without_latents) = (Vec::new(), true, 0);
-            self.run(
-                Gathered {
-                    started,
-                    closed_forms,
-                    tail,
-                    without_latents,
-                    training,
-                    held_out,
-                    labelled,
-                    unlabelled,
-                    replay,
-                    is_removal,
-                },
-                &mut control.uninterrupted(),
-            )
+            let gathered = Gathered {
+                started,
+                closed_forms,
+                tail,
+                without_latents: 0,
+                training,
+                held_out,
+                labelled,
+                unlabelled,
+                replay: Vec::new(),
+                trains: self.settings.consolidate != Consolidate::Never,
+                is_removal: true,
+            };
+            let plan = self.plan(&gathered)?;
+            self.run(gathered, &plan, &mut control.uninterrupted())
         };
         self.serving.set(self.published.clone());
         outcome.map(Some)
@@ -115,7 +120,7 @@ impl FeatureLearner {
 
     /// Nothing is left to answer from.
     fn unpublish(&mut self) -> Result<Consolidation> {
-        self.published = None;
+        (self.published, self.figures) = (None, None);
         while let Some(version) = self.memory.published()? {
             self.memory.roll_back(version.entry.id)?;
         }

@@ -38,11 +38,6 @@ pub(super) struct Tuned {
     pub(super) seen: TailFeatures,
 }
 
-/// New samples from which on a tail learns as well without a teacher, if every old one is seen
-/// again: with 4000 a task distillation gained nothing, with 100 two to three points
-/// (docs/results.md).
-const MANY: usize = 1000;
-
 /// Samples to train on, with the column of each that has a label.
 type Labelled<'a> = Vec<(&'a StoredSample, i32)>;
 
@@ -56,11 +51,13 @@ impl FeatureLearner {
         control: &mut TrainingControl<'_>,
     ) -> Result<Option<Tuned>> {
         let Some(own) = self.tail.clone() else { return Ok(None) };
-        let reason = match self.train_tail(&own, recipe.clone(), gathered, control) {
+        let reason = match self.train_tail(&own, recipe, gathered, control) {
             Ok(tuned) => return Ok(Some(tuned)),
             Err(error @ (Error::NonFinite { .. } | Error::Device { .. })) => error.to_string(),
             Err(error) => return Err(error),
         };
+        // Another try would end alike.
+        self.learned.set_trained();
         control.emit(&Event::CandidateFailed { head: "tail", reason });
         Ok(None)
     }
@@ -68,7 +65,7 @@ impl FeatureLearner {
     fn train_tail(
         &mut self,
         own: &Arc<Tail>,
-        mut recipe: Recipe,
+        recipe: &Recipe,
         gathered: &Gathered,
         control: &mut TrainingControl<'_>,
     ) -> Result<Tuned> {
@@ -92,21 +89,26 @@ impl FeatureLearner {
             architecture.grow(&mut state, columns.len(), seed)?;
         }
 
-        let [current, replay] = self.batches(&recipe, gathered, &columns, &old);
-        let is_old = |sample: &&StoredSample| self.was_learned(sample, gathered);
-        let is_whole = replay.len() >= gathered.training.iter().filter(is_old).count();
-        if is_whole && current.len() >= MANY {
-            // Then there is nothing for a teacher to stand in for; it costs a third of the time.
-            recipe.objective = recipe.objective.without_distillation();
+        let untrained = self.learned.untrained();
+        let is_old = |sample: &&StoredSample| self.learned.has(sample) && !untrained.contains(&sample.id);
+        let [current, replay] = self.batches(recipe, gathered, &columns, &old, is_old);
+        if !recipe.objective.distils() {
             state.drop_prefixed(&["teacher."]);
         }
-        let checkpoints = self.checkpoints(&recipe, seed, &state, [&current, &replay])?;
+        let checkpoints = self.checkpoints(recipe, seed, &state, [&current, &replay])?;
         let pair = [self.latents_of(current)?, self.latents_of(replay)?];
-        let state =
-            self.train_from(&architecture, &recipe, &state, pair, seed, Some(checkpoints), control)?;
+        let start = state;
+        let (state, is_complete) =
+            self.train_from(&architecture, recipe, &start, pair, seed, Some(checkpoints), control)?;
+        drop(start);
+        if is_complete {
+            self.learned.set_trained();
+        }
         let parameters = state.copied(&[TAIL], "");
         let tail = Arc::new(Tail { extractor: own.extractor.clone(), parameters }.rounded()?);
         let classifier = classifier(&state, &columns, architecture.features())?;
+        let mut trained = TrainedState { columns, ..TrainedState::default() };
+        trained.keep(architecture, state);
 
         let mut seen = TailFeatures::new(&tail, self.settings.memory_limit.is_none());
         let unlabelled = self.memory.samples(Rows::Unlabelled)?;
@@ -119,8 +121,6 @@ impl FeatureLearner {
         drop(unlabelled);
         let (ensemble, model) = statistics.ensemble_head()?;
         let candidates = candidates(&ensemble, &classifier, &labelled)?;
-        let trained =
-            TrainedState { columns, parameters: Some((architecture, state)), ..TrainedState::default() };
         let stage = Stage { gathered: labelled, model };
         Ok(Tuned { candidates, stage, statistics, learned, trained, seen })
     }
@@ -154,14 +154,15 @@ impl FeatureLearner {
         gathered: &'a Gathered,
         columns: &[ClassId],
         old: &[ClassId],
+        is_old: impl Fn(&&StoredSample) -> bool,
     ) -> [Labelled<'a>; 2] {
         let column = |class: Option<ClassId>| {
             let at = class.and_then(|class| columns.iter().position(|known| *known == class));
             at.and_then(|at| i32::try_from(at).ok()).unwrap_or(-1)
         };
         let begins_anew = self.trained.begins_anew;
-        let fresh = if begins_anew { &gathered.training } else { &gathered.labelled };
-        let mut current: Labelled<'_> = fresh.iter().map(|sample| (sample, column(sample.class))).collect();
+        let fresh = gathered.training.iter().filter(|sample| begins_anew || !is_old(sample));
+        let mut current: Labelled<'_> = fresh.map(|sample| (sample, column(sample.class))).collect();
         let sure: BTreeMap<SampleId, ClassId> = self.learned.surest(self.settings.tail.confident);
         current.extend(gathered.unlabelled.iter().map(|s| (s, column(sure.get(&s.id).copied()))));
         let places = recipe.steps * recipe.current_rows;
@@ -176,18 +177,12 @@ impl FeatureLearner {
         let of_class = (recipe.steps * recipe.replay_rows).div_ceil(old.len());
         let mut replay = Vec::new();
         for &class in old {
-            let is_old = |s: &&StoredSample| s.class == Some(class) && self.was_learned(s, gathered);
-            let mut rows: Vec<_> = gathered.training.iter().filter(is_old).collect();
+            let is_of_class = |s: &&StoredSample| s.class == Some(class) && is_old(s);
+            let mut rows: Vec<_> = gathered.training.iter().filter(is_of_class).collect();
             Rng::named(self.settings.seed, &format!("replay {class}")).shuffle(&mut rows);
             replay.extend(rows.into_iter().take(of_class).map(|sample| (sample, column(Some(class)))));
         }
         [current, replay]
-    }
-
-    /// Whether a labelled sample was learned before this consolidation.
-    fn was_learned(&self, sample: &StoredSample, gathered: &Gathered) -> bool {
-        gathered.labelled.binary_search_by_key(&sample.id, |fresh| fresh.id).is_err()
-            && self.learned.has(sample)
     }
 
     /// Samples of latents with their targets; a sample without latents is left out.

@@ -53,6 +53,10 @@ impl Engine for Gone {
         Ok(Parameters::default())
     }
 
+    fn trained(&mut self) -> crate::Result<Parameters> {
+        self.snapshot()
+    }
+
     fn unload(&mut self) {}
 }
 
@@ -204,6 +208,67 @@ fn statistics_gathered_anew_give_the_same_head_bit_for_bit() {
     live.insert(*learner.learned.shared().first().unwrap(), ClassId(0));
     assert!(learner.learned.drop_stale(&live));
     assert_ne!(kept, answer(&mut learner));
+}
+
+/// A sixth of what was taught used to judge only.
+#[test]
+fn held_out_samples_are_learned_once_they_have_judged_and_unlearned_with_their_label() {
+    let taught = |left_out: Option<usize>| {
+        let mut learner = learner();
+        learner.settings.recipe.steps = 0;
+        let mut marked = None;
+        for number in 0..20 {
+            for class in (0..2).filter(|&class| class == 1 || Some(number) != left_out) {
+                let stored = learner.add(&[frame(class, number, true)]).unwrap().remove(0);
+                if class == 0 && stored.held_out {
+                    marked = stored.label.map(|label| (number, label));
+                }
+            }
+        }
+        learner.consolidate(&mut TrainingControl::new(&mut Discard)).unwrap();
+        (learner, marked)
+    };
+    let rows: Vec<f32> = (0..20).flat_map(|number| frame(number % 3, 900 + number, false).features).collect();
+    let answer = |learner: &FeatureLearner| learner.serving().now().unwrap().predict(&rows).unwrap();
+    let (mut learner, marked) = taught(None);
+    let (number, label) = marked.unwrap();
+    let (without, _) = taught(Some(number));
+    // The control: the sample counts.
+    assert_ne!(answer(&learner), answer(&without));
+    let (_, consolidation) = learner.undo(label, &mut TrainingControl::new(&mut Discard)).unwrap();
+    assert!(consolidation.is_some());
+    assert_eq!(answer(&learner), answer(&without));
+}
+
+/// The head that serves would otherwise be judged on samples that it was fitted to.
+#[test]
+fn the_head_that_serves_is_judged_by_what_it_scored_before_it_learned_the_held_out_samples() {
+    let mut learner = learner();
+    learner.settings.recipe.steps = 0;
+    let mut teach = |numbers: std::ops::Range<usize>, class: usize| {
+        for number in numbers {
+            // Of every third frame the label is wrong.
+            let shown = if number % 3 == 0 { 3 } else { class };
+            let sample = frame(shown, number, true);
+            learner.add(&[Sample { label: Some(format!("class {class}")), ..sample }]).unwrap();
+        }
+    };
+    teach(0..40, 0);
+    teach(40..80, 1);
+    learner.consolidate(&mut TrainingControl::new(&mut Discard)).unwrap();
+    let first = learner.memory().history().unwrap().versions.pop().unwrap().figures.unwrap();
+    for number in 0..20 {
+        learner.add(&[frame(2, number, true)]).unwrap();
+    }
+    learner.consolidate(&mut TrainingControl::new(&mut Discard)).unwrap();
+    let second = learner.memory().history().unwrap().versions.pop().unwrap().figures.unwrap();
+    for class in ["class 0", "class 1"] {
+        let of = |figures: &VersionFigures| {
+            figures.classes.iter().find(|figure| figure.class.as_deref() == Some(class)).cloned().unwrap()
+        };
+        assert_eq!(of(&second).before, of(&first).after, "{class}");
+    }
+    assert!(first.classes.iter().any(|figure| figure.after < Some(1.0)), "{first:?}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The trained head between consolidations, and its way back out of the state file.
 
-use crate::heads::{Architecture, Parameters, Tail};
+use crate::heads::{Architecture, Parameters, TAIL, Tail};
 use crate::ids::ClassId;
 use crate::memory::{Memory, StoredSample};
 use crate::session::settings::LearnerSettings;
@@ -22,6 +22,13 @@ pub(super) struct TrainedState {
 }
 
 impl TrainedState {
+    /// Keeps what a training gave. The next one begins with a teacher and an optimiser of its own,
+    /// and a tail is kept with the version that it serves in.
+    pub(super) fn keep(&mut self, architecture: Architecture, mut parameters: Parameters) {
+        parameters.drop_prefixed(&["optimizer.", "teacher.", TAIL, "momentum.tail."]);
+        self.parameters = Some((architecture, parameters));
+    }
+
     pub(super) fn columns(&self) -> &[ClassId] {
         &self.columns
     }

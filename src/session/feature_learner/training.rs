@@ -7,7 +7,7 @@ use super::FeatureLearner;
 use super::checkpoint::Checkpoints;
 use super::gathered::Gathered;
 use crate::event::Event;
-use crate::heads::{ADAPTER, Architecture, Parameters, TAIL};
+use crate::heads::{ADAPTER, Architecture, Parameters};
 use crate::learn::trainer::{Recipe, Samples, Trainer, take_teacher};
 use crate::memory::StoredSample;
 use crate::rng::Rng;
@@ -48,15 +48,15 @@ impl FeatureLearner {
         };
         let pair = [current, replay];
         match self.train_from(&architecture, recipe, &state, pair, seed, None, control) {
-            Ok(trained) => {
+            Ok((trained, _)) => {
                 let parameters = Arc::new(trained.copied(&[ADAPTER, "classifier."], ""));
-                self.trained.parameters = Some((architecture.clone(), trained));
+                self.trained.keep(architecture.clone(), trained);
                 self.trained.is_to_be_retrained = false;
                 let columns = self.trained.columns.clone();
                 Ok(Head::Trained(TrainedHead { architecture, parameters, columns }))
             }
             Err(error) => {
-                self.trained.parameters = Some((architecture, state));
+                self.trained.keep(architecture, state);
                 Err(error)
             }
         }
@@ -92,8 +92,8 @@ impl FeatureLearner {
         samples
     }
 
-    /// Trains as `recipe` says and returns the state that the engine then has. With `checkpoints`
-    /// it goes on from the last one, if that is of this training.
+    /// Trains as `recipe` says. Returns what outlives the training, and whether it took all of its
+    /// steps. With `checkpoints` it goes on from the last one, if that is of this training.
     pub(super) fn train_from(
         &mut self,
         architecture: &Architecture,
@@ -103,7 +103,7 @@ impl FeatureLearner {
         seed: u64,
         mut checkpoints: Option<Checkpoints>,
         control: &mut TrainingControl<'_>,
-    ) -> Result<Parameters> {
+    ) -> Result<(Parameters, bool)> {
         self.engine.get()?;
         if let Some(line) = self.engine.take_line() {
             control.emit(&Event::Engine { line });
@@ -140,25 +140,22 @@ impl FeatureLearner {
                     break;
                 }
             }
-            let state = engine.snapshot()?;
+            let state = engine.trained()?;
             match state.first_non_finite() {
                 Some(name) => Err(Error::NonFinite { term: name.to_owned(), step: taken as u64 }),
-                None => Ok(state),
+                None => Ok((state, taken == recipe.steps)),
             }
         })();
         engine.unload();
         trained
     }
 
-    /// Keeps what was learned for the next task, also across restarts: of what was trained its
-    /// parameters, momentum copies and queues. The optimiser starts anew. A tail is stored with the
-    /// version that it serves in.
+    /// Keeps what was learned for the next task, also across restarts.
     pub(super) fn store_training(&mut self) -> Result<()> {
-        let (architecture, mut state) = match &self.trained.parameters {
-            Some((architecture, state)) => (Some(architecture), state.clone()),
-            None => (None, Parameters::default()),
+        let (architecture, state) = match &self.trained.parameters {
+            Some((architecture, state)) => (Some(architecture), state),
+            None => (None, &Parameters::default()),
         };
-        state.drop_prefixed(&["optimizer.", "teacher.", TAIL, "momentum.tail."]);
         let metadata = BTreeMap::from([
             ("architecture".to_owned(), json(&architecture)?),
             ("columns".to_owned(), json(&self.trained.columns)?),

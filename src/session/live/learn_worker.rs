@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::answered_frame::AnsweredFrame;
 use super::live_event::LiveEvent;
@@ -23,6 +23,8 @@ use crate::vision::Frame;
 
 /// The time between two checks for frames to store.
 const NAP: Duration = Duration::from_millis(100);
+/// The time without a job after which a training that waits begins.
+const QUIET: Duration = Duration::from_secs(10);
 /// The `nice` value of every thread that learns.
 const NICE: i32 = 10;
 
@@ -83,6 +85,7 @@ pub(super) fn with_pending(backbones: &PendingBackbones, mut worker: LearnWorker
 /// that are left at the end go into `left`.
 pub(super) fn run(mut worker: LearnWorker, jobs: &Receiver<Queued>, left: &Mutex<Vec<&'static str>>) {
     yield_to_others(NICE);
+    let mut quiet_since = Some(Instant::now());
     loop {
         match jobs.recv_timeout(NAP) {
             Ok(queued) if worker.shared.is_stopping() => locked(left).push(queued.what),
@@ -90,6 +93,11 @@ pub(super) fn run(mut worker: LearnWorker, jobs: &Receiver<Queued>, left: &Mutex
                 worker.shared.pressing.fetch_sub(usize::from(is_pressing), Ordering::Relaxed);
                 job(&mut worker);
                 worker.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+                quiet_since = Some(Instant::now());
+            }
+            Err(RecvTimeoutError::Timeout) if quiet_since.is_some_and(|since| since.elapsed() >= QUIET) => {
+                worker.train_waiting();
+                quiet_since = None;
             }
             Err(RecvTimeoutError::Timeout) => worker.store_kept(),
             Err(RecvTimeoutError::Disconnected) => return,
@@ -164,11 +172,23 @@ impl LearnWorker {
     /// As [`Learner::learn`].
     pub(crate) fn learn(&mut self) -> Result<Consolidation> {
         let outcome = self.while_learning(Learner::consolidate);
-        if let Err(error) = &outcome {
+        self.tell_failure(&outcome);
+        outcome
+    }
+
+    /// Trains the tail on lessons that wait for it; a pressing job ends it early.
+    fn train_waiting(&mut self) {
+        if self.learner.waits() {
+            let outcome = self.while_learning(Learner::train_waiting);
+            self.tell_failure(&outcome);
+        }
+    }
+
+    fn tell_failure(&self, outcome: &Result<Consolidation>) {
+        if let Err(error) = outcome {
             let failed = Event::CandidateFailed { head: "learning", reason: error.to_string() };
             self.shared.tell(LiveEvent::Learner(failed));
         }
-        outcome
     }
 
     /// Takes labels back. What was learned from them is learned anew without them, once for all.

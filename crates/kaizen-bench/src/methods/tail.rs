@@ -11,7 +11,7 @@ use kaizen_edge::low_level::learn::closed_form::{
 use kaizen_edge::low_level::learn::engine::Engine;
 use kaizen_edge::low_level::learn::inference;
 use kaizen_edge::low_level::learn::objective::{ClassifierGradient, Objective};
-use kaizen_edge::low_level::learn::trainer::{Recipe, Samples, Target, Trainer, take_teacher};
+use kaizen_edge::low_level::learn::trainer::{Samples, Target, Trainer, take_teacher};
 use kaizen_edge::low_level::number::real;
 use kaizen_edge::low_level::session::LearnerSettings;
 use kaizen_edge::{ClassId, Error, Result};
@@ -22,10 +22,6 @@ use crate::metrics::AccuracyMatrix;
 use crate::report::say;
 use crate::scenario::{ReplayBudget, Task};
 
-/// Passes over the rows of a task, each with two views of every row.
-const EPOCHS: usize = 3;
-/// Fewest steps of a task.
-const FEWEST_STEPS: usize = 20;
 /// Steps between two reports of progress; a multiple of what one submit holds.
 const STRIDE: usize = 16;
 /// Images that the tail is run on at once.
@@ -73,10 +69,7 @@ impl Tail {
 struct Learner<'a> {
     arena: &'a Arena<'a>,
     latents: &'a Latents,
-    recipe: Recipe,
-    /// Part of the unlabelled rows, the surest first, that train the classifier as if they were
-    /// named.
-    confident: f64,
+    settings: LearnerSettings,
     architecture: Architecture,
     state: Parameters,
     /// What the classifier is to say of each row seen.
@@ -94,7 +87,7 @@ struct Heads {
 }
 
 impl<'a> Learner<'a> {
-    fn new(way: Tail, arena: &'a Arena<'a>) -> Result<Self> {
+    fn new(arena: &'a Arena<'a>) -> Result<Self> {
         let Some(latents) = &arena.features.latents else {
             let way_out = "take a backbone whose manifest entry names a `cut`";
             return Err(Error::not_ready("training of a tail", "there are no latents", way_out));
@@ -103,10 +96,8 @@ impl<'a> Learner<'a> {
         let architecture = settings.tail_architecture(&latents.extractor, 1);
         let mut state = architecture.init(arena.seed);
         state.extend(latents.parameters.clone());
-        let recipe = Recipe { objective: way.objective(), ..settings.tail.recipe };
-        let confident = settings.tail.confident;
         let frozen = Ensemble::new(EnsembleSettings::default(), features, TRANSFORM, arena.seed)?;
-        Ok(Self { arena, latents, recipe, confident, architecture, state, targets: HashMap::new(), frozen })
+        Ok(Self { arena, latents, settings, architecture, state, targets: HashMap::new(), frozen })
     }
 
     /// Features `[N, D]` of rows of a table by the tail as it is.
@@ -156,7 +147,7 @@ impl<'a> Learner<'a> {
         let mut order: Vec<usize> = (0..task.unlabelled.len()).collect();
         order.sort_by(|&a, &b| sure(b).total_cmp(&sure(a)));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
-        let confident = (self.confident * real(order.len())).round() as usize;
+        let confident = (self.settings.tail.confident * real(order.len())).round() as usize;
         for at in order.into_iter().take(confident).filter(|&at| sure(at) > 0.0) {
             self.targets.insert(task.unlabelled[at], Target::Label(column(classes[best[at]])));
         }
@@ -193,14 +184,14 @@ impl<'a> Learner<'a> {
         let columns = tasks[..=number].iter().flat_map(|task| arena.ids(&task.labelled)).max();
         let seed = arena.seed.wrapping_mul(1000).wrapping_add(number as u64);
         self.architecture.grow(&mut self.state, columns.map_or(1, |last| last.0 as usize + 1), seed)?;
-        let steps = (EPOCHS * current.len().div_ceil(self.recipe.current_rows)).max(FEWEST_STEPS);
-        let mut recipe = Recipe { steps, warmup_steps: steps / 10, ..self.recipe.clone() };
+        let mut recipe = self.settings.tail.recipe_for(current.len());
+        recipe.objective = way.objective();
         if way == Tail::Product {
-            // As the product does where every old latent is seen again and many are new. Without
-            // unlabelled rows the self-supervised term is left out too, which the product does not.
-            recipe.objective = recipe.objective.without_distillation();
-            recipe.objective.ssl_weight *= f64::from(u8::from(!task.unlabelled.is_empty()));
+            let is_whole = keeps_all(arena);
+            recipe.objective =
+                self.settings.tail.objective_for(current.len(), task.unlabelled.len(), is_whole);
         }
+        let steps = recipe.steps;
         let pair = [current, replay];
         let mut trainer = Trainer::load(engine, &self.architecture, &recipe, &self.state, pair, seed)?;
         for from in (0..steps).step_by(STRIDE) {
@@ -245,7 +236,7 @@ pub(super) fn run(
     engine: &mut dyn Engine,
     progress: &mut dyn FnMut(f64),
 ) -> Result<Outcome> {
-    let mut learner = Learner::new(way, arena)?;
+    let mut learner = Learner::new(arena)?;
     // Without the latents of old classes a tail that goes on learning forgets them.
     let stays = way == Tail::FirstSession || (way == Tail::Product && !keeps_all(arena));
     let (mut clock, mut unknowns) = (Clock::default(), None);

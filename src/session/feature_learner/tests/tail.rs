@@ -3,6 +3,7 @@ use crate::heads::{Extractor, MapShape, Node, NodeOp, Tensor};
 use crate::latent::LatentTable;
 use crate::learn::inference;
 use crate::reference::activation::Activation;
+use crate::session::settings::Consolidate;
 
 const SHAPE: MapShape = MapShape { size: [2, 2], channels: 6 };
 
@@ -100,6 +101,10 @@ impl Engine for GoesDown {
 
     fn snapshot(&mut self) -> crate::Result<Parameters> {
         self.0.snapshot()
+    }
+
+    fn trained(&mut self) -> crate::Result<Parameters> {
+        self.0.trained()
     }
 
     fn unload(&mut self) {
@@ -230,7 +235,7 @@ fn a_tail_whose_weights_run_away_is_dropped_with_its_reason_and_the_closed_forms
 #[test]
 fn as_many_steps_are_taken_as_were_announced() {
     let mut learner = taught(0..2);
-    for number in 100..400 {
+    for number in 100..1100 {
         learner.add(&[Sample { label: None, ..sample(number % 2, number) }]).unwrap();
     }
     let (_, events) = learn(&mut learner);
@@ -244,4 +249,58 @@ fn as_many_steps_are_taken_as_were_announced() {
     });
     assert_eq!(announced, taken);
     assert!(taken > Some(learner.settings().tail.fewest_steps), "{taken:?}");
+}
+
+#[test]
+fn in_idle_mode_a_lesson_is_answered_by_closed_forms_and_the_tail_is_trained_later() {
+    let mut learner = taught(0..2);
+    learner.settings.consolidate = Consolidate::Idle;
+    let (lesson, events) = learn(&mut learner);
+    assert!(lesson.published && learner.serving_tail().is_none(), "{events:?}");
+    assert!(events.iter().any(|event| matches!(event, Event::TailStays { .. })), "{events:?}");
+    let (again, _) = learn(&mut learner);
+    assert!(!again.published && learner.waits());
+    // As another process would.
+    let FeatureLearner { memory, .. } = learner;
+    let mut learner = learner_on(memory, EngineChoice::Cpu);
+    learner.settings.consolidate = Consolidate::Idle;
+    assert!(learner.waits());
+    let trained = learner.train_waiting(&mut TrainingControl::new(&mut Discard)).unwrap();
+    assert!(trained.published && learner.serving_tail().is_some(), "{trained:?}");
+    assert!(!learner.waits());
+    let nothing = learner.train_waiting(&mut TrainingControl::new(&mut Discard)).unwrap();
+    assert_eq!(nothing.candidates, []);
+}
+
+#[test]
+fn without_consolidation_nothing_is_trained_until_it_is_asked_for() {
+    let mut learner = taught(0..2);
+    learner.settings.consolidate = Consolidate::Never;
+    let (lesson, events) = learn(&mut learner);
+    assert!(lesson.published && learner.serving_tail().is_none(), "{events:?}");
+    assert!(!learner.waits());
+    learner.settings.consolidate = Consolidate::Lesson;
+    let (lesson, _) = learn(&mut learner);
+    assert!(lesson.published && learner.serving_tail().is_some());
+}
+
+#[cfg(feature = "serve")]
+#[test]
+fn a_training_that_was_cut_short_is_made_up_for_by_the_next() {
+    use crate::session::power::Power;
+
+    let mut learner = taught(0..2);
+    let mut events = Vec::new();
+    let mut keep = |event: &Event| events.push(event.clone());
+    let control = TrainingControl::new(&mut keep);
+    learner.consolidate(&mut control.beside_prediction(Power::Full, &|| true)).unwrap();
+    assert!(events.iter().any(|event| matches!(event, Event::CutShort { .. })), "{events:?}");
+    let (_, events) = learn(&mut learner);
+    let taken = events.iter().rev().find_map(|event| match event {
+        Event::Trained { step, .. } => Some(*step),
+        _ => None,
+    });
+    assert_eq!(taken, Some(learner.settings().tail.fewest_steps));
+    let (nothing, _) = learn(&mut learner);
+    assert_eq!(nothing.candidates, []);
 }
