@@ -51,6 +51,10 @@ pub trait Engine: Send {
     fn unload(&mut self);
 }
 
+/// Prefixes of the tensors that each training starts anew: the teacher, and the optimiser's
+/// moments.
+pub(crate) const STARTS_ANEW: [&str; 2] = ["teacher.", "optimizer."];
+
 /// One task's training problem: everything that is fixed while its steps run.
 #[derive(Clone, Debug)]
 pub struct Problem {

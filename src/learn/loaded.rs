@@ -2,7 +2,7 @@
 
 use crate::heads::{Parameters, Tensor};
 use crate::latent::LatentTable;
-use crate::learn::engine::{Problem, StepInput, Table, Targets, Terms};
+use crate::learn::engine::{Problem, STARTS_ANEW, StepInput, Table, Targets, Terms};
 use crate::learn::program::{Program, Role};
 use crate::rng::Rng;
 use crate::{Error, Result};
@@ -97,7 +97,7 @@ impl<Runner> Loaded<Runner> {
 
 /// Whether a tensor of the state outlives a training.
 pub(super) fn outlives_training(name: &str) -> bool {
-    !["teacher.", "optimizer."].iter().any(|prefix| name.starts_with(prefix))
+    !STARTS_ANEW.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Returns the loaded problem.

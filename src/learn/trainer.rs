@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::heads::{ADAPTER, Architecture, Parameters, TAIL};
 use crate::latent::LatentTable;
-use crate::learn::engine::{Engine, Problem, StepInput, Table, Targets, Terms};
+use crate::learn::engine::{Engine, Problem, STARTS_ANEW, StepInput, Table, Targets, Terms};
 use crate::learn::objective::Objective;
 use crate::learn::placement::Placement;
 use crate::learn::schedule::{momentum_decay, warmup_cosine};
@@ -367,7 +367,7 @@ fn targets(samples: [&Samples; 2], classes: usize, smoothing: f64) -> Targets {
 /// The teacher of the next task: frozen copies of extractor, projector and classifier, taken once
 /// when a task is done. Optimiser moments are dropped, since they start anew.
 pub fn take_teacher(state: &mut Parameters) {
-    state.drop_prefixed(&["teacher.", "optimizer."]);
+    state.drop_prefixed(&STARTS_ANEW);
     let teacher = state.copied(&[ADAPTER, TAIL, "projector.", "classifier."], "teacher.");
     state.extend(teacher);
 }

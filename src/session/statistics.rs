@@ -108,6 +108,17 @@ impl Learned {
         self.untrained_tasks().flat_map(|task| &task.labelled).copied().collect()
     }
 
+    /// Whether anything waits for the training of a tail.
+    pub(super) fn has_untrained(&self) -> bool {
+        self.untrained_tasks().next().is_some()
+    }
+
+    /// The ones of `samples` that a tail was trained on as the class that they have now.
+    pub(super) fn trained<'a>(&self, samples: &'a [StoredSample]) -> Vec<&'a StoredSample> {
+        let untrained = self.untrained();
+        samples.iter().filter(|sample| self.has(sample) && !untrained.contains(&sample.id)).collect()
+    }
+
     /// Unlabelled samples that wait for the training of a tail.
     pub(super) fn untrained_open(&self) -> BTreeSet<SampleId> {
         self.untrained_tasks().flat_map(|task| &task.open).copied().collect()

@@ -76,7 +76,7 @@ impl TailFeatures {
     ///
     /// # Errors
     /// As [`through_tail`].
-    pub(super) fn see(&mut self, memory: &Memory, samples: &[StoredSample]) -> Result<Vec<StoredSample>> {
+    pub(super) fn through(&mut self, memory: &Memory, samples: &[StoredSample]) -> Result<Vec<StoredSample>> {
         if !self.is_kept {
             return through_tail(memory, &self.tail, samples);
         }

@@ -104,6 +104,16 @@ impl<'h> Evidence<'h> {
         Ok(Self { h, classes, shares: all, labelled: labels.len() })
     }
 
+    fn add_to_discriminant(&self, lda: &mut StreamingLda, covariances: &mut CovarianceSums) -> Result<()> {
+        lda.add(self.h, self.responsibilities())?;
+        covariances.add(lda, self.h, self.responsibilities())
+    }
+
+    fn add_to_ridge(&self, ridge: &mut RidgeHead, largest_weight: f64) -> Result<()> {
+        let shares = self.balanced(largest_weight);
+        ridge.add(self.h, Responsibilities::Soft { classes: &self.classes, shares: &shares })
+    }
+
     fn responsibilities(&self) -> Responsibilities<'_> {
         Responsibilities::Soft { classes: &self.classes, shares: &self.shares }
     }
@@ -211,11 +221,8 @@ impl Ensemble {
     /// # Errors
     /// As [`StreamingLda::add`].
     pub fn add(&mut self, evidence: &Evidence<'_>) -> Result<()> {
-        let shares = evidence.balanced(self.settings.largest_weight);
-        let balanced = Responsibilities::Soft { classes: &evidence.classes, shares: &shares };
-        self.lda.add(evidence.h, evidence.responsibilities())?;
-        self.covariances.add(&self.lda, evidence.h, evidence.responsibilities())?;
-        self.ridge.add(evidence.h, balanced)?;
+        evidence.add_to_discriminant(&mut self.lda, &mut self.covariances)?;
+        evidence.add_to_ridge(&mut self.ridge, self.settings.largest_weight)?;
         self.labelled += evidence.labelled;
         Ok(())
     }
@@ -236,15 +243,12 @@ impl Ensemble {
     /// As [`Ensemble::add`] and [`Ensemble::fit`].
     pub fn fit_with(&self, evidence: &Evidence<'_>) -> Result<EnsembleModel> {
         let ridge = {
-            let shares = evidence.balanced(self.settings.largest_weight);
-            let balanced = Responsibilities::Soft { classes: &evidence.classes, shares: &shares };
             let mut ridge = self.ridge.clone();
-            ridge.add(evidence.h, balanced)?;
+            evidence.add_to_ridge(&mut ridge, self.settings.largest_weight)?;
             ridge.into_fit(self.settings.lambda)?
         };
         let (mut lda, mut covariances) = (self.lda.clone(), self.covariances.clone());
-        lda.add(evidence.h, evidence.responsibilities())?;
-        covariances.add(&lda, evidence.h, evidence.responsibilities())?;
+        evidence.add_to_discriminant(&mut lda, &mut covariances)?;
         self.model(&lda, &covariances, ridge, self.labelled + evidence.labelled)
     }
 

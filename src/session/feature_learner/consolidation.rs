@@ -44,20 +44,27 @@ impl FeatureLearner {
     /// the memory limit; [`Error::State`] from the memory. Training that runs into values that are
     /// not finite, or whose engine fails, only drops the trained candidates.
     pub fn consolidate(&mut self, control: &mut TrainingControl<'_>) -> Result<Consolidation> {
-        let trains = match self.settings.consolidate {
+        self.consolidate_now(self.trains_with_lessons(), control)
+    }
+
+    /// Whether what is learned is trained with the same consolidation.
+    pub(super) fn trains_with_lessons(&self) -> bool {
+        match self.settings.consolidate {
             Consolidate::Lesson => true,
             Consolidate::Idle => self.tail.is_none(),
             Consolidate::Never => false,
-        };
-        self.consolidate_now(trains, control)
+        }
     }
 
-    /// Whether samples that were learned wait for the training of the tail in an idle hour.
+    /// Whether the tail is to be trained, and there is something to train it on.
+    fn has_to_train_a_tail(&self) -> bool {
+        self.trains_a_tail() && (self.trained.begins_anew || self.learned.has_untrained())
+    }
+
+    /// Whether learned samples wait for the training of the tail until nothing else is to be done.
     #[cfg(any(feature = "serve", test))]
     pub(in crate::session) fn waits(&self) -> bool {
-        self.settings.consolidate == Consolidate::Idle
-            && self.trains_a_tail()
-            && (self.trained.begins_anew || !self.learned.untrained().is_empty())
+        self.settings.consolidate == Consolidate::Idle && self.has_to_train_a_tail()
     }
 
     /// As [`FeatureLearner::consolidate`], and trains the tail on everything that waits for it.
@@ -66,7 +73,7 @@ impl FeatureLearner {
         &mut self,
         control: &mut TrainingControl<'_>,
     ) -> Result<Consolidation> {
-        self.consolidate_now(self.settings.consolidate != Consolidate::Never, control)
+        self.consolidate_now(true, control)
     }
 
     fn consolidate_now(&mut self, trains: bool, control: &mut TrainingControl<'_>) -> Result<Consolidation> {
@@ -115,7 +122,8 @@ impl FeatureLearner {
         self.publish(scored, &serving, stage, tuned, control)
     }
 
-    /// What came since the last consolidation, and what of it is trained; `None` if nothing did.
+    /// The samples, those that are new since the last consolidation among them, and the plan of
+    /// their training; `None` if there is nothing to learn.
     fn gather(&mut self, trains: bool) -> Result<Option<(Gathered, Plan)>> {
         let (started, closed_forms) = (Instant::now(), self.closed_form_settings()?);
         let [training, held_out, unlabelled] = self.stored()?;
@@ -130,8 +138,7 @@ impl FeatureLearner {
             && trains
             && self.settings.recipe.steps > 0
             && self.open_samples(&unlabelled).next().is_some();
-        let waits = self.trained.begins_anew || !self.learned.untrained().is_empty();
-        let trains_on_waiting = trains && self.trains_a_tail() && waits;
+        let trains_on_waiting = trains && self.has_to_train_a_tail();
         if !is_new && !trains_on_unlabelled && !trains_on_waiting {
             return Ok(None);
         }
@@ -297,8 +304,7 @@ impl FeatureLearner {
         let margin = self.settings.guard_margin;
         let passing = scored.iter().filter(|scored| guard(serving, &scored.score, margin).is_ok());
         // The first of equals, as in the decision.
-        let best = passing.rev().max_by(|a, b| a.score.balanced().total_cmp(&b.score.balanced()));
-        if let Some(Scored { candidate: Candidate { kind, head }, .. }) = best {
+        if let Some(Scored { candidate: Candidate { kind, head }, .. }) = Scored::best(passing) {
             let early = self.calibrate(*kind, head.clone(), &stage.gathered, stage.model.clone())?;
             self.serving.set(Some(Arc::new(early)));
         }
@@ -335,8 +341,7 @@ impl FeatureLearner {
 
 /// Says how good the closed forms are, before training begins.
 fn say_closed_forms(scored: &[Scored], gathered: &Gathered, control: &mut TrainingControl<'_>) {
-    let best = scored.iter().max_by(|a, b| a.score.balanced().total_cmp(&b.score.balanced()));
-    if let Some(best) = best {
+    if let Some(best) = Scored::best(scored.iter()) {
         control.emit(&Event::ClosedForms {
             head: best.name(),
             accuracy: best.score.balanced(),

@@ -311,10 +311,10 @@ impl FeatureLearner {
         samples: [Vec<StoredSample>; 3],
     ) -> Result<[Vec<StoredSample>; 3]> {
         let Some(tail) = tail else { return Ok(samples) };
-        let is_kept = self.settings.memory_limit.is_none();
+        let is_kept = self.keeps_at_hand();
         let kept = self.seen.take().filter(|seen| seen.is_of(tail));
         let seen = self.seen.insert(kept.unwrap_or_else(|| TailFeatures::new(tail, is_kept)));
-        let [training, held_out, unlabelled] = samples.map(|samples| seen.see(&self.memory, &samples));
+        let [training, held_out, unlabelled] = samples.map(|samples| seen.through(&self.memory, &samples));
         Ok([training?, held_out?, unlabelled?])
     }
 
@@ -348,8 +348,13 @@ impl FeatureLearner {
         Ok(statistics)
     }
 
+    /// Whether what can be computed anew is kept; a memory limit leaves no room for it.
+    fn keeps_at_hand(&self) -> bool {
+        self.settings.memory_limit.is_none()
+    }
+
     /// Keeps the statistics for the next time; under a memory limit they are gathered anew then.
     fn keep_statistics(&mut self, statistics: Statistics) {
-        self.statistics = self.settings.memory_limit.is_none().then_some(statistics);
+        self.statistics = self.keeps_at_hand().then_some(statistics);
     }
 }

@@ -7,7 +7,6 @@ use super::gathered::Gathered;
 use crate::heads::Tail;
 use crate::learn::closed_form::distinct;
 use crate::learn::trainer::{Recipe, step_bytes};
-use crate::memory::StoredSample;
 use crate::session::embedder::VIEWS;
 use crate::session::settings::Consolidate;
 use crate::{Error, Result};
@@ -59,9 +58,10 @@ impl FeatureLearner {
         if !gathered.trains {
             return Ok(match self.settings.consolidate {
                 Consolidate::Never => Plan::ClosedForms,
-                Consolidate::Lesson | Consolidate::Idle => {
-                    Plan::TailStays { reason: "it is trained once nothing else is to be done".to_owned() }
-                }
+                Consolidate::Lesson | Consolidate::Idle => Plan::TailStays {
+                    reason: "it waits until `serve` has nothing else to do; `--consolidate lesson` trains it"
+                        .to_owned(),
+                },
             });
         }
         let without = gathered.without_latents;
@@ -124,10 +124,8 @@ impl FeatureLearner {
         if self.trained.begins_anew {
             return 0;
         }
-        let untrained = self.learned.untrained();
-        let is_old = |sample: &&StoredSample| self.learned.has(sample) && !untrained.contains(&sample.id);
         let mut counts = BTreeMap::new();
-        for class in gathered.training.iter().filter(is_old).filter_map(|sample| sample.class) {
+        for class in self.learned.trained(&gathered.training).into_iter().filter_map(|sample| sample.class) {
             *counts.entry(class).or_insert(0) += 1;
         }
         counts.into_values().max().unwrap_or(0)

@@ -68,11 +68,10 @@ impl FeatureLearner {
     fn put_in_place(
         &mut self,
         chosen: Scored,
-        stage: Stage,
+        mut stage: Stage,
         tuned: Option<Tuned>,
         figures: &VersionFigures,
     ) -> Result<()> {
-        let mut stage = stage;
         if let Some(tuned) = tuned.filter(|_| chosen.is_tuned) {
             (self.learned, self.trained, self.seen) = (tuned.learned, tuned.trained, Some(tuned.seen));
             (self.statistics, stage) = (Some(tuned.statistics), tuned.stage);
@@ -83,7 +82,9 @@ impl FeatureLearner {
         // Fitting needs the room.
         (gathered.labelled, gathered.unlabelled, gathered.replay) = Default::default();
         let head = self.with_held_out(head, &gathered)?;
-        self.statistics = self.statistics.take().filter(|_| self.settings.memory_limit.is_none());
+        if let Some(statistics) = self.statistics.take() {
+            self.keep_statistics(statistics);
+        }
         let heads = head.to_bytes()?;
         self.memory.publish(NewVersion { heads: &heads, head_kind: kind.name(), figures })?;
         self.memory.keep_heads(KEPT_HEADS)?;

@@ -8,7 +8,6 @@ use super::{Consolidation, FeatureLearner};
 use crate::Result;
 use crate::ids::ClassId;
 use crate::memory::LabelId;
-use crate::session::settings::Consolidate;
 use crate::session::training_control::TrainingControl;
 
 impl FeatureLearner {
@@ -108,7 +107,7 @@ impl FeatureLearner {
                 labelled,
                 unlabelled,
                 replay: Vec::new(),
-                trains: self.settings.consolidate != Consolidate::Never,
+                trains: self.trains_with_lessons(),
                 is_removal: true,
             };
             let plan = self.plan(&gathered)?;

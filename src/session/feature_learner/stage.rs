@@ -20,6 +20,11 @@ pub(super) struct Scored {
 }
 
 impl Scored {
+    /// The first of those with the highest score.
+    pub(super) fn best<'a>(scored: impl DoubleEndedIterator<Item = &'a Self>) -> Option<&'a Self> {
+        scored.rev().max_by(|a, b| a.score.balanced().total_cmp(&b.score.balanced()))
+    }
+
     /// The candidate in figures: its kind and its accuracy.
     pub(super) fn figure(&self) -> (HeadKind, f64) {
         (self.candidate.kind, self.score.balanced())

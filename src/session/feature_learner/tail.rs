@@ -34,7 +34,7 @@ pub(super) struct Tuned {
     pub(super) statistics: Statistics,
     pub(super) learned: Learned,
     pub(super) trained: TrainedState,
-    /// What the tail makes of the stored samples.
+    /// Features of the stored samples by the tail.
     pub(super) seen: TailFeatures,
 }
 
@@ -56,7 +56,7 @@ impl FeatureLearner {
             Err(error @ (Error::NonFinite { .. } | Error::Device { .. })) => error.to_string(),
             Err(error) => return Err(error),
         };
-        // Another try would end alike.
+        // Another try would fail in the same way.
         self.learned.set_trained();
         control.emit(&Event::CandidateFailed { head: "tail", reason });
         Ok(None)
@@ -89,9 +89,7 @@ impl FeatureLearner {
             architecture.grow(&mut state, columns.len(), seed)?;
         }
 
-        let untrained = self.learned.untrained();
-        let is_old = |sample: &&StoredSample| self.learned.has(sample) && !untrained.contains(&sample.id);
-        let [current, replay] = self.batches(recipe, gathered, &columns, &old, is_old);
+        let [current, replay] = self.batches(recipe, gathered, &columns, &old);
         if !recipe.objective.distils() {
             state.drop_prefixed(&["teacher."]);
         }
@@ -110,10 +108,10 @@ impl FeatureLearner {
         let mut trained = TrainedState { columns, ..TrainedState::default() };
         trained.keep(architecture, state);
 
-        let mut seen = TailFeatures::new(&tail, self.settings.memory_limit.is_none());
+        let mut seen = TailFeatures::new(&tail, self.keeps_at_hand());
         let unlabelled = self.memory.samples(Rows::Unlabelled)?;
         let [training, held_out, unlabelled] = [&gathered.training, &gathered.held_out, &unlabelled]
-            .map(|samples| seen.see(&self.memory, samples));
+            .map(|samples| seen.through(&self.memory, samples));
         let (labelled, unlabelled) = (gathered.through(&tail, [training?, held_out?]), unlabelled?);
         let mut learned = self.learned.without_shares();
         let mut statistics = Statistics::new(&self.inputs, gathered.closed_forms, self.settings.seed)?;
@@ -154,14 +152,14 @@ impl FeatureLearner {
         gathered: &'a Gathered,
         columns: &[ClassId],
         old: &[ClassId],
-        is_old: impl Fn(&&StoredSample) -> bool,
     ) -> [Labelled<'a>; 2] {
         let column = |class: Option<ClassId>| {
             let at = class.and_then(|class| columns.iter().position(|known| *known == class));
             at.and_then(|at| i32::try_from(at).ok()).unwrap_or(-1)
         };
         let begins_anew = self.trained.begins_anew;
-        let fresh = gathered.training.iter().filter(|sample| begins_anew || !is_old(sample));
+        let untrained = self.learned.untrained();
+        let fresh = gathered.training.iter().filter(|s| begins_anew || untrained.contains(&s.id));
         let mut current: Labelled<'_> = fresh.map(|sample| (sample, column(sample.class))).collect();
         let sure: BTreeMap<SampleId, ClassId> = self.learned.surest(self.settings.tail.confident);
         current.extend(gathered.unlabelled.iter().map(|s| (s, column(sure.get(&s.id).copied()))));
@@ -175,10 +173,9 @@ impl FeatureLearner {
             return [current, Vec::new()];
         }
         let of_class = (recipe.steps * recipe.replay_rows).div_ceil(old.len());
-        let mut replay = Vec::new();
+        let (mut replay, trained) = (Vec::new(), self.learned.trained(&gathered.training));
         for &class in old {
-            let is_of_class = |s: &&StoredSample| s.class == Some(class) && is_old(s);
-            let mut rows: Vec<_> = gathered.training.iter().filter(is_of_class).collect();
+            let mut rows: Vec<_> = trained.iter().copied().filter(|s| s.class == Some(class)).collect();
             Rng::named(self.settings.seed, &format!("replay {class}")).shuffle(&mut rows);
             replay.extend(rows.into_iter().take(of_class).map(|sample| (sample, column(Some(class)))));
         }

@@ -7,6 +7,7 @@ use crate::ids::ClassId;
 use crate::learn::engine::{Engine, Problem, StepInput, Terms};
 use crate::learn::engine_choice::EngineChoice;
 use crate::memory::{FeatureIdentity, NewVersion, Rows, VersionFigures};
+use crate::number::real;
 use crate::rng::Rng;
 use crate::session::memory_limit::MemoryLimit;
 use crate::session::published_head::{Head, HeadKind};
@@ -245,30 +246,34 @@ fn held_out_samples_are_learned_once_they_have_judged_and_unlearned_with_their_l
 fn the_head_that_serves_is_judged_by_what_it_scored_before_it_learned_the_held_out_samples() {
     let mut learner = learner();
     learner.settings.recipe.steps = 0;
-    let mut teach = |numbers: std::ops::Range<usize>, class: usize| {
+    let teach = |learner: &mut FeatureLearner, class: usize, numbers: std::ops::Range<usize>| {
         for number in numbers {
-            // Of every third frame the label is wrong.
-            let shown = if number % 3 == 0 { 3 } else { class };
-            let sample = frame(shown, number, true);
-            learner.add(&[Sample { label: Some(format!("class {class}")), ..sample }]).unwrap();
+            learner.add(&[frame(class, number, true)]).unwrap();
         }
     };
-    teach(0..40, 0);
-    teach(40..80, 1);
-    learner.consolidate(&mut TrainingControl::new(&mut Discard)).unwrap();
-    let first = learner.memory().history().unwrap().versions.pop().unwrap().figures.unwrap();
-    for number in 0..20 {
-        learner.add(&[frame(2, number, true)]).unwrap();
-    }
-    learner.consolidate(&mut TrainingControl::new(&mut Discard)).unwrap();
-    let second = learner.memory().history().unwrap().versions.pop().unwrap().figures.unwrap();
-    for class in ["class 0", "class 1"] {
-        let of = |figures: &VersionFigures| {
-            figures.classes.iter().find(|figure| figure.class.as_deref() == Some(class)).cloned().unwrap()
-        };
-        assert_eq!(of(&second).before, of(&first).after, "{class}");
-    }
-    assert!(first.classes.iter().any(|figure| figure.after < Some(1.0)), "{first:?}");
+    let consolidate = |learner: &mut FeatureLearner| -> VersionFigures {
+        learner.consolidate(&mut TrainingControl::new(&mut Discard)).unwrap();
+        learner.memory().history().unwrap().versions.pop().unwrap().figures.unwrap()
+    };
+    let of = |figures: &VersionFigures, class: &str| {
+        figures.classes.iter().find(|figure| figure.class.as_deref() == Some(class)).cloned().unwrap()
+    };
+    (0..2).for_each(|class| teach(&mut learner, class, 0..40));
+    let first = consolidate(&mut learner);
+    assert_eq!([of(&first, "class 0").after, of(&first, "class 1").after], [Some(1.0); 2]);
+    // As if none had been right before they were learned.
+    let figures = learner.figures.as_mut().unwrap();
+    figures.classes.iter_mut().for_each(|figure| figure.after = Some(0.0));
+    // Held-out samples that come later do judge.
+    teach(&mut learner, 1, 40..80);
+    teach(&mut learner, 2, 0..20);
+    let second = consolidate(&mut learner);
+    assert_eq!(of(&second, "class 0").before, Some(0.0));
+    let [then, now] = [&first, &second].map(|figures| of(figures, "class 1").samples);
+    assert!(now > then, "{then} held out, then {now}");
+    let later = real(usize::try_from(now - then).unwrap()) / real(usize::try_from(now).unwrap());
+    let before = of(&second, "class 1").before.unwrap();
+    assert!((before - later).abs() < 1e-12, "{before} before, {later} of the later ones");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::heads::{Architecture, Parameters, TAIL, Tail};
 use crate::ids::ClassId;
+use crate::learn::engine::STARTS_ANEW;
 use crate::memory::{Memory, StoredSample};
 use crate::session::settings::LearnerSettings;
 use crate::session::statistics::Learned;
@@ -22,10 +23,11 @@ pub(super) struct TrainedState {
 }
 
 impl TrainedState {
-    /// Keeps what a training gave. The next one begins with a teacher and an optimiser of its own,
-    /// and a tail is kept with the version that it serves in.
+    /// Keeps the parameters that a training gave, without teacher and moments, which the next one
+    /// makes anew, and without the tail, which is kept with the version that it serves in.
     pub(super) fn keep(&mut self, architecture: Architecture, mut parameters: Parameters) {
-        parameters.drop_prefixed(&["optimizer.", "teacher.", TAIL, "momentum.tail."]);
+        parameters.drop_prefixed(&STARTS_ANEW);
+        parameters.drop_prefixed(&[TAIL, "momentum.tail."]);
         self.parameters = Some((architecture, parameters));
     }
 

@@ -71,6 +71,13 @@ fn learn(learner: &mut FeatureLearner) -> (Consolidation, Vec<Event>) {
     (outcome, events)
 }
 
+fn steps_taken(events: &[Event]) -> Option<usize> {
+    events.iter().rev().find_map(|event| match event {
+        Event::Trained { step, .. } => Some(*step),
+        _ => None,
+    })
+}
+
 fn published(learner: &FeatureLearner) -> Vec<u8> {
     learner.memory().published().unwrap().unwrap().heads.unwrap()
 }
@@ -243,10 +250,7 @@ fn as_many_steps_are_taken_as_were_announced() {
         Event::TaskStarted { steps, .. } => Some(*steps),
         _ => None,
     });
-    let taken = events.iter().rev().find_map(|event| match event {
-        Event::Trained { step, .. } => Some(*step),
-        _ => None,
-    });
+    let taken = steps_taken(&events);
     assert_eq!(announced, taken);
     assert!(taken > Some(learner.settings().tail.fewest_steps), "{taken:?}");
 }
@@ -296,10 +300,7 @@ fn a_training_that_was_cut_short_is_made_up_for_by_the_next() {
     learner.consolidate(&mut control.beside_prediction(Power::Full, &|| true)).unwrap();
     assert!(events.iter().any(|event| matches!(event, Event::CutShort { .. })), "{events:?}");
     let (_, events) = learn(&mut learner);
-    let taken = events.iter().rev().find_map(|event| match event {
-        Event::Trained { step, .. } => Some(*step),
-        _ => None,
-    });
+    let taken = steps_taken(&events);
     assert_eq!(taken, Some(learner.settings().tail.fewest_steps));
     let (nothing, _) = learn(&mut learner);
     assert_eq!(nothing.candidates, []);
