@@ -26,6 +26,8 @@ mod page;
 mod screen;
 #[path = "camera_stream/summary.rs"]
 mod summary;
+#[path = "camera_stream/task_curves.rs"]
+mod task_curves;
 
 #[derive(Parser)]
 #[command(about = "Learns from a camera stream on the device, beside a naive fine-tune of the same frames")]

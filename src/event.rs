@@ -114,6 +114,8 @@ pub enum Event {
         published: bool,
         /// Which head was chosen.
         head: &'static str,
+        /// Held-out accuracy of that head, 0..1; `None` if nothing was new.
+        accuracy: Option<f64>,
         /// Held-out accuracy of each candidate, 0..1.
         candidates: Vec<(&'static str, f64)>,
         /// Held-out samples behind these figures.

@@ -150,7 +150,7 @@ pub mod rng {
 pub mod session {
     pub use crate::session::{
         Embedded, Embedder, Embedding, EngineSlot, FeatureLearner, Inputs, LearnerSettings, MemoryLimit,
-        Network, PublishedHead, ServingHead, TrainingControl, identity,
+        Network, PublishedHead, ServingHead, TrainingControl, identity, usual_share,
     };
 }
 

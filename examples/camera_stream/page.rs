@@ -7,13 +7,14 @@ use kaizen_bench::report::{Curves, Report, Section, Series, Unit};
 use kaizen_bench::stream::StreamOutcome;
 
 use crate::summary::{Facts, grid, table};
+use crate::task_curves::TaskCurves;
 
 /// Writes `FOLDER/report.html` and gives its path.
 pub(crate) fn write_report(
     folder: &Path,
     facts: &Facts,
     outcome: &StreamOutcome,
-    losses: &[Vec<(f64, f64)>],
+    curves: &TaskCurves,
 ) -> Result<PathBuf> {
     let caption = "joint: a linear head on all frames at once. naive: fine-tuned on each task alone.";
     let mut methods = table(outcome);
@@ -32,15 +33,19 @@ pub(crate) fn write_report(
         y_range: Some((0.0, 1.0)),
     };
     sections.push(("Mean accuracy on the tasks seen so far".to_owned(), Section::Curves(accuracies)));
-    let curve = |(task, points): (usize, &Vec<(f64, f64)>)| Series {
-        name: format!("task {task}"),
-        points: points.clone(),
+    let speeds = Curves {
+        x_label: "seconds of learning".to_owned(),
+        y_label: "accuracy on held-out frames".to_owned(),
+        unit: Unit::Percent,
+        series: by_task(&curves.accuracies),
+        y_range: None,
     };
+    sections.push(("At once, and after the tail has been trained".to_owned(), Section::Curves(speeds)));
     let losses = Curves {
         x_label: "step".to_owned(),
         y_label: "loss".to_owned(),
         unit: Unit::Number,
-        series: losses.iter().enumerate().map(curve).collect(),
+        series: by_task(&curves.losses),
         y_range: None,
     };
     sections.push(("Training loss".to_owned(), Section::Curves(losses)));
@@ -65,6 +70,11 @@ pub(crate) fn write_report(
     let page = folder.join("report.html");
     report.write(&page)?;
     Ok(page)
+}
+
+fn by_task(curves: &[Vec<(f64, f64)>]) -> Vec<Series> {
+    let series = curves.iter().enumerate();
+    series.map(|(task, points)| Series { name: format!("task {task}"), points: points.clone() }).collect()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of tasks")]

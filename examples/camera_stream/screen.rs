@@ -8,14 +8,15 @@ use kaizen_bench::report::{percent, say};
 use kaizen_edge::Event;
 use kaizen_edge::low_level::event::EventSink;
 
+use crate::task_curves::TaskCurves;
+
 /// The terminal as an event sink.
 pub(crate) struct Screen {
     quiet: bool,
     live: bool,
     frames: ProgressBar,
     training: ProgressBar,
-    /// Total loss of each task's training, by step.
-    losses: Vec<Vec<(f64, f64)>>,
+    curves: TaskCurves,
     first_rejected: Option<String>,
 }
 
@@ -33,7 +34,7 @@ impl Screen {
             live,
             frames: bar,
             training: ProgressBar::hidden(),
-            losses: Vec::new(),
+            curves: TaskCurves::default(),
             first_rejected: None,
         }
     }
@@ -56,9 +57,8 @@ impl Screen {
         self.first_rejected.as_deref()
     }
 
-    /// Total loss over the steps of each task.
-    pub(crate) fn curves(&self) -> &[Vec<(f64, f64)>] {
-        &self.losses
+    pub(crate) fn curves(&self) -> &TaskCurves {
+        &self.curves
     }
 
     fn frame(&self, event: &Event) {
@@ -99,7 +99,7 @@ impl EventSink for Screen {
                 self.line(&format!(
                     "task {task}: learning {news} from {labelled} labelled and {unlabelled} unlabelled frames"
                 ));
-                self.losses.push(Vec::new());
+                self.curves.begin_task();
                 if self.live {
                     self.training = ProgressBar::new(*steps as u64);
                     if let Ok(style) = ProgressStyle::with_template(
@@ -112,20 +112,21 @@ impl EventSink for Screen {
             Event::Trained { step, total, deviation } => {
                 self.training.set_position(*step as u64);
                 self.training.set_message(format!("loss {total:.3}, projection deviation {deviation:.4}"));
-                if let Some(curve) = self.losses.last_mut() {
-                    #[allow(clippy::cast_precision_loss, reason = "a count of steps")]
-                    curve.push((*step as f64, *total));
-                }
+                self.curves.add_loss(*step, *total);
             }
             Event::ClosedForms { head, accuracy, learning_secs } => {
+                self.curves.add_accuracy(*learning_secs, *accuracy);
                 self.line(&format!("  {head} {} after {learning_secs:.1} s; training", percent(*accuracy)));
             }
             Event::TailStays { reason } => self.line(&format!("  the tail stays as it is: {reason}")),
             Event::CandidateFailed { head, reason } => {
                 self.line(&format!("  {head} head left out: {reason}"));
             }
-            Event::Consolidated { published, head, candidates, reason, learning_secs, .. } => {
+            Event::Consolidated { published, head, accuracy, candidates, reason, learning_secs, .. } => {
                 self.training.finish_and_clear();
+                if let Some(accuracy) = accuracy {
+                    self.curves.add_accuracy(*learning_secs, *accuracy);
+                }
                 let scores: Vec<_> =
                     candidates.iter().map(|(name, score)| format!("{name} {}", percent(*score))).collect();
                 let verb = if *published { "published" } else { "kept the old heads over" };

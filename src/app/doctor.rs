@@ -11,15 +11,26 @@ use super::options::BackboneArguments;
 use super::outcome::Outcome;
 use super::output;
 use crate::Result;
+#[cfg(feature = "tract")]
+use crate::backbone::TailSession;
 use crate::backbone::{self, BackboneOptions, Manifest, Provider};
 use crate::error::sentence;
+#[cfg(feature = "tract")]
+use crate::export::tail_alone;
 use crate::gpu::device::{AdapterDescription, adapters};
+#[cfg(feature = "tract")]
+use crate::heads::MapShape;
 use crate::learn::engine_choice::{self, EngineChoice};
+#[cfg(feature = "tract")]
+use crate::learn::inference;
 use crate::session::Network;
 
 /// The least cosine between a provider's features and tract's; below it the provider computes
 /// something else. Int8 and fp16 stay above.
 const LEAST_COSINE: f32 = 0.98;
+/// Runs of the tail, of which the fastest counts.
+#[cfg(feature = "tract")]
+const TAIL_RUNS: usize = 10;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -40,6 +51,8 @@ struct Findings {
     engine: Attempt,
     onnx_runtime: Attempt,
     providers: Vec<Trial>,
+    /// The part of the default backbone that learns, if it is cut.
+    tail: Option<TailTrial>,
     models: Vec<Model>,
     power_mode: Option<String>,
     board: Board,
@@ -64,6 +77,18 @@ struct Trial {
     millis: Option<f64>,
     /// The cosine similarity of the provider's features with tract's.
     cosine: Option<f32>,
+}
+
+/// The time of the tail on the latent of one picture. ONNX Runtime runs it beside a trunk that runs
+/// there, the CPU engine beside tract.
+#[derive(Serialize)]
+struct TailTrial {
+    /// Where the backbone is cut.
+    at: String,
+    /// Milliseconds on the CPU engine.
+    millis: f64,
+    /// Milliseconds on ONNX Runtime's CPU provider; none without the library.
+    onnx_runtime_millis: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -93,6 +118,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         engine,
         onnx_runtime: Attempt::of("ONNX Runtime", backbone::find_onnx_runtime(ort_lib.as_deref())),
         providers,
+        tail: tail_trial(&given),
         models,
         power_mode: board.power_mode.clone(),
         board,
@@ -112,6 +138,42 @@ fn trials(given: &BackboneOptions) -> Vec<Trial> {
     let tract = runs.iter().find(|(provider, _)| *provider == Provider::Tract);
     let plain = tract.and_then(|(_, run)| Some(run.as_ref().ok()?.features.clone()));
     runs.into_iter().map(|(provider, run)| Trial::of(provider, run, plain.as_deref())).collect()
+}
+
+/// Runs the tail alone, if the backbone is cut and there is something to run it with.
+#[cfg(feature = "tract")]
+fn tail_trial(given: &BackboneOptions) -> Option<TailTrial> {
+    let network =
+        Network::load(&BackboneOptions { provider: Provider::Tract, ..given.clone() }, false).ok()?;
+    let (tail, at) = (network.tail()?, network.spec().cut.clone()?);
+    let MapShape { size: [rows, columns], channels } = tail.extractor.input;
+    let latent: Vec<f32> = (0..tail.extractor.input_len()).map(|at| (at % 7) as f32 / 7.0).collect();
+    let engine = || inference::extract(&tail.extractor, &tail.parameters, &latent);
+    let millis = least_millis(engine).ok()?;
+    let shape = [1, rows, columns, channels];
+    let in_runtime = || {
+        let mut session = TailSession::load(network.spec(), &tail_alone(tail)?, Provider::Cpu, given)?;
+        least_millis(|| session.run(&shape, &latent))
+    };
+    Some(TailTrial { at, millis, onnx_runtime_millis: in_runtime().ok() })
+}
+
+/// The milliseconds of the fastest of several runs.
+#[cfg(feature = "tract")]
+fn least_millis(mut run: impl FnMut() -> Result<Vec<f32>>) -> Result<f64> {
+    let mut least = f64::INFINITY;
+    for _ in 0..TAIL_RUNS {
+        let start = Instant::now();
+        run()?;
+        least = least.min(1e3 * start.elapsed().as_secs_f64());
+    }
+    Ok(least)
+}
+
+/// Without a reader of ONNX graphs nothing is cut.
+#[cfg(not(feature = "tract"))]
+fn tail_trial(_: &BackboneOptions) -> Option<TailTrial> {
+    None
 }
 
 fn models(folder: Option<&Path>) -> Vec<Model> {
@@ -202,6 +264,15 @@ impl Trial {
     }
 }
 
+impl TailTrial {
+    fn line(&self) -> String {
+        let beside =
+            self.onnx_runtime_millis.map(|millis| format!("; ONNX Runtime on the CPU {millis:.1} ms"));
+        let beside = beside.unwrap_or_default();
+        format!("tail behind `{}`: CPU engine {:.1} ms{beside}", self.at, self.millis)
+    }
+}
+
 fn text(findings: &Findings) -> String {
     let mut lines = vec![format!("kaizen {}", findings.version), "adapters:".to_owned()];
     lines.extend(findings.adapters.iter().map(|adapter| format!("  {adapter}")));
@@ -210,6 +281,7 @@ fn text(findings: &Findings) -> String {
     lines.extend(["ONNX Runtime:".to_owned(), findings.onnx_runtime.line()]);
     lines.push("providers (each computed the same picture):".to_owned());
     lines.extend(findings.providers.iter().map(Trial::line));
+    lines.extend(findings.tail.iter().map(TailTrial::line));
     lines.push("models:".to_owned());
     lines.extend(findings.models.iter().map(|model| match &model.why_not {
         None => format!("  ok   {} ({}…)", model.name, &model.sha256[..12.min(model.sha256.len())]),

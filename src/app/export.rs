@@ -17,16 +17,24 @@ pub(super) struct Arguments {
     /// behind a trunk that runs already
     #[arg(long)]
     tail: bool,
+    /// The file takes frames of any size, uint8 [N, H, W, 3] in RGB, and resizes and scales them
+    /// itself
+    #[arg(long, conflicts_with = "tail")]
+    with_preprocessing: bool,
     #[command(flatten)]
     pub(super) on: OnState,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
-    let Arguments { out, tail, on } = arguments;
+    let Arguments { out, tail, with_preprocessing, on } = arguments;
     let (memory, mut embedder, head) = on.reader()?;
     let options = on.options.on(&on.state, None);
-    let export = if *tail { export_tail } else { export };
-    let Exported { file, compared } = export(&memory, &head, embedder.network_mut(), options.library())?;
+    let (network, library) = (embedder.network_mut(), options.library());
+    let Exported { file, compared } = if *tail {
+        export_tail(&memory, &head, network, library)?
+    } else {
+        export(&memory, &head, network, library, *with_preprocessing)?
+    };
     for Comparison { runtime, what, rows, difference } in &compared {
         tracing::info!("{runtime}: {rows} {what}, probabilities within {difference:.1e} of the live model");
     }

@@ -91,9 +91,10 @@ pub(super) fn register(
     Ok(Registration { providers: vec![tensorrt, cuda], hints, engines: Some(engines) })
 }
 
+/// Returns the CUDA provider.
 #[cfg(feature = "cuda")]
 #[expect(clippy::unnecessary_wraps, reason = "its twin for builds without the feature fails")]
-fn cuda(runtime: &Runtime) -> Result<ExecutionProviderDispatch, String> {
+pub(super) fn cuda(runtime: &Runtime) -> Result<ExecutionProviderDispatch, String> {
     let cuda = ort::ep::CUDA::default();
     // TF32 rounds to 10 bits, so the features would not be those of the CPU; the switch is there
     // since 1.18.
@@ -102,7 +103,7 @@ fn cuda(runtime: &Runtime) -> Result<ExecutionProviderDispatch, String> {
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda(_: &Runtime) -> Result<ExecutionProviderDispatch, String> {
+pub(super) fn cuda(_: &Runtime) -> Result<ExecutionProviderDispatch, String> {
     Err(not_compiled_in("cuda"))
 }
 

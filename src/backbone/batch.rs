@@ -96,26 +96,9 @@ pub(crate) fn pattern(batch: usize, side: usize) -> Array4<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backbone::{Channels, Layout, Precision};
 
     fn spec() -> BackboneSpec {
-        BackboneSpec {
-            name: "m".into(),
-            path: "m.onnx".into(),
-            sha256: String::new(),
-            input_size: 4,
-            licence: String::new(),
-            origin: String::new(),
-            layout: Layout::Nchw,
-            channels: Channels::Rgb,
-            mean: [127.0; 3],
-            std: [128.0; 3],
-            feature_width: 2,
-            precision: Precision::Fp32,
-            cut: None,
-            tail_path: None,
-            tail_sha256: None,
-        }
+        BackboneSpec { input_size: 4, feature_width: 2, ..BackboneSpec::example() }
     }
 
     #[test]

@@ -19,6 +19,8 @@ mod provider;
 #[cfg(feature = "tract")]
 mod run_onnx;
 mod spec;
+#[cfg(feature = "tract")]
+mod tail_session;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "tract")]
@@ -34,9 +36,11 @@ pub use manifest::resolve;
 pub(crate) use manifest::{Manifest, locate};
 pub use provider::{Provider, ProviderAttempt, ProviderReport};
 #[cfg(feature = "tract")]
-pub(crate) use run_onnx::{onnx, output_sizes};
+pub(crate) use run_onnx::{InputValue, onnx, output_sizes};
 #[cfg(feature = "tract")]
 pub use run_onnx::{run_in_onnx_runtime, run_in_tract};
 #[cfg(any(feature = "serve", test))]
 pub(crate) use spec::feature_class;
 pub use spec::{Backbone, BackboneSpec, Channels, Layout, Precision};
+#[cfg(feature = "tract")]
+pub(crate) use tail_session::TailSession;

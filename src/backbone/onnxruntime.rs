@@ -132,7 +132,7 @@ impl Backbone for OrtBackbone {
     }
 }
 
-fn builder(source: &Source<'_>) -> ort::Result<SessionBuilder> {
+pub(super) fn builder(source: &Source<'_>) -> ort::Result<SessionBuilder> {
     // Threads that spin while they wait would take the cores from the learner beside them.
     let builder = Session::builder(&source.runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?

@@ -17,16 +17,22 @@ use crate::error::Result;
 /// The messages of an ONNX file.
 pub(crate) use tract_onnx::pb as onnx;
 
+/// A value that an input can have in both runtimes.
+pub trait InputValue: Datum + ort::value::PrimitiveTensorElementType + Copy + std::fmt::Debug {}
+
+impl InputValue for f32 {}
+impl InputValue for u8 {}
+
 /// Returns all outputs of `file` for one input of `shape`, by tract. The shape's first dimension is
 /// the batch.
 ///
 /// # Errors
 /// [`crate::Error::Provider`] if tract cannot run it.
-pub fn run_in_tract(file: &[u8], shape: &[usize], input: &[f32]) -> Result<Vec<Vec<f32>>> {
+pub fn run_in_tract<T: InputValue>(file: &[u8], shape: &[usize], input: &[T]) -> Result<Vec<Vec<f32>>> {
     let run = || -> TractResult<Vec<Vec<f32>>> {
         let dims: TVec<usize> = shape.iter().copied().collect();
         let model = tract_onnx::onnx().with_ignore_value_info(true).model_for_read(&mut Cursor::new(file))?;
-        let fact = InferenceFact::dt_shape(f32::datum_type(), dims);
+        let fact = InferenceFact::dt_shape(T::datum_type(), dims);
         let model = model.with_input_fact(0, fact)?.into_optimized()?.into_runnable()?;
         let tensor = Tensor::from_shape(shape, input)?.into_tvalue();
         let outputs = model.run([tensor].into_iter().collect())?;
@@ -57,10 +63,10 @@ pub(crate) fn output_sizes(file: &[u8], shape: &[usize]) -> std::result::Result<
 ///
 /// # Errors
 /// [`crate::Error::Provider`] if ONNX Runtime refuses the file.
-pub fn run_in_onnx_runtime(
+pub fn run_in_onnx_runtime<T: InputValue>(
     file: &[u8],
     shape: &[usize],
-    input: &[f32],
+    input: &[T],
     ort_lib: Option<&Path>,
 ) -> Result<Option<Vec<Vec<f32>>>> {
     let Ok(runtime) = library::runtime(ort_lib, &Environment::of_process()?) else { return Ok(None) };

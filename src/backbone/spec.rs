@@ -125,6 +125,30 @@ impl BackboneSpec {
     }
 }
 
+#[cfg(test)]
+impl BackboneSpec {
+    /// A float model of a file that is not there.
+    pub(crate) fn example() -> Self {
+        Self {
+            name: "m".into(),
+            path: "m.onnx".into(),
+            sha256: String::new(),
+            input_size: 4,
+            licence: String::new(),
+            origin: String::new(),
+            layout: Layout::Nchw,
+            channels: Channels::Rgb,
+            mean: [127.0; 3],
+            std: [128.0; 3],
+            feature_width: 1,
+            precision: Precision::Fp32,
+            cut: None,
+            tail_path: None,
+            tail_sha256: None,
+        }
+    }
+}
+
 /// A frozen network that turns images into features.
 pub trait Backbone: Send {
     /// Returns the description of the model.

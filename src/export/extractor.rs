@@ -94,12 +94,10 @@ pub(super) fn layer_norm(
 
 #[cfg(test)]
 mod tests {
-    use prost::Message as _;
-
     use super::*;
-    use crate::backbone::onnx::{GraphProto, ModelProto, OperatorSetIdProto, ValueInfoProto};
     use crate::backbone::{run_in_onnx_runtime, run_in_tract};
-    use crate::heads::{MapShape, Node};
+    use crate::export::tail_alone;
+    use crate::heads::{MapShape, Node, Tail};
     use crate::learn::inference::extract;
 
     /// Two convolutions with an addition, and one of stride 2, on maps of `channels`.
@@ -121,23 +119,6 @@ mod tests {
         Extractor { input: MapShape { size: [4, 5], channels }, nodes }
     }
 
-    /// A model whose only output is what [`write`] adds.
-    fn model(extractor: &Extractor, parameters: &Parameters) -> Vec<u8> {
-        let mut nodes = Nodes::new("");
-        let output = write(&mut nodes, extractor, parameters, "map").unwrap();
-        let MapShape { size: [rows, columns], channels } = extractor.input;
-        let graph = GraphProto {
-            node: nodes.nodes,
-            name: "tail".to_owned(),
-            initializer: nodes.initializers,
-            input: vec![super::super::value("map", &[Some(channels), Some(rows), Some(columns)])],
-            output: vec![ValueInfoProto { name: output, ..super::super::value("u", &[Some(5)]) }],
-            ..Default::default()
-        };
-        let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 13 }];
-        ModelProto { ir_version: 7, opset_import, graph: Some(graph), ..Default::default() }.encode_to_vec()
-    }
-
     /// A map of one channel was taken for the input of a depthwise convolution.
     #[test]
     fn a_tail_is_written_as_it_is_computed_also_on_a_map_of_one_channel() {
@@ -153,12 +134,10 @@ mod tests {
             let images = 3;
             let latents: Vec<f32> = (0..images * extractor.input_len()).map(|_| rng.normal()).collect();
             let want = extract(&extractor, &parameters, &latents).unwrap();
-            let maps: Vec<f32> = (latents.chunks(extractor.input_len()))
-                .flat_map(|map| (0..channels).flat_map(|c| map.iter().skip(c).step_by(channels).copied()))
-                .collect();
-            let (file, shape) = (model(&extractor, &parameters), [images, channels, 4, 5]);
-            let mut runs = vec![run_in_tract(&file, &shape, &maps).unwrap()];
-            runs.extend(run_in_onnx_runtime(&file, &shape, &maps, None).unwrap());
+            let tail = Tail { extractor, parameters };
+            let (file, shape) = (tail_alone(&tail).unwrap(), [images, 4, 5, channels]);
+            let mut runs = vec![run_in_tract(&file, &shape, &latents).unwrap()];
+            runs.extend(run_in_onnx_runtime(&file, &shape, &latents, None).unwrap());
             for outputs in runs {
                 let apart = |want: &[f32]| {
                     outputs[0].iter().zip(want).fold(0.0_f32, |worst, (a, b)| worst.max((a - b).abs()))

@@ -7,6 +7,7 @@
 mod classifier;
 mod extractor;
 mod nodes;
+mod preprocessing;
 
 use std::collections::HashSet;
 
@@ -14,11 +15,14 @@ use prost::Message as _;
 
 pub(crate) use classifier::OUTPUTS;
 pub use classifier::{Classifier, Scorer};
+pub(crate) use preprocessing::with_preprocessing;
 
 use crate::backbone::BackboneSpec;
 use crate::backbone::onnx::{
     GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto, TypeProto,
-    ValueInfoProto, tensor_shape_proto, type_proto,
+    ValueInfoProto,
+    tensor_shape_proto::{Dimension, dimension::Value},
+    type_proto,
 };
 use crate::heads::{MapShape, Tail};
 use crate::{Error, Result};
@@ -26,6 +30,8 @@ use nodes::Nodes;
 
 /// The prefix of every name that is added to the backbone's.
 const PREFIX: &str = "kaizen/";
+/// `TensorProto.DataType` FLOAT.
+const FLOAT: i32 = 1;
 /// The oldest opset that has the operators used.
 const OLDEST_OPSET: i64 = 13;
 /// From this opset on the operators used may mean something else.
@@ -90,17 +96,38 @@ pub fn classifier_alone(classifier: &Classifier) -> Result<Vec<u8>> {
     let mut nodes = Nodes::new(PREFIX);
     classifier.write(&mut nodes, "features")?;
     let input = value("features", &[Some(classifier.features)]);
-    Ok(model("classifier", nodes, input, classifier).encode_to_vec())
+    Ok(model("classifier", nodes, input, outputs(classifier)).encode_to_vec())
 }
 
-/// A model of its own: nodes from one input to the outputs of a classifier.
-fn model(name: &str, nodes: Nodes, input: ValueInfoProto, classifier: &Classifier) -> ModelProto {
+/// Returns a tail alone, from latents as they are stored, channels last `[N, H, W, C]`, to features
+/// `[N, D]`.
+///
+/// # Errors
+/// As [`Parameters::get`](crate::heads::Parameters::get) for a missing tensor; [`Error::Refused`]
+/// for a layer normalisation of maps.
+pub(crate) fn tail_alone(tail: &Tail) -> Result<Vec<u8>> {
+    let mut nodes = Nodes::new(PREFIX);
+    let map = nodes.transposed("latent", &[0, 3, 1, 2]);
+    let name = extractor::write(&mut nodes, &tail.extractor, &tail.parameters, &map)?;
+    let features = value(&name, &[Some(tail.extractor.features())]);
+    let [channels, rows, columns] = sizes(tail.extractor.input);
+    let input = value("latent", &[rows, columns, channels]);
+    Ok(model("tail", nodes, input, vec![features]).encode_to_vec())
+}
+
+/// Sizes of a map `[C, H, W]`.
+fn sizes(MapShape { size: [rows, columns], channels }: MapShape) -> [Option<usize>; 3] {
+    [Some(channels), Some(rows), Some(columns)]
+}
+
+/// A model of its own: nodes from one input to `output`.
+fn model(name: &str, nodes: Nodes, input: ValueInfoProto, output: Vec<ValueInfoProto>) -> ModelProto {
     let graph = GraphProto {
         node: nodes.nodes,
         name: name.to_owned(),
         initializer: nodes.initializers,
         input: vec![input],
-        output: outputs(classifier),
+        output,
         ..Default::default()
     };
     let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: OLDEST_OPSET }];
@@ -145,9 +172,8 @@ pub(crate) fn tail_file(
     let mut nodes = Nodes::new(PREFIX);
     let u = extractor::write(&mut nodes, &tail.extractor, &tail.parameters, at)?;
     classifier.write(&mut nodes, &u)?;
-    let MapShape { size: [rows, columns], channels } = tail.extractor.input;
-    let input = value(at, &[Some(channels), Some(rows), Some(columns)]);
-    let mut model = model("tail", nodes, input, classifier);
+    let input = value(at, &sizes(tail.extractor.input));
+    let mut model = model("tail", nodes, input, outputs(classifier));
     describe(&mut model, metadata);
     Ok(model.encode_to_vec())
 }
@@ -159,13 +185,18 @@ fn outputs(classifier: &Classifier) -> Vec<ValueInfoProto> {
 
 /// Returns a named f32 value of shape [N, …].
 fn value(name: &str, sizes: &[Option<usize>]) -> ValueInfoProto {
-    use tensor_shape_proto::{Dimension, dimension::Value};
-    let dimension = |value| Dimension { value: Some(value), ..Default::default() };
     let size =
-        |size: &Option<usize>| dimension(Value::DimValue(size.map_or(0, |s| i64::try_from(s).unwrap_or(0))));
-    let mut dim = vec![dimension(Value::DimParam("N".to_owned()))];
-    dim.extend(sizes.iter().map(size));
-    let tensor = type_proto::Tensor { elem_type: 1, shape: Some(TensorShapeProto { dim }) };
+        |size: &Option<usize>| Value::DimValue(size.map_or(0, |size| i64::try_from(size).unwrap_or(0)));
+    let mut dimensions = vec![Value::DimParam("N".to_owned())];
+    dimensions.extend(sizes.iter().map(size));
+    value_of(name, FLOAT, dimensions)
+}
+
+/// Returns a named value of a type and of sizes that may be open.
+fn value_of(name: &str, elem_type: i32, dimensions: Vec<Value>) -> ValueInfoProto {
+    let dimension = |value| Dimension { value: Some(value), ..Default::default() };
+    let dim = dimensions.into_iter().map(dimension).collect();
+    let tensor = type_proto::Tensor { elem_type, shape: Some(TensorShapeProto { dim }) };
     let of = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
     ValueInfoProto { name: name.to_owned(), r#type: Some(of), doc_string: String::new() }
 }

@@ -36,6 +36,11 @@ impl Nodes {
         self.constant(&[values.len()], INT64, raw)
     }
 
+    /// Adds a whole number without axes and returns its name.
+    pub(super) fn index(&mut self, value: i64) -> String {
+        self.constant(&[], INT64, value.to_le_bytes().to_vec())
+    }
+
     fn constant(&mut self, shape: &[usize], data_type: i32, raw_data: Vec<u8>) -> String {
         let name = format!("{}constant_{}", self.prefix, self.initializers.len());
         let dims = shape.iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect();
@@ -54,7 +59,8 @@ impl Nodes {
         self.op_with(op, inputs, &[])
     }
 
-    fn op_with(&mut self, op: &str, inputs: &[&str], attributes: &[(&str, i64)]) -> String {
+    /// As [`Nodes::op`], with integer attributes.
+    pub(super) fn op_with(&mut self, op: &str, inputs: &[&str], attributes: &[(&str, i64)]) -> String {
         let output = format!("{}value_{}", self.prefix, self.nodes.len());
         self.node(op, inputs, &output, attributes);
         output
@@ -158,16 +164,31 @@ impl Nodes {
         let (weight, bias) = (self.floats(shape, weight), self.floats(&[bias.len()], bias));
         let output = self.op_with("Conv", &[x, &weight, &bias], &[("group", integer(groups))]);
         let kernel = [shape[2], shape[3]];
-        if let Some(node) = self.nodes.last_mut() {
-            let lists: [(&str, &[usize]); 3] =
-                [("kernel_shape", &kernel), ("strides", &[stride, stride]), ("pads", &pads)];
-            node.attribute.extend(lists.map(|(name, values)| AttributeProto {
-                name: name.to_owned(),
-                r#type: AttributeType::Ints as i32,
-                ints: values.iter().map(|&value| integer(value)).collect(),
-                ..Default::default()
-            }));
-        }
+        self.lists(&[("kernel_shape", &kernel), ("strides", &[stride, stride]), ("pads", &pads)]);
+        output
+    }
+
+    /// Gives the node that was added last attributes that are lists.
+    fn lists(&mut self, lists: &[(&str, &[usize])]) {
+        let Some(node) = self.nodes.last_mut() else { return };
+        node.attribute.extend(lists.iter().map(|(name, values)| AttributeProto {
+            name: (*name).to_owned(),
+            r#type: AttributeType::Ints as i32,
+            ints: values.iter().map(|&value| integer(value)).collect(),
+            ..Default::default()
+        }));
+    }
+
+    /// Adds x in another shape: 0 keeps a size, -1 takes what is left.
+    pub(super) fn reshaped(&mut self, x: &str, shape: &[i64]) -> String {
+        let shape = self.integers(shape);
+        self.op("Reshape", &[x, &shape])
+    }
+
+    /// Adds x with its axes in another order.
+    pub(super) fn transposed(&mut self, x: &str, order: &[usize]) -> String {
+        let output = self.op("Transpose", &[x]);
+        self.lists(&[("perm", order)]);
         output
     }
 

@@ -4,11 +4,12 @@ use super::temperature::fit_temperature;
 use crate::Result;
 use crate::ids::ClassId;
 use crate::learn::closed_form::{EnsembleHead, LinearHead, log_probabilities, softmax_rows};
+use crate::number::real;
 
 /// Shares of the trained classifier that are tried.
 const SHARES: [f32; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
-/// The share that is taken unless another one is likelier by more than [`EARNED`].
-const USUAL: f32 = 0.5;
+/// The share that a classifier has which was trained on labels alone.
+const OF_LABELS: f32 = 0.5;
 /// By how much the log-likelihood of the judging samples must rise for another share, as for one
 /// more parameter by Akaike's criterion (1974).
 const EARNED: f64 = 1.0;
@@ -28,11 +29,23 @@ pub(super) struct BlendHead {
     pub(super) share: f32,
 }
 
+/// The share of a classifier that was trained on `labelled` samples and on `unlabelled` ones. Their
+/// names are the closed forms' own, so that it adds as much as there are labels: with 20 of 200
+/// labelled, half of the sum would cost 0.7 points (docs/results.md).
+#[must_use]
+pub fn usual_share(labelled: usize, unlabelled: usize) -> f32 {
+    #[allow(clippy::cast_possible_truncation, reason = "a share needs no more digits")]
+    let of_all = (real(labelled) / real((labelled + unlabelled).max(1))) as f32;
+    OF_LABELS * of_all
+}
+
 impl BlendHead {
     /// Finds temperatures and share by the samples that judge, rows h `[N, D]` of known classes.
+    /// The share is `usual` unless another one is likelier by more than [`EARNED`].
     pub(super) fn fit(
         ensemble: EnsembleHead,
         classifier: LinearHead,
+        usual: f32,
         h: &[f32],
         classes: &[ClassId],
     ) -> Result<Self> {
@@ -41,7 +54,7 @@ impl BlendHead {
         let truth: Vec<usize> = classes.iter().filter_map(column).collect();
         let logits = [ensemble.scores(h)?, classifier.logits(h)?];
         let scales = logits.each_ref().map(|logits| 1.0 / fit_temperature(logits, columns, &truth));
-        let mut head = Self { ensemble, classifier, scales, share: USUAL };
+        let mut head = Self { ensemble, classifier, scales, share: usual };
         let [f, g] = head.log_probabilities(logits, columns);
         let likelihood = |share: f32| -> f64 {
             let mut mixed = mix(&f, &g, share);
@@ -50,10 +63,10 @@ impl BlendHead {
                 mixed.chunks(columns.max(1)).zip(&truth).map(|(row, &at)| f64::from(row[at].max(LEAST)));
             own.map(f64::ln).sum()
         };
-        let usual = likelihood(USUAL);
+        let of_usual = likelihood(usual);
         let best = SHARES.map(|share| (likelihood(share), share)).into_iter();
         let best = best.max_by(|(a, _), (b, _)| a.total_cmp(b));
-        if let Some((_, share)) = best.filter(|(likelihood, _)| likelihood - usual > EARNED) {
+        if let Some((_, share)) = best.filter(|(likelihood, _)| likelihood - of_usual > EARNED) {
             head.share = share;
         }
         Ok(head)

@@ -2,23 +2,32 @@
 
 use std::path::Path;
 
+use ndarray::{Array4, ArrayView4};
 use serde::Serialize;
 
 use super::network::{Embedding, Network};
 use super::published_head::{PublishedHead, join};
 use super::through_tail::as_seen_by;
-use crate::backbone::{BackboneSpec, Precision, Provider, pattern, run_in_onnx_runtime, run_in_tract};
-use crate::export::{TrainedTail, classifier_alone, graft, tail_file};
+use crate::backbone::{
+    BackboneSpec, InputValue, Precision, Provider, pattern, run_in_onnx_runtime, run_in_tract,
+};
+use crate::export::{TrainedTail, classifier_alone, graft, tail_file, with_preprocessing};
 use crate::heads::MapShape;
 use crate::learn::closed_form::argmax_rows;
 use crate::memory::{Memory, Rows};
+use crate::vision::{Frame, Preprocess};
 use crate::{Error, Result};
 
 /// Largest difference of a probability between the file and the live model.
 const TOLERANCE: f32 = 1e-4;
+/// As [`TOLERANCE`], where the file resizes: a sum of weighted pixels that falls onto the border
+/// between two levels may round to the other one.
+const TOLERANCE_OF_FRAMES: f32 = 1e-2;
 /// Stored samples and fixed images that are compared.
 const SAMPLES: usize = 256;
 const IMAGES: usize = 4;
+/// Widths and heights of the frames that are compared.
+const FRAMES: [(u32, u32); 3] = [(640, 480), (97, 131), (1280, 720)];
 
 /// An exported file, and how far it is from the live model.
 #[derive(Debug)]
@@ -40,11 +49,14 @@ pub(crate) struct Comparison {
 }
 
 /// Backbone and head as one ONNX file, compared with the live model in each runtime that is here.
+/// It takes images as the backbone does, or frames of any size, `uint8 [N, H, W, 3]`, if it is to
+/// resize and scale them.
 pub(crate) fn export(
     memory: &Memory,
     head: &PublishedHead,
     network: &mut Network,
     library: Option<&Path>,
+    resizes: bool,
 ) -> Result<Exported> {
     let spec = network.spec().clone();
     let onnx = std::fs::read(&spec.path).map_err(Error::io(&spec.path))?;
@@ -53,6 +65,11 @@ pub(crate) fn export(
     let file = graft(&spec, &onnx, trained, &head.classifier(), &metadata(&spec, memory, head)?)?;
     let mut compared = on_samples(memory, head, library)?;
     compared.extend(on_images(&file, network, head, library)?);
+    if !resizes {
+        return Ok(Exported { file, compared });
+    }
+    let file = with_preprocessing(&spec, &file)?;
+    compared.extend(on_frames(&file, network, head, library)?);
     Ok(Exported { file, compared })
 }
 
@@ -100,14 +117,11 @@ fn in_both(
     (head, features): (&PublishedHead, &[f32]),
     library: Option<&Path>,
 ) -> Result<Vec<Comparison>> {
-    let (live, columns) = (head.probabilities(features)?, head.columns().len());
-    let mut runs = vec![("tract", run_in_tract(file, shape, values)?)];
-    runs.extend(run_in_onnx_runtime(file, shape, values, library)?.map(|outputs| ("ONNX Runtime", outputs)));
-    let compared = runs.into_iter().map(|(runtime, outputs)| {
-        let difference = agree(runtime, &live, &outputs, columns)?;
-        Ok(Comparison { runtime, what, rows: shape[0], difference })
-    });
-    compared.collect()
+    let live = head.probabilities(features)?;
+    let check = Check { file, what, live, head, tolerance: TOLERANCE, library };
+    let runtimes = [Runtime::Tract, Runtime::OnnxRuntime].into_iter();
+    let compared = runtimes.map(|runtime| check.run(runtime, &[(shape.to_vec(), values)]));
+    compared.filter_map(Result::transpose).collect()
 }
 
 fn metadata(
@@ -146,8 +160,7 @@ fn on_samples(memory: &Memory, head: &PublishedHead, library: Option<&Path>) -> 
     in_both(&file, (&shape, &rows), "stored samples", (head, &rows), library)
 }
 
-/// The whole file on fixed images, in the runtime of the live backbone and, for float models, in
-/// the others.
+/// The whole file on fixed images, in the runtimes that can be expected to agree.
 fn on_images(
     file: &[u8],
     network: &mut Network,
@@ -156,43 +169,127 @@ fn on_images(
 ) -> Result<Vec<Comparison>> {
     let side = network.spec().input_size;
     let images = pattern(IMAGES, side);
-    let rows = network.embed(&images.view())?;
-    let features: Vec<_> = rows.iter().map(|row| network.features_for(head, row)).collect::<Result<_>>()?;
-    let live = head.probabilities(&features.concat())?;
-    let columns = head.columns().len();
+    let live = live(network, head, &images.view())?;
+    let check = Check { file, what: "images", live, head, tolerance: TOLERANCE, library };
     let pixels = images.as_slice().unwrap_or_default();
-    let image = 3 * side * side;
+    let compared = runtimes(network).into_iter().map(|runtime| {
+        let at_once = match runtime {
+            Runtime::Tract => 1,
+            Runtime::OnnxRuntime => IMAGES,
+        };
+        let shape = [at_once, 3, side, side];
+        let batches = pixels.chunks(at_once * 3 * side * side).map(|pixels| (shape.to_vec(), pixels));
+        check.run(runtime, &batches.collect::<Vec<_>>())
+    });
+    compared.filter_map(Result::transpose).collect()
+}
+
+/// The whole file on frames of several sizes, in the same runtimes.
+fn on_frames(
+    file: &[u8],
+    network: &mut Network,
+    head: &PublishedHead,
+    library: Option<&Path>,
+) -> Result<Vec<Comparison>> {
+    let BackboneSpec { input_size: side, mean, std, .. } = *network.spec();
+    let mut preprocess = Preprocess::new(u32::try_from(side).unwrap_or(u32::MAX), mean, std)?;
+    let frames: Vec<_> =
+        FRAMES.into_iter().map(|(width, height)| drawing(width, height)).collect::<Result<_>>()?;
+    let mut images = Array4::zeros((frames.len(), 3, side, side));
+    for (frame, mut image) in frames.iter().zip(images.outer_iter_mut()) {
+        preprocess.run(frame, image.as_slice_mut().unwrap_or_default())?;
+    }
+    let live = live(network, head, &images.view())?;
+    let check = Check { file, what: "frames", live, head, tolerance: TOLERANCE_OF_FRAMES, library };
+    let inputs = frames
+        .iter()
+        .map(|frame| (vec![1, frame.height as usize, frame.width as usize, 3], frame.rgb.as_slice()));
+    let inputs: Vec<_> = inputs.collect();
+    let compared = runtimes(network).into_iter().map(|runtime| check.run(runtime, &inputs));
+    compared.filter_map(Result::transpose).collect()
+}
+
+/// A frame with shapes of several sizes in it.
+fn drawing(width: u32, height: u32) -> Result<Frame> {
+    let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+    let level = |x: u32, y: u32, channel: u32| {
+        let stripes = x * (2 + channel) + y * 3;
+        let boxes = 90 * ((8 * x / width + 6 * y / height) % 2);
+        u8::try_from((stripes % 160 + boxes + 5 * channel).min(255)).unwrap_or(u8::MAX)
+    };
+    let rgb = pixels.flat_map(|(x, y)| (0..3).map(move |channel| level(x, y, channel))).collect();
+    Frame::new(width, height, rgb, "drawing")
+}
+
+/// Probabilities of the live model for images `[B, 3, S, S]`.
+fn live(network: &mut Network, head: &PublishedHead, images: &ArrayView4<'_, f32>) -> Result<Vec<f32>> {
+    let rows = network.embed(images)?;
+    let features: Vec<_> = rows.iter().map(|row| network.features_for(head, row)).collect::<Result<_>>()?;
+    head.probabilities(&features.concat())
+}
+
+/// A runtime that an exported file is run in.
+#[derive(Clone, Copy, Debug)]
+enum Runtime {
+    Tract,
+    OnnxRuntime,
+}
+
+/// The runtimes in which a whole file is compared with the live model: for float models all.
+/// Integer kernels round in their own way: an int8 file is compared where the live model runs.
+fn runtimes(network: &Network) -> Vec<Runtime> {
     let in_tract = network.backbone().provider().got == Provider::Tract;
-    // Integer kernels round in their own way: an int8 file is compared where the live model runs.
-    let everywhere = network.spec().precision == Precision::Fp32;
-    let mut compared = Vec::new();
-    if everywhere || in_tract {
-        let mut outputs: Vec<Vec<f32>> = Vec::new();
-        for row in pixels.chunks(image) {
-            for (at, values) in run_in_tract(file, &[1, 3, side, side], row)?.into_iter().enumerate() {
-                if at == outputs.len() {
-                    outputs.push(Vec::new());
-                }
-                outputs[at].extend(values);
-            }
-        }
-        let difference = agree("tract", &live, &outputs, columns)?;
-        compared.push(Comparison { runtime: "tract", what: "images", rows: IMAGES, difference });
+    match (network.spec().precision, in_tract) {
+        (Precision::Fp32, _) => vec![Runtime::Tract, Runtime::OnnxRuntime],
+        (Precision::Fp16 | Precision::Int8, true) => vec![Runtime::Tract],
+        (Precision::Fp16 | Precision::Int8, false) => vec![Runtime::OnnxRuntime],
     }
-    if everywhere || !in_tract {
-        let shape = [IMAGES, 3, side, side];
-        if let Some(outputs) = run_in_onnx_runtime(file, &shape, pixels, library)? {
-            let difference = agree("ONNX Runtime", &live, &outputs, columns)?;
-            compared.push(Comparison { runtime: "ONNX Runtime", what: "images", rows: IMAGES, difference });
+}
+
+/// A file to compare with the live model.
+struct Check<'a> {
+    file: &'a [u8],
+    what: &'static str,
+    /// Probabilities of the live model, row by row.
+    live: Vec<f32>,
+    head: &'a PublishedHead,
+    tolerance: f32,
+    library: Option<&'a Path>,
+}
+
+impl Check<'_> {
+    /// Runs the file on inputs, each a shape with its values, one after the other, and compares its
+    /// probabilities; `None` where the runtime has no library.
+    fn run<T: InputValue>(
+        &self,
+        runtime: Runtime,
+        inputs: &[(Vec<usize>, &[T])],
+    ) -> Result<Option<Comparison>> {
+        let mut probabilities = Vec::new();
+        let name = match runtime {
+            Runtime::Tract => "tract",
+            Runtime::OnnxRuntime => "ONNX Runtime",
+        };
+        for (shape, values) in inputs {
+            let outputs = match runtime {
+                Runtime::Tract => run_in_tract(self.file, shape, values)?,
+                Runtime::OnnxRuntime => match run_in_onnx_runtime(self.file, shape, values, self.library)? {
+                    Some(outputs) => outputs,
+                    None => return Ok(None),
+                },
+            };
+            probabilities.extend(outputs.into_iter().next().unwrap_or_default());
         }
+        let columns = self.head.columns().len();
+        let difference = agree(name, &self.live, &probabilities, columns, self.tolerance)?;
+        let rows = self.live.len() / columns.max(1);
+        Ok(Some(Comparison { runtime: name, what: self.what, rows, difference }))
     }
-    Ok(compared)
 }
 
 /// The largest difference of a probability; refused above the tolerance or if a row's best class is
 /// another.
-fn agree(runtime: &str, live: &[f32], outputs: &[Vec<f32>], columns: usize) -> Result<f32> {
-    let exported = outputs.first().map(Vec::as_slice).unwrap_or_default();
+fn agree(runtime: &str, live: &[f32], exported: &[f32], columns: usize, tolerance: f32) -> Result<f32> {
     let refused = |reason: String| {
         Error::refused("exported file", reason, "it is not written; please report this with the state file")
     };
@@ -204,8 +301,8 @@ fn agree(runtime: &str, live: &[f32], outputs: &[Vec<f32>], columns: usize) -> R
     let difference = live.iter().zip(exported).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     let best = |values: &[f32]| argmax_rows(values, columns);
     let finite = exported.iter().all(|value| value.is_finite());
-    if !finite || difference >= TOLERANCE || best(live) != best(exported) {
-        let by = format!("{difference:.1e} (allowed {TOLERANCE:.0e})");
+    if !finite || difference >= tolerance || best(live) != best(exported) {
+        let by = format!("{difference:.1e} (allowed {tolerance:.0e})");
         return Err(refused(format!("in {runtime} it differs from the live model by {by}")));
     }
     Ok(difference)
@@ -213,14 +310,16 @@ fn agree(runtime: &str, live: &[f32], outputs: &[Vec<f32>], columns: usize) -> R
 
 #[cfg(test)]
 mod tests {
+    use super::agree;
+
     #[test]
     fn another_answer_is_refused() {
         let live = [0.6, 0.4, 0.1, 0.9];
-        assert!(super::agree("a", &live, &[live.to_vec()], 2).is_ok());
-        assert!(super::agree("a", &live, &[vec![0.61, 0.39, 0.1, 0.9]], 2).is_err());
-        assert!(super::agree("a", &live, &[vec![f32::NAN, 0.4, 0.1, 0.9]], 2).is_err());
-        assert!(super::agree("a", &live, &[vec![0.6, f32::NAN, 0.1, 0.9]], 2).is_err());
-        assert!(super::agree("a", &live, &[vec![0.6]], 2).is_err());
-        assert!(super::agree("a", &[0.500_01, 0.499_99], &[vec![0.499_99, 0.500_01]], 2).is_err());
+        assert!(agree("a", &live, &live, 2, 1e-4).is_ok());
+        assert!(agree("a", &live, &[0.61, 0.39, 0.1, 0.9], 2, 1e-4).is_err());
+        assert!(agree("a", &live, &[f32::NAN, 0.4, 0.1, 0.9], 2, 1e-4).is_err());
+        assert!(agree("a", &live, &[0.6, f32::NAN, 0.1, 0.9], 2, 1e-4).is_err());
+        assert!(agree("a", &live, &[0.6], 2, 1e-4).is_err());
+        assert!(agree("a", &[0.500_01, 0.499_99], &[0.499_99, 0.500_01], 2, 1e-4).is_err());
     }
 }

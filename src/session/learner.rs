@@ -319,8 +319,13 @@ impl Learner {
         let library = self.options.library().map(Path::to_path_buf);
         self.embedder()?;
         let Some(embedder) = &mut self.embedder else { return Err(super::predictor::nothing_learned()) };
-        let exported =
-            super::export::export(self.core.memory(), &head, embedder.network_mut(), library.as_deref())?;
+        let exported = super::export::export(
+            self.core.memory(),
+            &head,
+            embedder.network_mut(),
+            library.as_deref(),
+            false,
+        )?;
         crate::file::write_atomic(path, &exported.file)
     }
 

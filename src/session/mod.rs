@@ -24,11 +24,14 @@ mod statistics;
 mod stored_head;
 #[cfg(feature = "serve")]
 mod suggestions;
+#[cfg(feature = "tract")]
+mod tail_runner;
 mod temperature;
 mod through_tail;
 mod training_control;
 mod unknowns;
 
+pub use blend::usual_share;
 pub use embedder::{Embedded, Embedder};
 pub use feature_learner::{Consolidation, EngineSlot, FeatureLearner, ServingHead};
 pub use learner::Learner;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use ndarray::ArrayView4;
 
 use super::published_head::PublishedHead;
+#[cfg(feature = "tract")]
+use super::tail_runner::TailRunner;
 use crate::backbone::{self, Backbone, BackboneOptions, BackboneSpec};
 #[cfg(feature = "tract")]
 use crate::cut::Cut;
@@ -29,6 +31,8 @@ pub struct Network {
     backbone: Box<dyn Backbone>,
     spec: BackboneSpec,
     tail: Option<Arc<Tail>>,
+    #[cfg(feature = "tract")]
+    runner: TailRunner,
 }
 
 impl std::fmt::Debug for Network {
@@ -39,11 +43,29 @@ impl std::fmt::Debug for Network {
 
 impl From<Box<dyn Backbone>> for Network {
     fn from(backbone: Box<dyn Backbone>) -> Self {
-        Self { spec: backbone.spec().clone(), backbone, tail: None }
+        Self::new(backbone, None, &BackboneOptions::default())
     }
 }
 
 impl Network {
+    /// A backbone, or the trunk of the one that was cut.
+    #[cfg_attr(not(feature = "tract"), expect(unused_variables, reason = "nothing is cut"))]
+    fn new(
+        backbone: Box<dyn Backbone>,
+        cut: Option<(BackboneSpec, Arc<Tail>)>,
+        options: &BackboneOptions,
+    ) -> Self {
+        let (spec, tail) =
+            cut.map_or_else(|| (backbone.spec().clone(), None), |(spec, tail)| (spec, Some(tail)));
+        Self {
+            #[cfg(feature = "tract")]
+            runner: TailRunner::new(spec.clone(), backbone.provider().got, options.clone()),
+            backbone,
+            spec,
+            tail,
+        }
+    }
+
     /// Loads the backbone that `options` ask for, cut where its manifest entry says, unless
     /// `is_whole`.
     ///
@@ -56,7 +78,7 @@ impl Network {
             #[cfg(feature = "tract")]
             Some(Parts { trunk_spec, trunk, tail }) => {
                 let backbone = backbone::load_graph(options, &trunk_spec, &trunk)?;
-                Ok(Self { backbone, spec, tail: Some(Arc::new(tail)) })
+                Ok(Self::new(backbone, Some((spec, Arc::new(tail))), options))
             }
         }
     }
@@ -67,7 +89,10 @@ impl Network {
     /// Whatever loading another backbone reports.
     pub(super) fn second(&self, options: &BackboneOptions) -> Result<Self> {
         match self.backbone.share(1)? {
-            Some(backbone) => Ok(Self { backbone, spec: self.spec.clone(), tail: self.tail.clone() }),
+            Some(backbone) => {
+                let cut = self.tail.clone().map(|tail| (self.spec.clone(), tail));
+                Ok(Self::new(backbone, cut, &BackboneOptions { threads: 1, ..options.clone() }))
+            }
             None => {
                 let provider = self.backbone.provider().got;
                 let options = BackboneOptions { provider, threads: 1, ..options.clone() };
@@ -139,7 +164,12 @@ impl Network {
     /// As [`Network::features`], and [`Error::NotReady`] for a trained tail behind a backbone that
     /// is not cut.
     pub fn features_for(&self, head: &PublishedHead, embedding: &Embedding) -> Result<Vec<f32>> {
-        features(head.tail().or(self.tail.as_deref()), embedding)
+        let tail = head.tail().or(self.tail.as_ref());
+        #[cfg(feature = "tract")]
+        if let (Embedding::Latent(latent), Some(tail)) = (embedding, tail) {
+            return self.runner.features(tail, latent);
+        }
+        features(tail.map(Arc::as_ref), embedding)
     }
 }
 

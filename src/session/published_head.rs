@@ -191,8 +191,8 @@ impl PublishedHead {
 
     /// The trained tail whose features the head takes, if it takes others than the backbone's own.
     #[must_use]
-    pub fn tail(&self) -> Option<&Tail> {
-        self.tail.as_deref()
+    pub fn tail(&self) -> Option<&Arc<Tail>> {
+        self.tail.as_ref()
     }
 
     /// Predictions for rows h `[N, D]` of the features that the head takes.

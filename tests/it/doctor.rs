@@ -41,6 +41,10 @@ fn doctor_tells_what_runs_here_by_running_it() {
         let computed = asked["works"] == true && asked["cosine"].as_f64().is_some_and(|cosine| cosine > 0.98);
         assert!(computed || asked["why_not"].as_str().unwrap().contains(name), "{asked}");
     }
+    let tail = &findings["tail"];
+    assert!(tail["at"] == "b11_proj" && tail["millis"].as_f64().unwrap() > 0.0, "{tail}");
+    assert_eq!(tail["onnx_runtime_millis"].is_null(), library["works"] == false, "{tail}");
+    println!("{tail}");
     let adapters = findings["adapters"].as_array().unwrap();
     assert!(!adapters.is_empty() || !support::required("gpu"), "KAIZEN_REQUIRE names gpu");
     // A software adapter never serves unasked.

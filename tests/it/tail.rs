@@ -79,6 +79,11 @@ fn a_trained_tail_is_exported_and_every_runtime_answers_alike() {
     let tail = desk.lines(&["export", out.to_str().unwrap(), "--tail", "--json"]).remove(0);
     assert!(tail["difference"].as_f64().unwrap() < 1e-4 && compared(&tail, "latents") > 0, "{tail}");
     assert!(tail["bytes"].as_u64() < figures["bytes"].as_u64(), "{tail} {figures}");
+    // The file that takes frames as a camera gives them.
+    let resizes = desk.lines(&["export", out.to_str().unwrap(), "--with-preprocessing", "--json"]).remove(0);
+    assert!(resizes["difference"].as_f64().unwrap() < 1e-2, "{resizes}");
+    assert_eq!(compared(&resizes, "frames"), compared(&resizes, "images"), "{resizes}");
+    println!("{resizes}");
     let whole = Desk::new();
     whole.teach("one", &whole.classes()[0]);
     whole.teach("two", &whole.classes()[1]);

@@ -329,6 +329,7 @@ impl FeatureLearner {
             task: self.learned.tasks,
             published: false,
             head: head.unwrap_or(HeadKind::Slda).name(),
+            accuracy: None,
             candidates: Vec::new(),
             held_out: 0,
             reason: "every sample was learned before".to_owned(),

@@ -30,9 +30,11 @@ impl FeatureLearner {
         let candidates = scored.iter().map(Scored::figure).collect();
         let judges = stage.gathered.judges().len();
         let started = stage.gathered.started;
+        let mut accuracy = None;
         let (published, head, reason) = match self.choose(scored, serving, !stage.gathered.is_removal) {
             None => (false, None, "no head could be fitted".to_owned()),
             Some(chosen) => {
+                accuracy = Some(chosen.scored.score.balanced());
                 let version = self.figures(&chosen, serving, &figures, &stage.gathered)?;
                 let (kind, reason) = (chosen.scored.candidate.kind, version.reason.clone());
                 if chosen.fall.is_some() {
@@ -52,6 +54,7 @@ impl FeatureLearner {
             task: self.learned.tasks,
             published,
             head: head.unwrap_or(HeadKind::Slda).name(),
+            accuracy,
             candidates: figures,
             held_out: judges,
             reason,

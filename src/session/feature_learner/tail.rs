@@ -19,7 +19,7 @@ use crate::learn::trainer::{Recipe, Samples, take_teacher};
 use crate::memory::{Rows, StoredSample};
 use crate::number::sha256_hex;
 use crate::rng::Rng;
-use crate::session::blend::BlendHead;
+use crate::session::blend::{BlendHead, usual_share};
 use crate::session::candidate::Candidate;
 use crate::session::published_head::{Head, HeadKind, join};
 use crate::session::statistics::{Learned, Statistics};
@@ -118,7 +118,8 @@ impl FeatureLearner {
         statistics.relearn(&mut learned, &labelled.training, &unlabelled)?;
         drop(unlabelled);
         let (ensemble, model) = statistics.ensemble_head()?;
-        let candidates = candidates(&ensemble, &classifier, &labelled)?;
+        let usual = usual_share(labelled.training.len(), self.learned.shared().len());
+        let candidates = candidates(&ensemble, &classifier, usual, &labelled)?;
         let stage = Stage { gathered: labelled, model };
         Ok(Tuned { candidates, stage, statistics, learned, trained, seen })
     }
@@ -197,11 +198,16 @@ impl FeatureLearner {
 }
 
 /// Heads on the features of a trained tail, the one to take without evidence first.
-fn candidates(ensemble: &EnsembleHead, classifier: &LinearHead, seen: &Gathered) -> Result<Vec<Candidate>> {
+fn candidates(
+    ensemble: &EnsembleHead,
+    classifier: &LinearHead,
+    usual: f32,
+    seen: &Gathered,
+) -> Result<Vec<Candidate>> {
     let mut candidates = Vec::new();
     if ensemble.classes() == classifier.classes {
         let (judges, classes) = (seen.judges(), labels_of(seen.judges()));
-        let blend = BlendHead::fit(ensemble.clone(), classifier.clone(), &join(judges), &classes)?;
+        let blend = BlendHead::fit(ensemble.clone(), classifier.clone(), usual, &join(judges), &classes)?;
         candidates.push(Candidate { kind: HeadKind::Blend, head: Head::Blend(blend) });
     }
     let (ensemble, classifier) = (Head::Ensemble(ensemble.clone()), Head::Classifier(classifier.clone()));

@@ -13,7 +13,7 @@ use kaizen_edge::low_level::learn::inference;
 use kaizen_edge::low_level::learn::objective::{ClassifierGradient, Objective};
 use kaizen_edge::low_level::learn::trainer::{Samples, Target, Trainer, take_teacher};
 use kaizen_edge::low_level::number::real;
-use kaizen_edge::low_level::session::LearnerSettings;
+use kaizen_edge::low_level::session::{LearnerSettings, usual_share};
 use kaizen_edge::{ClassId, Error, Result};
 
 use super::arena::{Arena, Clock, Latents, Outcome};
@@ -269,8 +269,8 @@ pub(super) fn run(
     Ok(Outcome { matrix, learning: clock.total(), memory_bytes, unknowns })
 }
 
-/// Judges the sum of the log-probabilities of closed forms and classifier on the trained tail, or
-/// whichever there is, and says what each alone, and others together, would reach.
+/// Judges the weighted sum of the log-probabilities of closed forms and classifier on the trained
+/// tail, or whichever there is, and says what each alone, and others together, would reach.
 fn judge(
     learner: &Learner<'_>,
     way: Tail,
@@ -299,25 +299,36 @@ fn judge(
             let logits = inference::classify(&learner.architecture, &learner.state, &u)?;
             members.push(("classifier", log_softmax(logits, classes)));
         }
-        let of = |names: &[&str]| -> Vec<f32> {
-            let chosen: Vec<_> = members.iter().filter(|(name, _)| names.contains(name)).collect();
+        let of = |parts: &[(&str, f32)]| -> Vec<f32> {
+            let chosen: Vec<_> = members
+                .iter()
+                .filter_map(|(name, member)| {
+                    let (_, weight) = parts.iter().find(|(part, _)| part == name)?;
+                    Some((weight, member))
+                })
+                .collect();
             (0..u.len() / learner.architecture.features() * classes)
-                .map(|at| chosen.iter().map(|(_, member)| member[at]).sum())
+                .map(|at| chosen.iter().map(|(weight, member)| *weight * member[at]).sum())
                 .collect()
         };
         let truth: Vec<_> =
             task.test.iter().map(|&row| arena.scenario.id(arena.features.test_classes[row])).collect();
         // A tail that stays has no classifier that knows the later classes.
         let judged = if way == Tail::Product && stays { "tuned+frozen" } else { "tuned+classifier" };
-        for (name, names) in [
-            ("frozen", &["frozen"][..]),
-            ("tuned", &["tuned"]),
-            ("classifier", &["classifier"]),
-            ("tuned+classifier", &["tuned", "classifier"]),
-            ("tuned+frozen", &["tuned", "frozen"]),
-            ("all", &["tuned", "classifier", "frozen"]),
+        let seen = &arena.tasks()[..=after];
+        let [labelled, unlabelled] = [
+            seen.iter().map(|task| task.labelled.len()).sum(),
+            seen.iter().map(|task| task.unlabelled.len()).sum(),
+        ];
+        let share = usual_share(labelled, unlabelled);
+        for (name, parts) in [
+            ("frozen", &[("frozen", 1.0)][..]),
+            ("tuned", &[("tuned", 1.0)]),
+            ("classifier", &[("classifier", 1.0)]),
+            ("tuned+classifier", &[("tuned", 1.0 - share), ("classifier", share)]),
+            ("tuned+frozen", &[("tuned", 0.5), ("frozen", 0.5)]),
         ] {
-            let right = count(&of(names), classes, &truth);
+            let right = count(&of(parts), classes, &truth);
             *sums.entry(name).or_default() += right;
             if name == judged {
                 matrix.set(after, on, right, truth.len());
