@@ -23,6 +23,7 @@ use kaizen_edge::low_level::session::{FeatureLearner, LearnerSettings, Published
 use kaizen_edge::{EngineChoice, Provider};
 
 #[path = "../tests/it/synthetic.rs"]
+#[expect(dead_code, reason = "samples with latents are for tests")]
 mod synthetic;
 use synthetic::{THUMBNAIL_BYTES, VIEWS, row};
 

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::state::Desk;
-use crate::support;
+use crate::{support, tiny_model};
 
 /// Label ids of whole lines; a line cut short was not acknowledged.
 fn acknowledged(output: &str) -> Vec<i64> {
@@ -89,20 +89,56 @@ fn goes_on(desk: &Desk) {
     assert!(matches!(learned.status.code(), Some(0 | 3)), "{learned:?}");
 }
 
+/// What a command did until it was killed.
+struct Killed {
+    /// None if it was still running.
+    code: Option<i32>,
+    output: String,
+    said: String,
+}
+
+/// What the log says when the closed forms are fitted.
+const BEGINS: &str = "training begins";
+
+/// Runs a command and kills it at a random moment, after the training of a tail has begun if it
+/// `waits` for that.
+fn run_and_kill(command: &mut Command, waits: bool, rng: &mut Rng) -> Killed {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let [mut output, mut said] = [String::new(), String::new()];
+    while waits && !said.contains(BEGINS) && stderr.read_line(&mut said).unwrap() > 0 {}
+    let longest = if waits { 150_000 } else { 400_000 };
+    std::thread::sleep(Duration::from_micros(rng.below(longest) as u64));
+    // SIGKILL on Unix.
+    let _ = child.kill();
+    child.stdout.take().unwrap().read_to_string(&mut output).unwrap();
+    stderr.read_to_string(&mut said).unwrap();
+    Killed { code: child.wait().unwrap().code(), output, said }
+}
+
 #[test]
 fn killed_at_random_moments_nothing_acknowledged_is_lost() {
     let kills = std::env::var("KAIZEN_TORTURE_KILLS").map_or(20, |text| text.parse().unwrap());
     let seed = std::env::var("KAIZEN_TORTURE_SEED").map_or(1, |text| text.parse().unwrap());
     let mut rng = Rng::named(seed, "torture");
     let faults = Faults::new();
-    let mut desk = Desk::new();
+    // A fresh state now and then, so that making one is interrupted as well; every other one on a
+    // backbone that is cut, so that kills fall into the training and the publication of a tail.
+    let lifetime = (kills / 3).clamp(6, 50);
+    let mut is_cut = true;
+    let new_desk = |is_cut: bool| match is_cut {
+        true => Desk::on(|folder| tiny_model::write_cut(folder, Some("latent"))),
+        false => Desk::new(),
+    };
+    let mut desk = new_desk(is_cut);
     let mut labels = BTreeSet::new();
+    let mut in_training = 0;
     let (mut killed, mut failed, mut total, mut rounds) = (0, 0, 0, 0);
     while killed < kills {
-        // A fresh state now and then, so that making one is interrupted as well.
-        if rounds % 50 == 49 {
+        if rounds % lifetime == lifetime - 1 {
             goes_on(&desk);
-            desk = Desk::new();
+            is_cut = !is_cut;
+            desk = new_desk(is_cut);
             labels.clear();
         }
         rounds += 1;
@@ -121,14 +157,13 @@ fn killed_at_random_moments_nothing_acknowledged_is_lost() {
             command.env("KAIZEN_FAULT_SEED", rng.bits().to_string());
             command.env("KAIZEN_FAULT_ONE_IN", [20, 100, 500, 2000][rng.below(4)].to_string());
         }
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_micros(rng.below(400_000) as u64));
-        // SIGKILL on Unix.
-        let _ = child.kill();
-        let mut output = String::new();
-        child.stdout.take().unwrap().read_to_string(&mut output).unwrap();
-        match child.wait().unwrap().code() {
-            None => killed += 1,
+        let waits = words[0] == "learn" && is_cut;
+        let Killed { code, output, said } = run_and_kill(&mut command, waits, &mut rng);
+        match code {
+            None => {
+                killed += 1;
+                in_training += i32::from(said.contains(BEGINS));
+            }
             Some(code) => failed += i32::from(code == 1),
         }
         labels.extend(acknowledged(&output));
@@ -141,7 +176,8 @@ fn killed_at_random_moments_nothing_acknowledged_is_lost() {
     goes_on(&desk);
     let injected = faults.map(|faults| faults.counts()).unwrap_or_default();
     println!(
-        "{killed} kills and {failed} commands that failed in {rounds} rounds, at most {total} labels in a state, \
+        "{killed} kills, {in_training} of them after the training of a tail had begun, and {failed} commands that \
+         failed in {rounds} rounds, at most {total} labels in a state, \
          none lost; injected: {injected:?}"
     );
     assert!(!injected.is_empty() || !cfg!(target_os = "linux"), "no fault was injected");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kaizen_edge::low_level::backbone::{self, BackboneOptions, Provider};
 use kaizen_edge::low_level::memory::Memory;
-use kaizen_edge::low_level::session::identity;
+use kaizen_edge::low_level::session::{Network, identity};
 use serde_json::{Value, json};
 
 use crate::serve::{Server, Setting};
@@ -15,6 +15,8 @@ use crate::support;
 use crate::synthetic;
 
 const MODEL: &str = "efficientnet-lite0-features-224";
+/// The default, which is cut.
+const CUT_MODEL: &str = "efficientnet-lite0-features-160";
 const CLASSES: usize = 100;
 const SAMPLES: usize = 5000;
 /// As packaging/kaizen.service has it: by default glibc keeps large blocks that were freed.
@@ -33,10 +35,20 @@ fn peak_mb(process: u32) -> Option<f64> {
 
 /// Most resident memory of a run of the program.
 fn peak_of(arguments: &[&str], state: &Path) -> f64 {
+    peak_of_command(arguments, state, Stdio::inherit(), &["--quiet"])
+}
+
+/// Most resident memory of a run of the program, whose log goes into a file.
+fn peak_saying(arguments: &[&str], state: &Path, log: &Path) -> f64 {
+    peak_of_command(arguments, state, std::fs::File::create(log).unwrap().into(), &[])
+}
+
+fn peak_of_command(arguments: &[&str], state: &Path, log: Stdio, more: &[&str]) -> f64 {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kaizen"));
     command.args(arguments).arg("--state").arg(state);
-    command.args(["--provider", "tract", "--engine", "cpu", "--quiet"]).env(MALLOC.0, MALLOC.1);
-    let mut child = command.current_dir(support::repository()).stdout(Stdio::null()).spawn().unwrap();
+    command.args(["--provider", "tract", "--engine", "cpu"]).args(more).env(MALLOC.0, MALLOC.1);
+    command.current_dir(support::repository()).stdout(Stdio::null()).stderr(log);
+    let mut child = command.spawn().unwrap();
     let mut peak = 0.0;
     let status = loop {
         peak = peak_mb(child.id()).unwrap_or(peak);
@@ -138,6 +150,48 @@ fn a_memory_limit_holds_where_every_sample_has_a_label() {
         std::fs::copy(&state, &copy).unwrap();
         let peak = peak_of(&["learn", "--memory-limit", limit], &copy);
         assert!(peak < ceiling, "{limit} MB: {peak} MB");
+    }
+}
+
+/// A state of 5000 labelled samples with the latents at the cut of the backbone, none of them
+/// learned.
+fn with_latents(folder: &Path) -> PathBuf {
+    let state = folder.join("latents.db");
+    let options = BackboneOptions {
+        model: Some(CUT_MODEL.to_owned()),
+        models_dir: Some(support::repository().join("models")),
+        provider: Provider::Tract,
+        ..BackboneOptions::default()
+    };
+    let network = Network::load(&options, false).unwrap();
+    let input = network.tail().unwrap().extractor.input;
+    let mut memory = Memory::open(Some(&state), &network.identity()).unwrap();
+    for from in (0..SAMPLES).step_by(500) {
+        let shape = [input.positions(), input.channels];
+        synthetic::add_with_latents(&mut memory, from..from + 500, CLASSES, shape);
+    }
+    state
+}
+
+#[test]
+fn a_tail_is_trained_below_the_memory_limit_or_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = with_latents(folder.path());
+    for (limit, trains) in [(250.0, false), (400.0, true)] {
+        let copy = folder.path().join(format!("{limit}.db"));
+        std::fs::copy(&state, &copy).unwrap();
+        let said = folder.path().join("said");
+        let limit_mb = limit.to_string();
+        let arguments = ["learn", "--memory-limit", &limit_mb, "--model", CUT_MODEL];
+        let peak = peak_saying(&arguments, &copy, &said);
+        let said = std::fs::read_to_string(&said).unwrap();
+        assert!(peak < limit, "{limit} MB: {peak} MB, {said}");
+        assert_eq!(said.contains("step "), trains, "{limit} MB: {said}");
+        assert_eq!(
+            said.contains("the tail stays as it is: setting `memory limit`"),
+            !trains,
+            "{limit} MB: {said}"
+        );
     }
 }
 

@@ -36,6 +36,13 @@ impl Setting {
         Self { source: format!("recording://{}", support::data(frames).display()), folder, models }
     }
 
+    /// The same frames by a small backbone that is cut: its tail learns.
+    pub(crate) fn cut(frames: &str) -> Self {
+        let setting = Self::quick(frames);
+        tiny_model::write_cut(&setting.models, Some("latent"));
+        setting
+    }
+
     /// The same frames by the backbone that is delivered.
     pub(crate) fn real(source: String) -> Self {
         Self { folder: tempfile::tempdir().unwrap(), source, models: support::repository().join("models") }
@@ -216,6 +223,37 @@ fn what_is_taught_is_predicted_taken_back_and_kept_across_restarts() {
     assert_eq!(forgotten.status, 200, "{}", forgotten.text());
     assert!(server.classes().is_empty());
     server.wait("no answer", |status| status["prediction"]["learned"] == false);
+}
+
+/// Lessons are answered by closed forms at once; nobody asks for the training that follows.
+#[test]
+fn the_tail_is_trained_once_nothing_else_has_been_asked_for_a_while() {
+    let setting = Setting::cut("recording-fashion");
+    let server = setting.serve(&["--loop", "--consolidate", "idle", "--power", "full"]);
+    server.wait("frames", |status| status["live"]["recent"].as_u64() >= Some(12));
+    server.teach("first", 12);
+    let picture = fs::read(support::data("recording-fashion/000800.png")).unwrap();
+    let path = "/api/v1/teach/image?name=second";
+    assert_eq!(send(server.address, "POST", path, "Content-Type: image/png\r\n", &picture).status, 200);
+    server.learn();
+    let newest = || server.get("/api/v1/history").json()["versions"][0].clone();
+    let at_once = newest();
+    let candidates = |version: &Value| version["candidates"].to_string();
+    assert!(!candidates(&at_once).contains("tail-"), "{at_once}");
+    let start = Instant::now();
+    let trained = loop {
+        let newest = newest();
+        if newest["version"] != at_once["version"] {
+            break newest;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "no training came: {newest}");
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    println!("trained after {:.1} s: {trained}", start.elapsed().as_secs_f64());
+    assert!(start.elapsed() > Duration::from_secs(5), "not while it may still be asked for something");
+    assert!(candidates(&trained).contains("tail-"), "{trained}");
+    let said = server.stop().1;
+    assert!(said.contains("training begins"), "{said}");
 }
 
 #[test]

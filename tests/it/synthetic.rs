@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use kaizen_edge::low_level::latent::LatentTable;
 use kaizen_edge::low_level::memory::{Memory, Sample};
 use kaizen_edge::low_level::rng::Rng;
 
@@ -14,6 +15,38 @@ pub(crate) const THUMBNAIL_BYTES: usize = 3000;
 pub(crate) fn row(class: usize, width: usize, rng: &mut Rng) -> Vec<f32> {
     let mut middle = Rng::new(class as u64, 1);
     (0..width).map(|_| (middle.normal() + 0.5 * rng.normal()).abs()).collect()
+}
+
+/// Adds labelled samples with these numbers, of the classes in turn, with latents of a shape, the
+/// number of positions and of channels.
+pub(crate) fn add_with_latents(
+    memory: &mut Memory,
+    numbers: Range<usize>,
+    classes: usize,
+    [positions, channels]: [usize; 2],
+) {
+    let width = memory.identity().feature_width;
+    let mut rng = Rng::new(numbers.start as u64, 3);
+    let samples: Vec<_> = numbers
+        .map(|number| {
+            let class = number % classes;
+            let mut latents = LatentTable::new(positions, channels);
+            for _ in 0..=VIEWS {
+                let latent: Vec<f32> = (0..positions).flat_map(|_| row(class, channels, &mut rng)).collect();
+                latents.push(&latent).unwrap();
+            }
+            Sample {
+                views: Vec::new(),
+                features: row(class, width, &mut rng),
+                latents: Some(latents),
+                thumbnail: Some(vec![7; THUMBNAIL_BYTES]),
+                name: format!("{number}.jpg"),
+                timestamp_millis: 0,
+                label: Some(format!("class {class}")),
+            }
+        })
+        .collect();
+    memory.add_samples(&samples).unwrap();
 }
 
 /// Adds samples with these numbers, of the classes in turn; those that `is_labelled` takes have a label.

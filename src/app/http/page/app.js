@@ -73,7 +73,7 @@ function showStatus(status) {
   } else if (busy) {
     const { step = 0, of = 0 } = live.learning ?? {};
     $('progress').querySelector('progress').value = of ? step / of : 0;
-    $('progress').querySelector('span').textContent = of ? `learning, step ${step} of ${of}` : 'working';
+    $('progress').querySelector('span').textContent = of ? `answers already; sleeps on what it saw, step ${step} of ${of}` : 'working';
   }
   const mib = bytes => `${(bytes / 1048576).toFixed(1)} MiB`;
   $('memory').textContent = `State: ${mib(memory.bytes)}${memory.quota_bytes ? ` of ${mib(memory.quota_bytes)}` : ', no quota'} · ` +
@@ -188,6 +188,9 @@ function showVersion() {
   $('version-status').textContent = `version ${version.version} · ${version.head} · ${status}`;
   const figures = Object.entries(version.candidates).map(([name, value]) => `${name} ${percent(value)}`).join(', ');
   $('version-reason').textContent = `${version.reason}${figures ? ` (${figures})` : ''}${version.held_out ? '' : '; figures of training frames, while there are few'}`;
+  const known = version.classes.filter(c => c.before !== null && c.after !== null);
+  const better = known.filter(c => c.after - c.before > .0005).length, worse = known.filter(c => c.before - c.after > .0005).length;
+  if (known.length) $('version-reason').textContent += `. Of ${known.length} known classes ${better} rose and ${worse} fell`;
   const isNew = version.version > kept && version.status !== 'rolled_back';
   $('version-card').classList.toggle('new', isNew);
   $('keep').hidden = !isNew;
@@ -252,10 +255,18 @@ function listen() {
   on('backbone', refresh);
   on('changed', refresh);
   on('missed', refresh);
+  let slept = false;
   on('learning', event => {
     if (event.event === 'candidate_failed') toast(`${event.head}: ${event.reason}`, { bad: true });
+    if (event.event === 'tail_stays') toast(`The backbone stays as it is: ${event.reason}`);
+    if (event.event === 'closed_forms') {
+      slept = true;
+      toast(`Closed forms name ${percent(event.accuracy)} of held-out frames, after ${event.learning_secs.toFixed(1)} s; now it sleeps on what it saw`);
+    }
     if (event.event === 'consolidated') {
-      toast(event.published ? `Learned in ${event.learning_secs.toFixed(1)} s: ${event.head} answers now` : `Not published: ${event.reason}`, { bad: !event.published && event.candidates.length > 0 });
+      const done = slept ? `Slept on what it saw, ${event.learning_secs.toFixed(1)} s in all` : `Learned in ${event.learning_secs.toFixed(1)} s`;
+      toast(event.published ? `${done}: ${event.head} answers now${slept ? `, ${percent(event.accuracy)} of held-out frames` : ''}` : `Not published: ${event.reason}`, { bad: !event.published && event.candidates.length > 0 });
+      slept = false;
       refresh();
     }
   });
