@@ -79,7 +79,7 @@ pub(super) fn register(
     environment: &Environment,
 ) -> Result<Registration, String> {
     let hints = preload(&runtime.path);
-    let cuda = cuda(runtime)?;
+    let cuda = cuda(runtime, Search::Thorough)?;
     if provider == Provider::Cuda {
         return Ok(Registration { providers: vec![cuda], hints, engines: None });
     }
@@ -91,19 +91,34 @@ pub(super) fn register(
     Ok(Registration { providers: vec![tensorrt, cuda], hints, engines: Some(engines) })
 }
 
+/// How CUDA finds the algorithm of each convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Search {
+    /// By trying all with the first batch: for a session that stays.
+    Thorough,
+    /// By rules: for a session that has to answer at once.
+    #[cfg_attr(not(feature = "tract"), expect(dead_code, reason = "nothing is cut"))]
+    Quick,
+}
+
 /// Returns the CUDA provider.
 #[cfg(feature = "cuda")]
 #[expect(clippy::unnecessary_wraps, reason = "its twin for builds without the feature fails")]
-pub(super) fn cuda(runtime: &Runtime) -> Result<ExecutionProviderDispatch, String> {
+pub(super) fn cuda(runtime: &Runtime, search: Search) -> Result<ExecutionProviderDispatch, String> {
+    use ort::ep::cuda::ConvAlgorithmSearch;
     let cuda = ort::ep::CUDA::default();
     // TF32 rounds to 10 bits, so the features would not be those of the CPU; the switch is there
     // since 1.18.
     let cuda = if runtime.minor >= 18 { cuda.with_tf32(false) } else { cuda };
-    Ok(cuda.build().error_on_failure())
+    let search = match search {
+        Search::Thorough => ConvAlgorithmSearch::Exhaustive,
+        Search::Quick => ConvAlgorithmSearch::Heuristic,
+    };
+    Ok(cuda.with_conv_algorithm_search(search).build().error_on_failure())
 }
 
 #[cfg(not(feature = "cuda"))]
-pub(super) fn cuda(_: &Runtime) -> Result<ExecutionProviderDispatch, String> {
+pub(super) fn cuda(_: &Runtime, _: Search) -> Result<ExecutionProviderDispatch, String> {
     Err(not_compiled_in("cuda"))
 }
 

@@ -3,7 +3,7 @@
 use ort::session::Session;
 use ort::value::TensorRef;
 
-use super::accelerator;
+use super::accelerator::{self, Search};
 use super::environment::Environment;
 use super::library;
 use super::load::BackboneOptions;
@@ -40,7 +40,7 @@ impl TailSession {
         let made = builder(&Source { spec, onnx, runtime, threads: options.threads });
         let made = match provider {
             Provider::Cuda => {
-                let cuda = accelerator::cuda(runtime).map_err(failed)?;
+                let cuda = accelerator::cuda(runtime, Search::Quick).map_err(failed)?;
                 made.and_then(|b| Ok(b.with_disable_cpu_fallback()?.with_execution_providers([cuda])?))
             }
             Provider::Auto | Provider::TensorRt | Provider::Cpu | Provider::Tract => made,

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kaizen_edge::low_level::rng::Rng;
 use serde_json::Value;
@@ -59,6 +59,13 @@ impl Faults {
             .env("KAIZEN_FAULT_LOG", self.log());
     }
 
+    /// Lets some writes to the state fail, seldom or often.
+    fn fail_at_times(&self, command: &mut Command, state: &Path, rng: &mut Rng) {
+        self.preload(command, state);
+        command.env("KAIZEN_FAULT_SEED", rng.bits().to_string());
+        command.env("KAIZEN_FAULT_ONE_IN", [20, 100, 500, 2000][rng.below(4)].to_string());
+    }
+
     /// How often each kind was injected.
     fn counts(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
@@ -100,20 +107,31 @@ struct Killed {
 /// What the log says when the closed forms are fitted.
 const BEGINS: &str = "training begins";
 
-/// Runs a command and kills it at a random moment, after the training of a tail has begun if it
-/// `waits` for that.
-fn run_and_kill(command: &mut Command, waits: bool, rng: &mut Rng) -> Killed {
+/// Runs a command and kills it at a random moment of about as long as it takes, after the training
+/// of a tail has begun if it `waits` for that. `takes` is how long it took when it was not killed.
+fn run_and_kill(command: &mut Command, waits: bool, takes: &mut Duration, rng: &mut Rng) -> Killed {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let [mut output, mut said] = [String::new(), String::new()];
     while waits && !said.contains(BEGINS) && stderr.read_line(&mut said).unwrap() > 0 {}
-    let longest = if waits { 150_000 } else { 400_000 };
-    std::thread::sleep(Duration::from_micros(rng.below(longest) as u64));
+    let (start, longest) = (Instant::now(), takes.as_micros() as usize);
+    let moment = Duration::from_micros(rng.below(longest) as u64);
+    while start.elapsed() < moment && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    if child.try_wait().unwrap().is_some() {
+        *takes = start.elapsed().max(Duration::from_millis(2)) * 5 / 4;
+    }
     // SIGKILL on Unix.
     let _ = child.kill();
     child.stdout.take().unwrap().read_to_string(&mut output).unwrap();
     stderr.read_to_string(&mut said).unwrap();
     Killed { code: child.wait().unwrap().code(), output, said }
+}
+
+/// A desk with a backbone that is cut, or with another one.
+fn new_desk(is_cut: bool) -> Desk {
+    if is_cut { Desk::on(|folder| tiny_model::write_cut(folder, Some("latent"))) } else { Desk::new() }
 }
 
 #[test]
@@ -126,13 +144,9 @@ fn killed_at_random_moments_nothing_acknowledged_is_lost() {
     // backbone that is cut, so that kills fall into the training and the publication of a tail.
     let lifetime = (kills / 3).clamp(6, 50);
     let mut is_cut = true;
-    let new_desk = |is_cut: bool| match is_cut {
-        true => Desk::on(|folder| tiny_model::write_cut(folder, Some("latent"))),
-        false => Desk::new(),
-    };
     let mut desk = new_desk(is_cut);
     let mut labels = BTreeSet::new();
-    let mut in_training = 0;
+    let (mut in_training, mut takes) = (0, BTreeMap::new());
     let (mut killed, mut failed, mut total, mut rounds) = (0, 0, 0, 0);
     while killed < kills {
         if rounds % lifetime == lifetime - 1 {
@@ -145,20 +159,20 @@ fn killed_at_random_moments_nothing_acknowledged_is_lost() {
         let classes = desk.classes();
         let class = rng.below(classes.len());
         let (name, folder) = (format!("class-{class}"), classes[class].to_str().unwrap());
-        let words = match rng.below(4) {
-            0 | 1 => vec!["teach", &name, folder],
+        let kind = rng.below(4).max(1);
+        let words = match kind {
+            1 => vec!["teach", &name, folder],
             2 => vec!["learn", "--json"],
             _ => vec!["observe", folder],
         };
         let mut command = desk.command(&words);
         // Two rounds of three on a disk that fails seldom or often.
         if let Some(faults) = faults.as_ref().filter(|_| rng.below(3) > 0) {
-            faults.preload(&mut command, &desk.state());
-            command.env("KAIZEN_FAULT_SEED", rng.bits().to_string());
-            command.env("KAIZEN_FAULT_ONE_IN", [20, 100, 500, 2000][rng.below(4)].to_string());
+            faults.fail_at_times(&mut command, &desk.state(), &mut rng);
         }
+        let takes = takes.entry((kind, is_cut)).or_insert(Duration::from_millis(400));
         let waits = words[0] == "learn" && is_cut;
-        let Killed { code, output, said } = run_and_kill(&mut command, waits, &mut rng);
+        let Killed { code, output, said } = run_and_kill(&mut command, waits, takes, &mut rng);
         match code {
             None => {
                 killed += 1;
