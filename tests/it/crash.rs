@@ -148,7 +148,9 @@ fn killed_at_random_moments_nothing_acknowledged_is_lost() {
     let mut labels = BTreeSet::new();
     let (mut in_training, mut takes) = (0, BTreeMap::new());
     let (mut killed, mut failed, mut total, mut rounds) = (0, 0, 0, 0);
-    while killed < kills {
+    // A tenth of the kills at least are to fall into the training of a tail.
+    while killed < kills || 10 * in_training < kills {
+        assert!(rounds < 50 * kills, "{killed} kills, {in_training} in training, after {rounds} rounds");
         if rounds % lifetime == lifetime - 1 {
             goes_on(&desk);
             is_cut = !is_cut;
@@ -162,10 +164,11 @@ fn killed_at_random_moments_nothing_acknowledged_is_lost() {
         let kind = rng.below(4).max(1);
         let words = match kind {
             1 => vec!["teach", &name, folder],
-            2 => vec!["learn", "--json"],
+            // Not as JSON, so that it says when training begins.
+            2 => vec!["learn"],
             _ => vec!["observe", folder],
         };
-        let mut command = desk.command(&words);
+        let mut command = desk.telling(&words);
         // Two rounds of three on a disk that fails seldom or often.
         if let Some(faults) = faults.as_ref().filter(|_| rng.below(3) > 0) {
             faults.fail_at_times(&mut command, &desk.state(), &mut rng);

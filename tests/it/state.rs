@@ -15,6 +15,11 @@ pub(crate) struct Desk {
     folder: TempDir,
 }
 
+/// Whether a command of the program takes the options of a backbone.
+fn takes_a_backbone(command: &str) -> bool {
+    !["history", "unknowns", "name", "export-data"].contains(&command)
+}
+
 impl Desk {
     pub(crate) fn new() -> Self {
         Self::on(tiny_model::write)
@@ -49,10 +54,19 @@ impl Desk {
 
     /// The program with `--state`, and the options that keep it fast.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.telling(arguments);
+        if takes_a_backbone(arguments[0]) {
+            command.arg("--quiet");
+        }
+        command
+    }
+
+    /// A command that says what it does.
+    pub(crate) fn telling(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kaizen"));
         command.current_dir(self.folder.path()).args(arguments).arg("--state").arg(self.state());
-        if !["history", "unknowns", "name", "export-data"].contains(&arguments[0]) {
-            command.args(["--provider", "tract", "--engine", "cpu", "--quiet", "--models-dir", "models"]);
+        if takes_a_backbone(arguments[0]) {
+            command.args(["--provider", "tract", "--engine", "cpu", "--models-dir", "models"]);
         }
         command
     }
