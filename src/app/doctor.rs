@@ -1,6 +1,7 @@
 //! `kaizen doctor`: what will really run on this machine.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::ValueEnum as _;
@@ -20,6 +21,7 @@ use crate::export::tail_alone;
 use crate::gpu::device::{AdapterDescription, adapters};
 #[cfg(feature = "tract")]
 use crate::heads::MapShape;
+use crate::heads::Tail;
 use crate::learn::engine_choice::{self, EngineChoice};
 #[cfg(feature = "tract")]
 use crate::learn::inference;
@@ -106,7 +108,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let engine = Attempt::of(asked, engine_choice::open(arguments.engine).map(|(_, line)| line));
     let given = arguments.backbone.options();
     let (models_dir, ort_lib) = (given.models_dir.clone(), given.ort_lib.clone());
-    let providers = trials(&given);
+    let (providers, tail) = trials(&given);
     let is_asked = |trial: &&Trial| trial.attempt.asked == given.provider.name();
     let asked_works = providers.iter().find(is_asked).is_some_and(|trial| trial.attempt.works);
     let models = models(models_dir.as_deref());
@@ -118,7 +120,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         engine,
         onnx_runtime: Attempt::of("ONNX Runtime", backbone::find_onnx_runtime(ort_lib.as_deref())),
         providers,
-        tail: tail_trial(&given),
+        tail,
         models,
         power_mode: board.power_mode.clone(),
         board,
@@ -128,8 +130,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     Ok(if sound { Outcome::Done } else { Outcome::Missing })
 }
 
-/// Tries every provider on the same picture.
-fn trials(given: &BackboneOptions) -> Vec<Trial> {
+/// Tries every provider on the same picture, and the tail alone, if the backbone is cut.
+fn trials(given: &BackboneOptions) -> (Vec<Trial>, Option<TailTrial>) {
     let run = |provider| run_on(&BackboneOptions { provider, ..given.clone() });
     // `auto` comes last: TensorRT's own trial may build the engine that `auto` then takes.
     let mut runs: Vec<_> =
@@ -137,25 +139,25 @@ fn trials(given: &BackboneOptions) -> Vec<Trial> {
     runs.reverse();
     let tract = runs.iter().find(|(provider, _)| *provider == Provider::Tract);
     let plain = tract.and_then(|(_, run)| Some(run.as_ref().ok()?.features.clone()));
-    runs.into_iter().map(|(provider, run)| Trial::of(provider, run, plain.as_deref())).collect()
+    let cut = runs.iter().find_map(|(_, run)| run.as_ref().ok()?.cut.as_ref());
+    let tail = cut.and_then(|(at, tail)| tail_trial(at, tail, given));
+    (runs.into_iter().map(|(provider, run)| Trial::of(provider, run, plain.as_deref())).collect(), tail)
 }
 
-/// Runs the tail alone, if the backbone is cut and there is something to run it with.
+/// Runs a tail, cut off at `at`, alone.
 #[cfg(feature = "tract")]
-fn tail_trial(given: &BackboneOptions) -> Option<TailTrial> {
-    let network =
-        Network::load(&BackboneOptions { provider: Provider::Tract, ..given.clone() }, false).ok()?;
-    let (tail, at) = (network.tail()?, network.spec().cut.clone()?);
+fn tail_trial(at: &str, tail: &Tail, given: &BackboneOptions) -> Option<TailTrial> {
     let MapShape { size: [rows, columns], channels } = tail.extractor.input;
     let latent: Vec<f32> = (0..tail.extractor.input_len()).map(|at| (at % 7) as f32 / 7.0).collect();
     let engine = || inference::extract(&tail.extractor, &tail.parameters, &latent);
     let millis = least_millis(engine).ok()?;
     let shape = [1, rows, columns, channels];
     let in_runtime = || {
-        let mut session = TailSession::load(network.spec(), &tail_alone(tail)?, Provider::Cpu, given)?;
+        let on_cpu = BackboneOptions { provider: Provider::Cpu, ..given.clone() };
+        let mut session = TailSession::load(&tail_alone(tail)?, &on_cpu)?;
         least_millis(|| session.run(&shape, &latent))
     };
-    Some(TailTrial { at, millis, onnx_runtime_millis: in_runtime().ok() })
+    Some(TailTrial { at: at.to_owned(), millis, onnx_runtime_millis: in_runtime().ok() })
 }
 
 /// The milliseconds of the fastest of several runs.
@@ -172,7 +174,7 @@ fn least_millis(mut run: impl FnMut() -> Result<Vec<f32>>) -> Result<f64> {
 
 /// Without a reader of ONNX graphs nothing is cut.
 #[cfg(not(feature = "tract"))]
-fn tail_trial(_: &BackboneOptions) -> Option<TailTrial> {
+fn tail_trial(_: &str, _: &Tail, _: &BackboneOptions) -> Option<TailTrial> {
     None
 }
 
@@ -198,13 +200,16 @@ struct Run {
     runtime: String,
     features: Vec<f32>,
     millis: f64,
+    /// Where the backbone is cut, and the tail behind it.
+    cut: Option<(String, Arc<Tail>)>,
 }
 
 fn run_on(options: &BackboneOptions) -> Result<Run> {
     let mut network = Network::load(options, false)?;
     let (features, millis) = inference(&mut network)?;
     let runtime = network.backbone().provider().details().swap_remove(0);
-    Ok(Run { runtime, features, millis })
+    let cut = network.spec().cut.clone().zip(network.tail().cloned());
+    Ok(Run { runtime, features, millis, cut })
 }
 
 /// The features of a fixed picture, and the milliseconds of the second inference: the first one may

@@ -37,7 +37,9 @@ impl OrtBackbone {
     /// Makes a session on the CPU.
     pub(super) fn on_cpu(source: &Source<'_>, report: ProviderReport) -> Result<Self> {
         let spec = source.spec.clone();
-        let session = builder(source).and_then(|mut b| b.commit_from_memory(source.onnx)).map_err(|e| {
+        let made =
+            builder(source.runtime, source.threads).and_then(|mut b| b.commit_from_memory(source.onnx));
+        let session = made.map_err(|e| {
             let reason = format!(
                 "ONNX Runtime cannot load it (cut short, or too new for {}?): {e}",
                 source.runtime.name()
@@ -70,7 +72,7 @@ impl OrtBackbone {
         let input = on_cpu.session.inputs()[0].name();
         let registration = accelerator::register(provider, (source.spec, input), source.runtime, environment)
             .map_err(failed)?;
-        let session = builder(source)
+        let session = builder(source.runtime, source.threads)
             .and_then(|b| {
                 Ok(b.with_disable_cpu_fallback()?.with_execution_providers(registration.providers)?)
             })
@@ -132,12 +134,13 @@ impl Backbone for OrtBackbone {
     }
 }
 
-pub(super) fn builder(source: &Source<'_>) -> ort::Result<SessionBuilder> {
+/// The start of a session that computes on `threads` threads; 0 leaves it to ONNX Runtime.
+pub(super) fn builder(runtime: &Runtime, threads: usize) -> ort::Result<SessionBuilder> {
     // Threads that spin while they wait would take the cores from the learner beside them.
-    let builder = Session::builder(&source.runtime.environment)?
+    let builder = Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_op_spinning(false)?
-        .with_intra_threads(source.threads)?;
+        .with_intra_threads(threads)?;
     Ok(builder)
 }
 

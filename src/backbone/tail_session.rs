@@ -7,9 +7,8 @@ use super::accelerator::{self, Search};
 use super::environment::Environment;
 use super::library;
 use super::load::BackboneOptions;
-use super::onnxruntime::{Source, builder};
+use super::onnxruntime::builder;
 use super::provider::Provider;
-use super::spec::BackboneSpec;
 use crate::error::Result;
 
 /// A session of a graph with one input and one output of floats. Beside a trunk on TensorRT it runs
@@ -20,24 +19,19 @@ pub(crate) struct TailSession {
 }
 
 impl TailSession {
-    /// Makes a session of `onnx` beside a trunk of `spec` that runs on `beside`.
+    /// Makes a session of `onnx` beside a trunk that runs on the provider of `options`.
     ///
     /// # Errors
     /// [`crate::Error::Provider`] if there is no library or it refuses the graph.
-    pub(crate) fn load(
-        spec: &BackboneSpec,
-        onnx: &[u8],
-        beside: Provider,
-        options: &BackboneOptions,
-    ) -> Result<Self> {
-        let provider = match beside {
+    pub(crate) fn load(onnx: &[u8], options: &BackboneOptions) -> Result<Self> {
+        let provider = match options.provider {
             Provider::TensorRt | Provider::Cuda => Provider::Cuda,
             Provider::Cpu | Provider::Tract | Provider::Auto => Provider::Cpu,
         };
         let failed = |reason: String| provider.refused(reason);
         let environment = Environment::of_process()?;
         let runtime = library::runtime(options.ort_lib.as_deref(), &environment).map_err(failed)?;
-        let made = builder(&Source { spec, onnx, runtime, threads: options.threads });
+        let made = builder(runtime, options.threads);
         let made = match provider {
             Provider::Cuda => {
                 let cuda = accelerator::cuda(runtime, Search::Quick).map_err(failed)?;

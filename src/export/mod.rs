@@ -26,12 +26,10 @@ use crate::backbone::onnx::{
 };
 use crate::heads::{MapShape, Tail};
 use crate::{Error, Result};
-use nodes::Nodes;
+use nodes::{FLOAT, Nodes};
 
 /// The prefix of every name that is added to the backbone's.
 const PREFIX: &str = "kaizen/";
-/// `TensorProto.DataType` FLOAT.
-const FLOAT: i32 = 1;
 /// The oldest opset that has the operators used.
 const OLDEST_OPSET: i64 = 13;
 /// From this opset on the operators used may mean something else.

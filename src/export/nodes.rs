@@ -4,7 +4,7 @@ use crate::backbone::onnx::attribute_proto::AttributeType;
 use crate::backbone::onnx::{AttributeProto, NodeProto, TensorProto};
 
 /// `TensorProto.DataType` FLOAT and INT64.
-const FLOAT: i32 = 1;
+pub(super) const FLOAT: i32 = 1;
 const INT64: i32 = 7;
 
 /// Nodes and initializers to add to a graph.
@@ -82,6 +82,11 @@ impl Nodes {
             attribute: attribute.collect(),
             ..Default::default()
         });
+    }
+
+    /// Adds x as f32.
+    pub(super) fn as_floats(&mut self, x: &str) -> String {
+        self.op_with("Cast", &[x], &[("to", i64::from(FLOAT))])
     }
 
     /// Adds x, kept between two bounds.

@@ -1,9 +1,10 @@
 //! The program's preprocessing in ONNX operators, for frames of any size.
 //!
 //! A triangle filter that widens when shrinking is a product with a matrix `[S, length]` on either
-//! axis. Like the resize of [`Preprocess`](crate::vision::Preprocess), the graph works
-//! on rows first, rounds after each axis, and its weights have 15 significant bits: a pixel is the
-//! program's own, but for sums that fall onto the border between two levels.
+//! axis. Like the resize of [`Preprocess`](crate::vision::Preprocess), the graph shrinks the height
+//! first, rounds after each axis, and has weights of 15 significant bits. So its pixels are the
+//! program's own, except where a sum lies so close to the border between two levels that the
+//! rounding of floats decides.
 
 use prost::Message as _;
 
@@ -14,12 +15,11 @@ use crate::backbone::onnx::{ModelProto, tensor_shape_proto::dimension::Value};
 use crate::{Error, Result};
 
 /// The input that takes the place of the image: `uint8 [N, H, W, 3]`, RGB.
-pub(crate) const FRAMES: &str = "frames";
+const FRAMES: &str = "frames";
 /// The prefix of every name that is added.
 const PREFIX: &str = "kaizen/preprocessing/";
-/// `TensorProto.DataType` UINT8 and FLOAT.
+/// `TensorProto.DataType` UINT8.
 const UINT8: i32 = 2;
-const FLOAT: i64 = 1;
 /// A weight in fixed point is below this.
 const WEIGHT_LIMIT: f32 = 32_767.5;
 /// The most bits behind the point of a weight.
@@ -53,7 +53,7 @@ pub(crate) fn with_preprocessing(spec: &BackboneSpec, file: &[u8]) -> Result<Vec
 fn write(nodes: &mut Nodes, spec: &BackboneSpec, image: &str) {
     let side = spec.input_size;
     let shape = nodes.op("Shape", &[FRAMES]);
-    let pixels = nodes.op_with("Cast", &[FRAMES], &[("to", FLOAT)]);
+    let pixels = nodes.as_floats(FRAMES);
     let rows = nodes.reshaped(&pixels, &[0, 0, -1]);
     let weights = filter(nodes, &shape, 1, side);
     let rows = nodes.op("MatMul", &[&weights, &rows]);
@@ -76,12 +76,11 @@ fn filter(nodes: &mut Nodes, shape: &str, axis: i64, side: usize) -> String {
     let length = nodes.op_with("Gather", &[shape, &at], &[("axis", 0)]);
     let [none, one] = [0, 1].map(|value| nodes.index(value));
     let positions = nodes.op("Range", &[&none, &length, &one]);
-    let [positions, length] =
-        [positions, length].map(|value| nodes.op_with("Cast", &[&value], &[("to", FLOAT)]));
+    let [positions, length] = [positions, length].map(|value| nodes.as_floats(&value));
     // The distance (x + 1/2) - (i + 1/2) n / S over max(n / S, 1) as a ratio of whole numbers.
     #[expect(clippy::cast_precision_loss, reason = "sides of images")]
-    let [odd, width]: [Vec<f32>; 2] = [(0..side).map(|i| (2 * i + 1) as f32).collect(), vec![side as f32]];
-    let (odd, width) = (nodes.floats(&[side, 1], &odd), nodes.floats(&[1], &width));
+    let (odd, width) = ((0..side).map(|i| (2 * i + 1) as f32).collect::<Vec<_>>(), side as f32);
+    let (odd, width) = (nodes.floats(&[side, 1], &odd), nodes.scalar(width));
     let [half, whole, two] = [0.5, 1.0, 2.0].map(|value| nodes.scalar(value));
     let doubled = nodes.op("Mul", &[&positions, &two]);
     let doubled = nodes.op("Add", &[&doubled, &whole]);
@@ -124,9 +123,8 @@ fn levels(nodes: &mut Nodes, x: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backbone::onnx::{GraphProto, OperatorSetIdProto};
     use crate::backbone::{run_in_onnx_runtime, run_in_tract};
-    use crate::export::value;
+    use crate::export::{model, value};
     use crate::rng::Rng;
     use crate::vision::{Frame, Preprocess};
 
@@ -140,15 +138,7 @@ mod tests {
         let mut nodes = Nodes::new("");
         nodes.node("Identity", &["image"], "same", &[]);
         let sizes = [Some(3), Some(side), Some(side)];
-        let graph = GraphProto {
-            node: nodes.nodes,
-            name: "image".to_owned(),
-            input: vec![value("image", &sizes)],
-            output: vec![value("same", &sizes)],
-            ..Default::default()
-        };
-        let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 13 }];
-        ModelProto { ir_version: 7, opset_import, graph: Some(graph), ..Default::default() }.encode_to_vec()
+        model("image", nodes, value("image", &sizes), vec![value("same", &sizes)]).encode_to_vec()
     }
 
     fn noise(width: u32, height: u32) -> Frame {

@@ -69,12 +69,12 @@ impl Tail {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::heads::{MapShape, Node, NodeOp};
-    use crate::reference::activation::Activation;
+impl Tail {
+    /// A tail of one pointwise convolution, with weights drawn from `seed`.
+    pub(crate) fn example(seed: u64) -> Self {
+        use crate::heads::{MapShape, Node, NodeOp};
+        use crate::reference::activation::Activation;
 
-    fn tail() -> Tail {
         let node = |name: &str, input, op| Node {
             name: format!("{TAIL}{name}"),
             input,
@@ -83,12 +83,21 @@ mod tests {
             activation: Activation::None,
         };
         let extractor = Extractor {
-            input: MapShape { size: [2, 2], channels: 3 },
+            input: MapShape { size: [3, 2], channels: 3 },
             nodes: vec![node("a", 0, NodeOp::Linear { outputs: 4 }), node("pool", 1, NodeOp::AveragePool)],
         };
         let mut parameters = Parameters::default();
-        extractor.init(3, &mut parameters);
-        Tail { extractor, parameters }
+        extractor.init(seed, &mut parameters);
+        Self { extractor, parameters }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tail() -> Tail {
+        Tail::example(3)
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::number::real;
 
 /// Shares of the trained classifier that are tried.
 const SHARES: [f32; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
-/// The share that a classifier has which was trained on labels alone.
+/// The share of a classifier that was trained on labels alone.
 const OF_LABELS: f32 = 0.5;
 /// By how much the log-likelihood of the judging samples must rise for another share, as for one
 /// more parameter by Akaike's criterion (1974).
@@ -29,9 +29,10 @@ pub(super) struct BlendHead {
     pub(super) share: f32,
 }
 
-/// The share of a classifier that was trained on `labelled` samples and on `unlabelled` ones. Their
-/// names are the closed forms' own, so that it adds as much as there are labels: with 20 of 200
-/// labelled, half of the sum would cost 0.7 points (docs/results.md).
+/// The share of a classifier that was trained on `labelled` samples and on `unlabelled` ones: half
+/// of the part that has labels. The names of the others come from the closed forms, so the
+/// classifier adds nothing to them: with 20 of 200 samples labelled a share of one half costs 0.7
+/// points (docs/results.md).
 #[must_use]
 pub fn usual_share(labelled: usize, unlabelled: usize) -> f32 {
     #[allow(clippy::cast_possible_truncation, reason = "a share needs no more digits")]

@@ -119,9 +119,7 @@ fn in_both(
 ) -> Result<Vec<Comparison>> {
     let live = head.probabilities(features)?;
     let check = Check { file, what, live, head, tolerance: TOLERANCE, library };
-    let runtimes = [Runtime::Tract, Runtime::OnnxRuntime].into_iter();
-    let compared = runtimes.map(|runtime| check.run(runtime, &[(shape.to_vec(), values)]));
-    compared.filter_map(Result::transpose).collect()
+    check.in_each(&Runtime::ALL, |_| vec![(shape.to_vec(), values)])
 }
 
 fn metadata(
@@ -172,16 +170,14 @@ fn on_images(
     let live = live(network, head, &images.view())?;
     let check = Check { file, what: "images", live, head, tolerance: TOLERANCE, library };
     let pixels = images.as_slice().unwrap_or_default();
-    let compared = runtimes(network).into_iter().map(|runtime| {
+    check.in_each(&runtimes(network), |runtime| {
         let at_once = match runtime {
             Runtime::Tract => 1,
             Runtime::OnnxRuntime => IMAGES,
         };
         let shape = [at_once, 3, side, side];
-        let batches = pixels.chunks(at_once * 3 * side * side).map(|pixels| (shape.to_vec(), pixels));
-        check.run(runtime, &batches.collect::<Vec<_>>())
-    });
-    compared.filter_map(Result::transpose).collect()
+        pixels.chunks(at_once * 3 * side * side).map(|pixels| (shape.to_vec(), pixels)).collect()
+    })
 }
 
 /// The whole file on frames of several sizes, in the same runtimes.
@@ -201,12 +197,8 @@ fn on_frames(
     }
     let live = live(network, head, &images.view())?;
     let check = Check { file, what: "frames", live, head, tolerance: TOLERANCE_OF_FRAMES, library };
-    let inputs = frames
-        .iter()
-        .map(|frame| (vec![1, frame.height as usize, frame.width as usize, 3], frame.rgb.as_slice()));
-    let inputs: Vec<_> = inputs.collect();
-    let compared = runtimes(network).into_iter().map(|runtime| check.run(runtime, &inputs));
-    compared.filter_map(Result::transpose).collect()
+    let input = |frame: &Frame| vec![1, frame.height as usize, frame.width as usize, 3];
+    check.in_each(&runtimes(network), |_| frames.iter().map(|f| (input(f), f.rgb.as_slice())).collect())
 }
 
 /// A frame with shapes of several sizes in it.
@@ -235,12 +227,16 @@ enum Runtime {
     OnnxRuntime,
 }
 
+impl Runtime {
+    const ALL: [Self; 2] = [Self::Tract, Self::OnnxRuntime];
+}
+
 /// The runtimes in which a whole file is compared with the live model: for float models all.
 /// Integer kernels round in their own way: an int8 file is compared where the live model runs.
 fn runtimes(network: &Network) -> Vec<Runtime> {
     let in_tract = network.backbone().provider().got == Provider::Tract;
     match (network.spec().precision, in_tract) {
-        (Precision::Fp32, _) => vec![Runtime::Tract, Runtime::OnnxRuntime],
+        (Precision::Fp32, _) => Runtime::ALL.to_vec(),
         (Precision::Fp16 | Precision::Int8, true) => vec![Runtime::Tract],
         (Precision::Fp16 | Precision::Int8, false) => vec![Runtime::OnnxRuntime],
     }
@@ -258,6 +254,17 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    /// Compares the file in each of `runtimes` that is here, on the inputs that `inputs` gives for
+    /// it.
+    fn in_each<'v, T: InputValue>(
+        &self,
+        runtimes: &[Runtime],
+        inputs: impl Fn(Runtime) -> Vec<(Vec<usize>, &'v [T])>,
+    ) -> Result<Vec<Comparison>> {
+        let compared = runtimes.iter().map(|&runtime| self.run(runtime, &inputs(runtime)));
+        compared.filter_map(Result::transpose).collect()
+    }
+
     /// Runs the file on inputs, each a shape with its values, one after the other, and compares its
     /// probabilities; `None` where the runtime has no library.
     fn run<T: InputValue>(

@@ -59,7 +59,7 @@ impl Network {
             cut.map_or_else(|| (backbone.spec().clone(), None), |(spec, tail)| (spec, Some(tail)));
         Self {
             #[cfg(feature = "tract")]
-            runner: TailRunner::new(spec.clone(), backbone.provider().got, options.clone()),
+            runner: TailRunner::new(BackboneOptions { provider: backbone.provider().got, ..options.clone() }),
             backbone,
             spec,
             tail,

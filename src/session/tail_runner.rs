@@ -3,19 +3,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Result;
-use crate::backbone::TailSession;
-use crate::backbone::{BackboneOptions, BackboneSpec, Provider};
+use crate::backbone::{BackboneOptions, Provider, TailSession};
 use crate::export::tail_alone;
-use crate::heads::MapShape;
-use crate::heads::Tail;
+use crate::heads::{MapShape, Tail};
 use crate::learn::inference;
 
 /// Runs tails on latents: in ONNX Runtime where the trunk runs there, on the CPU engine beside
 /// tract. `kaizen doctor` times both.
 pub(super) struct TailRunner {
-    spec: BackboneSpec,
-    /// The provider of the trunk.
-    beside: Provider,
+    /// What the trunk was loaded with; the provider is the one that runs it.
     options: BackboneOptions,
     /// The session of the tail that answered last; none if the runtime refuses it.
     last: Mutex<Option<Loaded>>,
@@ -27,9 +23,9 @@ struct Loaded {
 }
 
 impl TailRunner {
-    /// A runner beside a trunk of `spec` on the provider `beside`.
-    pub(super) fn new(spec: BackboneSpec, beside: Provider, options: BackboneOptions) -> Self {
-        Self { spec, beside, options, last: Mutex::new(None) }
+    /// A runner beside a trunk on the provider of `options`.
+    pub(super) fn new(options: BackboneOptions) -> Self {
+        Self { options, last: Mutex::new(None) }
     }
 
     /// Features `[D]` of a latent by `tail`. A tail that did not answer last is loaded first, which
@@ -39,7 +35,7 @@ impl TailRunner {
     /// [`crate::Error::Shape`] for a latent of another shape; [`crate::Error::Provider`] if the
     /// runtime fails.
     pub(super) fn features(&self, tail: &Arc<Tail>, latent: &[f32]) -> Result<Vec<f32>> {
-        if self.beside == Provider::Tract || latent.len() != tail.extractor.input_len() {
+        if self.options.provider == Provider::Tract || latent.len() != tail.extractor.input_len() {
             return inference::extract(&tail.extractor, &tail.parameters, latent);
         }
         self.in_runtime(tail, latent)
@@ -62,7 +58,7 @@ impl TailRunner {
 
     /// A session of the tail; none if the runtime refuses it, which is said.
     fn load(&self, tail: &Tail) -> Result<Option<TailSession>> {
-        let session = TailSession::load(&self.spec, &tail_alone(tail)?, self.beside, &self.options);
+        let session = TailSession::load(&tail_alone(tail)?, &self.options);
         let refused = |error: &crate::Error| tracing::warn!("the CPU engine runs the tail instead: {error}");
         Ok(session.inspect_err(refused).ok())
     }
@@ -71,38 +67,14 @@ impl TailRunner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::heads::{Extractor, Node, NodeOp, Parameters, Tensor};
-    use crate::reference::activation::Activation;
-    use crate::rng::Rng;
-
-    /// A tail of one convolution, with weights drawn from `seed`.
-    fn tail(seed: u64) -> Arc<Tail> {
-        let node = |name: &str, input, op| Node {
-            name: format!("tail.{name}"),
-            input,
-            op,
-            residual: None,
-            activation: Activation::None,
-        };
-        let nodes = vec![node("a", 0, NodeOp::Linear { outputs: 4 }), node("mean", 1, NodeOp::AveragePool)];
-        let extractor = Extractor { input: MapShape { size: [3, 2], channels: 5 }, nodes };
-        let mut rng = Rng::new(seed, 0);
-        let parameters: Parameters = (extractor.parameters().unwrap().into_iter())
-            .map(|(name, shape)| {
-                let data = (0..shape.iter().product()).map(|_| rng.normal()).collect();
-                (name, Tensor::new(&shape, data).unwrap())
-            })
-            .collect();
-        Arc::new(Tail { extractor, parameters })
-    }
-
     #[test]
     fn the_runtime_of_the_trunk_runs_the_tail_that_is_asked_for_as_the_engine_does() {
-        let options = BackboneOptions::default();
-        let runner = |beside| TailRunner::new(BackboneSpec::example(), beside, options.clone());
+        let runner =
+            |beside| TailRunner::new(BackboneOptions { provider: beside, ..BackboneOptions::default() });
         let (in_runtime, on_engine) = (runner(Provider::Cpu), runner(Provider::Tract));
-        let latent: Vec<f32> = (0..30).map(|at| (at as f32 * 0.7).sin()).collect();
-        let tails = [tail(1), tail(2)];
+        let tails = [1, 2].map(|seed| Arc::new(Tail::example(seed)));
+        let latent: Vec<f32> =
+            (0..tails[0].extractor.input_len()).map(|at| (at as f32 * 0.7).sin()).collect();
         let [first, second] = tails.each_ref().map(|tail| on_engine.features(tail, &latent).unwrap());
         let apart =
             |a: &[f32], b: &[f32]| a.iter().zip(b).fold(0.0_f32, |worst, (a, b)| worst.max((a - b).abs()));

@@ -35,20 +35,17 @@ fn peak_mb(process: u32) -> Option<f64> {
 
 /// Most resident memory of a run of the program.
 fn peak_of(arguments: &[&str], state: &Path) -> f64 {
-    peak_of_command(arguments, state, Stdio::inherit(), &["--quiet"])
+    peak_and_log_of(arguments, state).0
 }
 
-/// Most resident memory of a run of the program, whose log goes into a file.
-fn peak_saying(arguments: &[&str], state: &Path, log: &Path) -> f64 {
-    peak_of_command(arguments, state, std::fs::File::create(log).unwrap().into(), &[])
-}
-
-fn peak_of_command(arguments: &[&str], state: &Path, log: Stdio, more: &[&str]) -> f64 {
+/// Most resident memory of a run of the program, and what it said.
+fn peak_and_log_of(arguments: &[&str], state: &Path) -> (f64, String) {
+    let log = state.with_extension("log");
     let mut command = Command::new(env!("CARGO_BIN_EXE_kaizen"));
     command.args(arguments).arg("--state").arg(state);
-    command.args(["--provider", "tract", "--engine", "cpu"]).args(more).env(MALLOC.0, MALLOC.1);
-    command.current_dir(support::repository()).stdout(Stdio::null()).stderr(log);
-    let mut child = command.spawn().unwrap();
+    command.args(["--provider", "tract", "--engine", "cpu"]).env(MALLOC.0, MALLOC.1);
+    command.current_dir(support::repository()).stdout(Stdio::null());
+    let mut child = command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
     let mut peak = 0.0;
     let status = loop {
         peak = peak_mb(child.id()).unwrap_or(peak);
@@ -57,22 +54,26 @@ fn peak_of_command(arguments: &[&str], state: &Path, log: Stdio, more: &[&str]) 
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    assert!(status.success() && peak > 10.0, "{arguments:?}: {status}, {peak} MB");
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(status.success() && peak > 10.0, "{arguments:?}: {status}, {peak} MB, {said}");
     println!("{arguments:?}: {peak:.0} MB");
-    peak
+    (peak, said)
+}
+
+fn in_tract(model: &str) -> BackboneOptions {
+    BackboneOptions {
+        model: Some(model.to_owned()),
+        models_dir: Some(support::repository().join("models")),
+        provider: Provider::Tract,
+        ..BackboneOptions::default()
+    }
 }
 
 /// A state of 5000 samples, one in so many with a label, none of them learned, and a source of
 /// frames of 640x480.
 fn small_board(folder: &Path, labelled_one_in: usize) -> (PathBuf, PathBuf) {
     let (state, frames) = (folder.join("state.db"), folder.join("frames"));
-    let options = BackboneOptions {
-        model: Some(MODEL.to_owned()),
-        models_dir: Some(support::repository().join("models")),
-        provider: Provider::Tract,
-        ..BackboneOptions::default()
-    };
-    let backbone = backbone::load(&options).unwrap();
+    let backbone = backbone::load(&in_tract(MODEL)).unwrap();
     let mut memory = Memory::open(Some(&state), &identity(backbone.as_ref())).unwrap();
     for from in (0..SAMPLES).step_by(500) {
         let is_labelled = |number: usize| (number / CLASSES).is_multiple_of(labelled_one_in);
@@ -157,13 +158,7 @@ fn a_memory_limit_holds_where_every_sample_has_a_label() {
 /// learned.
 fn with_latents(folder: &Path) -> PathBuf {
     let state = folder.join("latents.db");
-    let options = BackboneOptions {
-        model: Some(CUT_MODEL.to_owned()),
-        models_dir: Some(support::repository().join("models")),
-        provider: Provider::Tract,
-        ..BackboneOptions::default()
-    };
-    let network = Network::load(&options, false).unwrap();
+    let network = Network::load(&in_tract(CUT_MODEL), false).unwrap();
     let input = network.tail().unwrap().extractor.input;
     let mut memory = Memory::open(Some(&state), &network.identity()).unwrap();
     for from in (0..SAMPLES).step_by(500) {
@@ -180,11 +175,9 @@ fn a_tail_is_trained_below_the_memory_limit_or_stays_as_it_is() {
     for (limit, trains) in [(250.0, false), (400.0, true)] {
         let copy = folder.path().join(format!("{limit}.db"));
         std::fs::copy(&state, &copy).unwrap();
-        let said = folder.path().join("said");
         let limit_mb = limit.to_string();
         let arguments = ["learn", "--memory-limit", &limit_mb, "--model", CUT_MODEL];
-        let peak = peak_saying(&arguments, &copy, &said);
-        let said = std::fs::read_to_string(&said).unwrap();
+        let (peak, said) = peak_and_log_of(&arguments, &copy);
         assert!(peak < limit, "{limit} MB: {peak} MB, {said}");
         assert_eq!(said.contains("step "), trains, "{limit} MB: {said}");
         assert_eq!(

@@ -30,26 +30,26 @@ impl FeatureLearner {
         let candidates = scored.iter().map(Scored::figure).collect();
         let judges = stage.gathered.judges().len();
         let started = stage.gathered.started;
-        let mut accuracy = None;
-        let (published, head, reason) = match self.choose(scored, serving, !stage.gathered.is_removal) {
-            None => (false, None, "no head could be fitted".to_owned()),
-            Some(chosen) => {
-                accuracy = Some(chosen.scored.score.balanced());
-                let version = self.figures(&chosen, serving, &figures, &stage.gathered)?;
-                let (kind, reason) = (chosen.scored.candidate.kind, version.reason.clone());
-                if chosen.fall.is_some() {
-                    let head_kind = kind.name();
-                    self.memory.record_rolled_back(NewVersion {
-                        heads: &[],
-                        head_kind,
-                        figures: &version,
-                    })?;
-                } else {
-                    self.put_in_place(chosen.scored, stage, tuned, &version)?;
+        let (published, head, accuracy, reason) =
+            match self.choose(scored, serving, !stage.gathered.is_removal) {
+                None => (false, None, None, "no head could be fitted".to_owned()),
+                Some(chosen) => {
+                    let accuracy = chosen.scored.score.balanced();
+                    let version = self.figures(&chosen, serving, &figures, &stage.gathered)?;
+                    let (kind, reason) = (chosen.scored.candidate.kind, version.reason.clone());
+                    if chosen.fall.is_some() {
+                        let head_kind = kind.name();
+                        self.memory.record_rolled_back(NewVersion {
+                            heads: &[],
+                            head_kind,
+                            figures: &version,
+                        })?;
+                    } else {
+                        self.put_in_place(chosen.scored, stage, tuned, &version)?;
+                    }
+                    (chosen.fall.is_none(), Some(kind), Some(accuracy), reason)
                 }
-                (chosen.fall.is_none(), Some(kind), reason)
-            }
-        };
+            };
         control.emit(&Event::Consolidated {
             task: self.learned.tasks,
             published,

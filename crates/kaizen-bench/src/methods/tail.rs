@@ -280,9 +280,14 @@ fn judge(
     matrix: &mut AccuracyMatrix,
 ) -> Result<()> {
     let (arena, classes) = (learner.arena, heads.frozen.head.classes().len());
+    let seen = &arena.tasks()[..=after];
+    let share = usual_share(
+        seen.iter().map(|task| task.labelled.len()).sum(),
+        seen.iter().map(|task| task.unlabelled.len()).sum(),
+    );
     let mut sums: BTreeMap<&str, usize> = BTreeMap::new();
     let mut all = 0;
-    for (on, task) in arena.tasks()[..=after].iter().enumerate() {
+    for (on, task) in seen.iter().enumerate() {
         let u = learner.features(&learner.latents.test, task.test.iter().copied())?;
         let width = arena.features.width;
         let h: Vec<f32> = task
@@ -300,27 +305,17 @@ fn judge(
             members.push(("classifier", log_softmax(logits, classes)));
         }
         let of = |parts: &[(&str, f32)]| -> Vec<f32> {
-            let chosen: Vec<_> = members
-                .iter()
-                .filter_map(|(name, member)| {
-                    let (_, weight) = parts.iter().find(|(part, _)| part == name)?;
-                    Some((weight, member))
-                })
-                .collect();
-            (0..u.len() / learner.architecture.features() * classes)
-                .map(|at| chosen.iter().map(|(weight, member)| *weight * member[at]).sum())
-                .collect()
+            let mut sum = vec![0.0; u.len() / learner.architecture.features() * classes];
+            for (name, member) in &members {
+                let weight = parts.iter().find(|(part, _)| part == name).map_or(0.0, |(_, weight)| *weight);
+                sum.iter_mut().zip(member).for_each(|(sum, value)| *sum += weight * value);
+            }
+            sum
         };
         let truth: Vec<_> =
             task.test.iter().map(|&row| arena.scenario.id(arena.features.test_classes[row])).collect();
         // A tail that stays has no classifier that knows the later classes.
         let judged = if way == Tail::Product && stays { "tuned+frozen" } else { "tuned+classifier" };
-        let seen = &arena.tasks()[..=after];
-        let [labelled, unlabelled] = [
-            seen.iter().map(|task| task.labelled.len()).sum(),
-            seen.iter().map(|task| task.unlabelled.len()).sum(),
-        ];
-        let share = usual_share(labelled, unlabelled);
         for (name, parts) in [
             ("frozen", &[("frozen", 1.0)][..]),
             ("tuned", &[("tuned", 1.0)]),
