@@ -14,8 +14,9 @@ const VIEWS: u64 = 3;
 /// What a training step works on besides the samples.
 const TRAINING: u64 = 32_000_000;
 const MEGABYTE: u64 = 1_000_000;
-/// What products of matrices take on each thread besides their operands.
-const SCRATCH: u64 = 8 * MEGABYTE;
+/// What products of matrices take on each thread besides their operands: packed blocks of up to
+/// 1088 x 256 values in double precision (2.2 MB) and the thread's own stack.
+const SCRATCH: u64 = 4 * MEGABYTE;
 /// Resident memory that the process stays below while it learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryLimit {
