@@ -13,7 +13,7 @@ use super::outcome::Outcome;
 use super::{log, output};
 use crate::memory::Memory;
 use crate::session::Power;
-use crate::session::live::{Live, LiveOptions, LiveParts};
+use crate::session::live::{Live, LiveEvent, LiveOptions, LiveParts};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -40,6 +40,10 @@ pub(super) struct Arguments {
     /// The share of the machine that learning takes
     #[arg(long, default_value = "balanced")]
     power: Power,
+    /// Errors of the engine or the provider in a row after which the program ends, to be started
+    /// again
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one)]
+    most_failures: usize,
     /// MiB that the state may take on disk; `--quota-bytes` says the same in bytes
     #[arg(long, conflicts_with = "quota_bytes")]
     quota_mib: Option<u64>,
@@ -50,6 +54,10 @@ pub(super) struct Arguments {
     raw_size: RawSize,
     #[command(flatten)]
     pub(super) options: CommonOptions,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "a number of at least 1".to_owned())
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
@@ -70,8 +78,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         state: arguments.state.clone(),
         learner,
         power: arguments.power,
+        most_failures: arguments.most_failures,
         watcher: Arc::new(move |event| {
             http::log::tell(&event);
+            if matches!(event, LiveEvent::Broken(_)) {
+                // Whatever is acknowledged is on disk, and a stuck thread cannot be joined.
+                std::process::exit(1);
+            }
             sender(event);
         }),
     })?;

@@ -26,6 +26,8 @@ pub(crate) use decode::{decode, thumbnail_jpeg};
 pub use folder::is_picture;
 pub use frame::{Frame, Split};
 pub use open::{Frames, frames, open};
+#[cfg(feature = "serve")]
+pub(crate) use open::{may_come_later, open_once};
 pub use preprocess::Preprocess;
 pub(crate) use recording::LABELS_FILE;
 pub use source::{FrameSource, SourceOptions};

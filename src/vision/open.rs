@@ -8,7 +8,7 @@ use super::avi::AviSource;
 use super::frame::Frame;
 use super::raw::RawSource;
 use super::recording::{self, LABELS_FILE};
-use super::source::{FrameSource, SourceOptions};
+use super::source::{FrameSource, Loss, SourceOptions};
 use super::{folder, unsupported};
 use crate::error::{Error, Result};
 
@@ -32,6 +32,39 @@ use crate::error::{Error, Result};
 /// [`Error::Source`] if there is nothing to read there or this build cannot read it, with the way
 /// out; [`Error::Config`] for options out of range; [`Error::Io`] if the file system refuses.
 pub fn open(uri: &str, options: &SourceOptions) -> Result<Box<dyn FrameSource>> {
+    open_with(uri, options, Loss::Reopens)
+}
+
+/// Opens a source as [`open`] does, but a camera or a stream that is lost is an error.
+///
+/// # Errors
+/// As [`open`].
+#[cfg(feature = "serve")]
+pub(crate) fn open_once(uri: &str, options: &SourceOptions) -> Result<Box<dyn FrameSource>> {
+    open_with(uri, options, Loss::Fails)
+}
+
+/// Whether a source that cannot be opened or was lost may be there later: a camera or a stream that
+/// this build knows, or a path where there is nothing yet.
+#[cfg(feature = "serve")]
+pub(crate) fn may_come_later(uri: &str, options: &SourceOptions) -> bool {
+    if uri == "-" || options.check().is_err() {
+        return false;
+    }
+    #[cfg(feature = "gstreamer")]
+    if let Some(can_be_made) = super::gstreamer::can_be_made(uri, options) {
+        return can_be_made;
+    }
+    let path = match uri.split_once("://") {
+        None => uri,
+        Some(("file" | "recording", path)) => path,
+        Some(_) => return false,
+    };
+    !path.is_empty() && !path.starts_with("/dev/") && !Path::new(path).exists()
+}
+
+#[cfg_attr(not(feature = "gstreamer"), expect(unused_variables, reason = "no other source is lost"))]
+fn open_with(uri: &str, options: &SourceOptions, loss: Loss) -> Result<Box<dyn FrameSource>> {
     options.check()?;
     if uri == "-" {
         return Ok(Box::new(RawSource::new(std::io::stdin(), uri, options)?));
@@ -40,7 +73,7 @@ pub fn open(uri: &str, options: &SourceOptions) -> Result<Box<dyn FrameSource>> 
         return Ok(Box::new(recording::open(Path::new(folder), uri, options)?));
     }
     #[cfg(feature = "gstreamer")]
-    if let Some(source) = super::gstreamer::open(uri, options)? {
+    if let Some(source) = super::gstreamer::open(uri, options, loss)? {
         return Ok(source);
     }
     let path = match uri.split_once("://") {
@@ -196,6 +229,27 @@ mod tests {
         let text = refusal_without_gstreamer(&format!("file://{}", clip.display()));
         assert!(text.contains("ffmpeg -loglevel error -i '") && text.contains("clip.mp4'"), "{text}");
         assert!(text.contains("-c:v mjpeg"), "{text}");
+    }
+
+    #[cfg(feature = "serve")]
+    #[test]
+    fn what_may_come_later_is_awaited_and_what_cannot_work_is_not() {
+        let later = |uri: &str| may_come_later(uri, &SourceOptions::default());
+        let folder = tempfile::tempdir().unwrap();
+        let text = folder.path().join("text.txt");
+        std::fs::write(&text, b"no picture").unwrap();
+        for uri in ["", "-", "recording://", "ftp://cam/1", "csi://front", "gst://", text.to_str().unwrap()] {
+            assert!(!later(uri), "{uri}");
+        }
+        for uri in ["no/such/folder", "recording://no/such", "file:///no/such"] {
+            assert!(later(uri), "{uri}");
+        }
+        for uri in ["/dev/video99", "v4l2:///dev/video99", "rtsp://127.0.0.1:1/none", "gst://videotestsrc"] {
+            assert_eq!(later(uri), cfg!(feature = "gstreamer"), "{uri}");
+        }
+        assert!(!later("gst://nosuchelement ! appsink"));
+        let options = SourceOptions { max_pixels: 0, ..Default::default() };
+        assert!(!may_come_later("no/such/folder", &options));
     }
 
     #[test]

@@ -46,6 +46,16 @@ pub struct SourceOptions {
     pub raw_frame_rate: f64,
 }
 
+/// What becomes of a camera or a stream that is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// The source opens it again.
+    Reopens,
+    /// It is an error, and the caller opens it again.
+    #[cfg(feature = "serve")]
+    Fails,
+}
+
 impl Default for SourceOptions {
     fn default() -> Self {
         Self { max_pixels: DEFAULT_MAX_PIXELS, raw_width: 640, raw_height: 480, raw_frame_rate: 30.0 }

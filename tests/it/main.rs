@@ -27,6 +27,8 @@ mod golden;
 #[cfg(feature = "serve")]
 mod http_client;
 mod learned_state;
+#[cfg(all(feature = "serve", target_os = "linux"))]
+mod liveness;
 #[cfg(feature = "serve")]
 mod load;
 #[cfg(feature = "gstreamer")]

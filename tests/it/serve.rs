@@ -25,6 +25,7 @@ pub(crate) struct Setting {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) source: String,
     pub(crate) models: PathBuf,
+    pub(crate) provider: &'static str,
 }
 
 impl Setting {
@@ -33,7 +34,12 @@ impl Setting {
         let folder = tempfile::tempdir().unwrap();
         let models = folder.path().join("models");
         tiny_model::write(&models);
-        Self { source: format!("recording://{}", support::data(frames).display()), folder, models }
+        Self {
+            source: format!("recording://{}", support::data(frames).display()),
+            folder,
+            models,
+            provider: "tract",
+        }
     }
 
     /// The same frames by a small backbone that is cut: its tail learns.
@@ -45,7 +51,8 @@ impl Setting {
 
     /// The same frames by the backbone that is delivered.
     pub(crate) fn real(source: String) -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), source, models: support::repository().join("models") }
+        let models = support::repository().join("models");
+        Self { folder: tempfile::tempdir().unwrap(), source, models, provider: "tract" }
     }
 
     pub(crate) fn serve(&self, more: &[&str]) -> Server {
@@ -66,8 +73,8 @@ impl Setting {
 
     pub(crate) fn command(&self, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kaizen"));
-        command.args(["serve", "--source", &self.source, "--listen", "127.0.0.1:0", "--provider", "tract"]);
-        command.args(["--engine", "cpu", "--models-dir"]).arg(&self.models);
+        command.args(["serve", "--source", &self.source, "--listen", "127.0.0.1:0", "--engine", "cpu"]);
+        command.args(["--provider", self.provider, "--models-dir"]).arg(&self.models);
         command.arg("--state").arg(self.folder.path().join("state.db")).args(more);
         command
     }
@@ -132,6 +139,18 @@ impl Server {
     pub(crate) fn resident_mib(&self) -> usize {
         let text = fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap();
         text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4 / 1024
+    }
+
+    /// The standard input, if it is a pipe.
+    pub(crate) fn stdin(&mut self) -> Option<std::process::ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// Waits for the program to end by itself; gives its status and what it said.
+    pub(crate) fn end(&mut self) -> (ExitStatus, String) {
+        let mut said = String::new();
+        self.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        (self.child.wait().unwrap(), said)
     }
 
     pub(crate) fn process(&self) -> u32 {

@@ -15,6 +15,27 @@ pub(crate) fn write(folder: &Path) {
     fs::write(folder.join("manifest.toml"), format!("default = \"tiny\"\n{entry}")).unwrap();
 }
 
+/// Writes `white.onnx`, the same backbone but that it cannot compute a white picture (of mean 1 after
+/// normalisation): it looks up row 1 of a table of one row.
+pub(crate) fn write_that_fails_on_white(folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    let keeps_no_axes = [bytes(1, b"keepdims"), number(3, 0), number(20, 2)].concat();
+    let to_integer = [bytes(1, b"to"), number(3, 7), number(20, 2)].concat();
+    let graph = [
+        layer(0),
+        node("MatMul", &["flat", "w"], "mixed", &[]),
+        node("ReduceMean", &["image"], "mean", &[keeps_no_axes]),
+        node("Cast", &["mean"], "row", &[to_integer]),
+        node("Gather", &["table", "row"], "found", &[]),
+        node("Add", &["mixed", "found"], "sum", &[]),
+        node("Relu", &["sum"], "features", &[]),
+        bytes(2, b"white"),
+        bytes(5, &tensor("table", &[1], &[0.0])),
+    ];
+    let entry = finish(folder, "white", &graph.concat());
+    fs::write(folder.join("manifest.toml"), format!("default = \"white\"\n{entry}")).unwrap();
+}
+
 /// Adds a backbone `other` of other weights.
 pub(crate) fn write_another(folder: &Path) {
     let manifest = folder.join("manifest.toml");
@@ -99,19 +120,27 @@ fn node(op: &str, inputs: &[&str], output: &str, attributes: &[Vec<u8>]) -> Vec<
 
 /// Writes a model and gives its entry of the manifest.
 fn model(folder: &Path, name: &str, seed: usize) -> String {
-    let inputs = 3 * SIDE * SIDE;
-    let weight: Vec<f32> = (0..inputs * WIDTH).map(|i| noise(i + 7777 * seed) / 8.0).collect();
-    let side = SIDE as u64;
     let graph = [
-        node("Flatten", &["image"], "flat", &[]),
+        layer(seed),
         node("MatMul", &["flat", "w"], "mixed", &[]),
         node("Relu", &["mixed"], "features", &[]),
         bytes(2, b"tiny"),
+    ];
+    finish(folder, name, &graph.concat())
+}
+
+/// The input, the output, the flat image and the weights `w` of a layer.
+fn layer(seed: usize) -> Vec<u8> {
+    let inputs = 3 * SIDE * SIDE;
+    let weight: Vec<f32> = (0..inputs * WIDTH).map(|i| noise(i + 7777 * seed) / 8.0).collect();
+    let side = SIDE as u64;
+    [
+        node("Flatten", &["image"], "flat", &[]),
         bytes(5, &tensor("w", &[inputs as u64, WIDTH as u64], &weight)),
         bytes(11, &value("image", &[None, Some(3), Some(side), Some(side)])),
         bytes(12, &value("features", &[None, Some(WIDTH as u64)])),
-    ];
-    finish(folder, name, &graph.concat())
+    ]
+    .concat()
 }
 
 /// Writes the model of a graph and gives its entry of the manifest.

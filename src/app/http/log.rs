@@ -3,7 +3,7 @@
 use crate::app::events;
 use crate::app::log;
 use crate::event::Event;
-use crate::session::live::{BackboneState, LiveEvent, SourceState};
+use crate::session::live::{BackboneState, Breakdown, LiveEvent, SourceState};
 
 /// Logs an event of the live loop, unless it is one of those that come many times a second.
 pub(crate) fn tell(event: &LiveEvent) {
@@ -15,10 +15,15 @@ pub(crate) fn tell(event: &LiveEvent) {
             let message = match state {
                 SourceState::Opening => return,
                 SourceState::Playing => "the source plays",
-                SourceState::Ended => "the source came to its end",
+                SourceState::Waiting { reason } => &format!("{reason}; it is tried again"),
+                SourceState::Ended { .. } => "the source came to its end",
                 SourceState::Failed { reason } => reason,
             };
             log::entry("source", message, state);
+        }
+        LiveEvent::Broken(breakdown) => {
+            let Breakdown { thread, reason } = breakdown;
+            log::entry("broken", &format!("thread {thread} cannot go on: {reason}"), breakdown);
         }
         LiveEvent::Backbone(state) => log::entry("backbone", &backbone_sentence(state), state),
     }

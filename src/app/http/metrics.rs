@@ -80,6 +80,7 @@ fn registry(
         ("jobs_pending", "Jobs that wait for the learning thread or are being done", live.pending as f64),
         ("learning", "1 while a consolidation runs", f64::from(u8::from(live.learning.is_some()))),
         ("viewers", "Clients that watch the live picture", viewers as f64),
+        ("newest_frame_age_seconds", "Seconds since the source gave a frame", live.frame_age_secs),
         ("uptime_seconds", "Seconds since the start", live.uptime_secs),
     ] {
         registry.register(name, help, ConstGauge::new(value));

@@ -55,7 +55,7 @@ pub(super) fn serve(listener: TcpListener, web: &Arc<Web>) -> anyhow::Result<()>
         let encoder = tokio::spawn(encoder::run(web.clone()));
         let signal = stop_signal()?;
         #[cfg(target_os = "linux")]
-        let watchdog = tokio::spawn(supervisor::ready(web.clone()));
+        let watchdog = supervisor::Watchdog::start(web.live.liveness().clone())?;
         let stopping = web.clone();
         let (ended, end) = tokio::sync::oneshot::channel::<()>();
         let server = axum::serve(listener, app).with_graceful_shutdown(async move {
@@ -66,7 +66,7 @@ pub(super) fn serve(listener: TcpListener, web: &Arc<Web>) -> anyhow::Result<()>
         let server = tokio::spawn(async move { server.await });
         let _ = end.await;
         #[cfg(target_os = "linux")]
-        supervisor::stopping(&watchdog);
+        drop(watchdog);
         tracing::info!(
             event = "stopping",
             "stopping: the change being made is finished, what waits is named"

@@ -59,6 +59,7 @@ fn named(event: &LiveEvent) -> Option<(&'static str, Value)> {
         LiveEvent::Changed(what) => Some(("changed", json!({ "what": what }))),
         LiveEvent::Source(state) => Some(("source", serde_json::to_value(state).ok()?)),
         LiveEvent::Backbone(state) => Some(("backbone", serde_json::to_value(state).ok()?)),
+        LiveEvent::Broken(breakdown) => Some(("broken", serde_json::to_value(breakdown).ok()?)),
         LiveEvent::Answered(_) => None,
     }
 }

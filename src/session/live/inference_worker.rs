@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use super::answered_frame::AnsweredFrame;
 use super::live_event::LiveEvent;
+use super::liveness::Worker;
 use super::lock::locked;
 use super::shared::Shared;
 use super::status::BackboneState;
-use crate::Result;
 use crate::session::embedder::Embedder;
 use crate::session::feature_learner::ServingHead;
 use crate::session::network::Network;
 use crate::vision::Frame;
+use crate::{Error, Result};
 
 /// The least time between two frames that are stored for a person to look at: unknown ones, and
 /// those between two classes.
@@ -21,6 +22,8 @@ const KEEP_EVERY: Duration = Duration::from_millis(400);
 const KEEP_ANY_EVERY: Duration = Duration::from_secs(5);
 /// A frame whose two best probabilities differ by less than this is between two classes.
 const NARROW_MARGIN: f32 = 0.3;
+/// The longest time that the first answer of a backbone may take: drivers and kernels are loaded.
+const FIRST_ANSWER: Duration = Duration::from_secs(120);
 /// The time between two checks of whether to stop.
 const NAP: Duration = Duration::from_millis(200);
 
@@ -32,6 +35,10 @@ pub(super) struct InferenceWorker {
     shared: Arc<Shared>,
     /// The time at which a frame was last handed on to be stored.
     last_kept: Option<Instant>,
+    /// Whether this backbone has answered.
+    is_warm: bool,
+    /// Errors of the provider or the engine since the last answer.
+    failures: usize,
 }
 
 impl InferenceWorker {
@@ -42,7 +49,7 @@ impl InferenceWorker {
         shared: Arc<Shared>,
     ) -> Result<Self> {
         let embedder = Embedder::new(network, 0)?;
-        Ok(Self { embedder, serving, is_storable, shared, last_kept: None })
+        Ok(Self { embedder, serving, is_storable, shared, last_kept: None, is_warm: false, failures: 0 })
     }
 
     /// Takes the backbone that was pending, once it is there; it answers from then on.
@@ -53,6 +60,7 @@ impl InferenceWorker {
             Ok(embedder) => {
                 self.embedder = embedder;
                 self.is_storable = true;
+                self.is_warm = false;
                 self.shared.set_backbone(BackboneState::Ready, Some(provider));
             }
             Err(error) => self.shared.set_backbone(BackboneState::Failed { reason: error.to_string() }, None),
@@ -62,10 +70,12 @@ impl InferenceWorker {
     pub(super) fn run(mut self) {
         while !self.shared.is_stopping() {
             self.take_next_backbone();
+            self.beat();
             let Some((frame, arrived)) = self.shared.newest.take(NAP) else { continue };
             let name = frame.name.clone();
             match self.answer(frame, arrived) {
                 Ok(answered) => {
+                    (self.is_warm, self.failures) = (true, 0);
                     if self.is_storable {
                         if self.is_worth_keeping(&answered) {
                             self.last_kept = Some(Instant::now());
@@ -78,8 +88,20 @@ impl InferenceWorker {
                 Err(error) => {
                     locked(&self.shared.meter).rejected += 1;
                     self.shared.tell_rejected(name, error.to_string());
+                    if !matches!(error, Error::Frame { .. }) {
+                        self.shared.count_failure(Worker::Infer, &mut self.failures, &error);
+                    }
                 }
             }
+        }
+    }
+
+    fn beat(&self) {
+        let liveness = &self.shared.liveness;
+        if self.is_warm {
+            liveness.beat(Worker::Infer);
+        } else {
+            liveness.beat_within(Worker::Infer, FIRST_ANSWER);
         }
     }
 

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::answered_frame::AnsweredFrame;
 use super::live_event::LiveEvent;
+use super::liveness::Worker;
 use super::lock::locked;
 use super::shared::Shared;
 use super::status::BackboneState;
-use crate::Result;
 use crate::event::Event;
 use crate::ids::SampleId;
 use crate::memory::{LabelId, Sample, Stored, VersionId};
@@ -20,13 +20,14 @@ use crate::session::network::Network;
 use crate::session::power::{Power, yield_to_others};
 use crate::session::training_control::TrainingControl;
 use crate::vision::Frame;
+use crate::{Error, Result};
 
 /// The time between two checks for frames to store.
 const NAP: Duration = Duration::from_millis(100);
 /// The time without a job after which a training that waits begins.
 const QUIET: Duration = Duration::from_secs(10);
 /// The `nice` value of every thread that learns.
-const NICE: i32 = 10;
+const NICE: i32 = 19;
 
 /// Two backbones that are still being made, as with TensorRT's engine: the one that answers in the
 /// end, and the learner's. Another backbone answers until then; its features are of another class,
@@ -58,6 +59,8 @@ pub(crate) struct LearnWorker {
     power: Power,
     workers: rayon::ThreadPool,
     shared: Arc<Shared>,
+    /// Errors of the provider or the engine since the last job without one.
+    failures: usize,
 }
 
 /// Waits for both backbones, hands on the one that answers, and gives the other one to the learner.
@@ -67,7 +70,7 @@ pub(super) fn with_pending(backbones: &PendingBackbones, mut worker: LearnWorker
     let made = loop {
         match backbones.recv_timeout(NAP) {
             Err(RecvTimeoutError::Timeout) if shared.is_stopping() => return None,
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => shared.liveness.beat(Worker::Learn),
             Err(RecvTimeoutError::Disconnected) => break Err("loading it panicked".to_owned()),
             Ok(made) => break made.map_err(|error| error.to_string()),
         }
@@ -87,6 +90,7 @@ pub(super) fn run(mut worker: LearnWorker, jobs: &Receiver<Queued>, left: &Mutex
     yield_to_others(NICE);
     let mut quiet_since = Some(Instant::now());
     loop {
+        worker.shared.liveness.beat(Worker::Learn);
         match jobs.recv_timeout(NAP) {
             Ok(queued) if worker.shared.is_stopping() => locked(left).push(queued.what),
             Ok(Queued { is_pressing, job, .. }) => {
@@ -114,7 +118,7 @@ impl LearnWorker {
             .start_handler(|_| yield_to_others(NICE))
             .build()
             .map_err(|error| crate::Error::io("threads kaizen-learn")(std::io::Error::other(error)))?;
-        Ok(Self { learner, power, workers, shared })
+        Ok(Self { learner, power, workers, shared, failures: 0 })
     }
 
     /// The learner, for reading.
@@ -224,16 +228,33 @@ impl LearnWorker {
         let (shared, power, learner) = (&self.shared, self.power, &mut self.learner);
         let outcome = self.workers.install(|| {
             let mut tell = |event: &Event| {
+                shared.liveness.beat(Worker::Learn);
                 shared.note_progress(event);
                 shared.tell(LiveEvent::Learner(event.clone()));
             };
-            let is_awaited = || shared.is_stopping() || shared.pressing.load(Ordering::Relaxed) > 0;
+            let is_awaited = || {
+                shared.liveness.beat(Worker::Learn);
+                shared.is_stopping() || shared.pressing.load(Ordering::Relaxed) > 0
+            };
             let control = TrainingControl::new(&mut tell);
             work(learner, &mut control.beside_prediction(power, &is_awaited))
         });
+        self.count_failure(&outcome);
         locked(&self.shared.meter).learning = None;
         self.shared.tell(LiveEvent::Changed("versions"));
         outcome
+    }
+
+    /// Counts an outcome of the engine or the provider. Whatever else goes wrong is for whoever
+    /// asked for it to mend.
+    fn count_failure<T>(&mut self, outcome: &Result<T>) {
+        match outcome {
+            Ok(_) => self.failures = 0,
+            Err(error @ (Error::Device { .. } | Error::Provider { .. })) => {
+                self.shared.count_failure(Worker::Learn, &mut self.failures, error);
+            }
+            Err(_) => {}
+        }
     }
 
     /// Stores the oldest frame that waits, if there is one.
@@ -264,7 +285,9 @@ impl LearnWorker {
 
     fn sample(&mut self, answered: &AnsweredFrame, label: Option<&str>) -> Result<Sample> {
         let learner = &mut self.learner;
-        self.workers.install(|| learner.sample_of(&answered.frame, &answered.embedding, label))
+        let sample = self.workers.install(|| learner.sample_of(&answered.frame, &answered.embedding, label));
+        self.count_failure(&sample);
+        sample
     }
 
     fn store_labelled(&mut self, samples: &[Sample]) -> Result<Taught> {

@@ -22,4 +22,15 @@ pub(crate) enum LiveEvent {
     Source(SourceState),
     /// A backbone is being made, answers, or failed.
     Backbone(BackboneState),
+    /// A thread cannot go on; the program is to be started again.
+    Broken(Breakdown),
+}
+
+/// The end of a thread that should have gone on.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Breakdown {
+    /// The name of the thread.
+    pub thread: &'static str,
+    /// The reason.
+    pub reason: String,
 }

@@ -9,6 +9,7 @@ mod capture_worker;
 mod inference_worker;
 mod learn_worker;
 mod live_event;
+mod liveness;
 mod lock;
 mod parts;
 mod recent;
@@ -16,6 +17,7 @@ mod shared;
 mod slot;
 mod status;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -24,7 +26,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use answered_frame::AnsweredFrame;
 pub(crate) use learn_worker::LearnWorker;
-pub(crate) use live_event::LiveEvent;
+pub(crate) use live_event::{Breakdown, LiveEvent};
+pub(crate) use liveness::Liveness;
 pub(crate) use parts::{LiveOptions, LiveParts};
 pub(crate) use recent::MOST_RECENT;
 pub(crate) use status::{BackboneState, LiveStatus, SourceState};
@@ -34,6 +37,7 @@ use super::published_head::PublishedHead;
 use crate::{Error, Result};
 use inference_worker::InferenceWorker;
 use learn_worker::Queued;
+use liveness::Worker;
 use lock::locked;
 use shared::Shared;
 use status::Meter;
@@ -65,12 +69,12 @@ impl Live {
     /// [`Error::Config`] for preprocessing out of range, [`Error::Io`] if a thread cannot be
     /// started.
     pub(crate) fn start(parts: LiveParts) -> Result<Self> {
-        let LiveParts { source, uri, repeats, inference_backbone, pending_backbones, .. } = parts;
-        let LiveParts { mut learner, power, frame_budget, watcher, .. } = parts;
+        let LiveParts { source, uri, inference_backbone, pending_backbones, .. } = parts;
+        let LiveParts { mut learner, power, frame_budget, most_failures, watcher, .. } = parts;
         let (serving, is_pending) = (learner.restored()?.serving().clone(), pending_backbones.is_some());
         let was_cut_off = learner.memory().has_checkpoint()?;
         let meter = Meter::new(uri, inference_backbone.backbone().provider().line(), is_pending);
-        let shared = Arc::new(Shared::new(meter, frame_budget, is_pending, watcher));
+        let shared = Arc::new(Shared::new(meter, frame_budget, most_failures, is_pending, watcher));
         let inference =
             InferenceWorker::new(inference_backbone, serving.clone(), !is_pending, shared.clone())?;
         let worker = LearnWorker::new(learner, power, shared.clone())?;
@@ -81,7 +85,7 @@ impl Live {
         if is_pending {
             shared.tell(LiveEvent::Backbone(BackboneState::Building));
         }
-        live.spawn("kaizen-learn", move || {
+        live.spawn(Worker::Learn, move || {
             let ready = match pending_backbones {
                 Some(backbones) => learn_worker::with_pending(&backbones, worker),
                 None => Some(worker),
@@ -90,8 +94,8 @@ impl Live {
                 learn_worker::run(worker, &received, &left);
             }
         })?;
-        live.spawn("kaizen-infer", move || inference.run())?;
-        live.spawn("kaizen-capture", move || capture_worker::run(source, repeats, &shared))?;
+        live.spawn(Worker::Infer, move || inference.run())?;
+        live.spawn(Worker::Capture, move || capture_worker::run(source, &shared))?;
         if was_cut_off {
             // The queue is empty yet, and whoever watches is told of a failure.
             let _ = live.submit_patient("the training that was cut off", |worker| drop(worker.learn()));
@@ -99,7 +103,17 @@ impl Live {
         Ok(live)
     }
 
-    fn spawn(&self, name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<()> {
+    /// Starts a thread. A panic on it breaks the loop down.
+    fn spawn(&self, worker: Worker, body: impl FnOnce() + Send + 'static) -> Result<()> {
+        let (name, shared) = (worker.name(), self.shared.clone());
+        shared.liveness.beat(worker);
+        let body = move || {
+            // After a panic the process ends; what its threads share is not used any more.
+            match catch_unwind(AssertUnwindSafe(body)) {
+                Ok(()) => shared.liveness.end(worker),
+                Err(panic) => shared.break_down(name, format!("it panicked: {}", words_of(panic.as_ref()))),
+            }
+        };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
         locked(&self.threads).push((name, thread.map_err(Error::io(name))?));
         Ok(())
@@ -111,7 +125,37 @@ impl Live {
         let recent = locked(&self.shared.recent).len();
         let head = self.published_head().map(|head| head.kind().name());
         let pending = self.shared.waiting.load(Ordering::Relaxed);
-        locked(&self.shared.meter).status(recent, pending, head)
+        locked(&self.shared.meter).status(recent, pending, head, self.shared.liveness.frame_age())
+    }
+
+    /// The signs of life of the threads.
+    pub(crate) fn liveness(&self) -> &Arc<Liveness> {
+        &self.shared.liveness
+    }
+
+    /// Whether frames are answered and can be taught.
+    ///
+    /// # Errors
+    /// The reason why they are not, for people.
+    pub(crate) fn health(&self) -> std::result::Result<SourceState, String> {
+        let liveness = &self.shared.liveness;
+        if let Some(stall) = liveness.stall() {
+            return Err(stall.to_string());
+        }
+        let meter = locked(&self.shared.meter);
+        let (source, backbone) = (meter.source.clone(), meter.backbone.clone());
+        drop(meter);
+        match (source, backbone) {
+            (SourceState::Failed { reason }, _) | (_, BackboneState::Failed { reason }) => Err(reason),
+            (SourceState::Waiting { reason }, _) => Err(format!("the source is tried again: {reason}")),
+            (SourceState::Ended { is_expected: false }, _) => {
+                Err("the source came to its end, though it is no recording".to_owned())
+            }
+            (SourceState::Opening | SourceState::Playing, _) if liveness.is_without_frames() => {
+                Err(format!("no frame came for {:.0} s", liveness.frame_age().as_secs_f64()))
+            }
+            (source, BackboneState::Ready | BackboneState::Building) => Ok(source),
+        }
     }
 
     /// The head that answers, if anything was learned.
@@ -193,6 +237,12 @@ impl Drop for Live {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// The message of a panic.
+fn words_of(panic: &(dyn std::any::Any + Send)) -> &str {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 /// The reason why the learning thread takes no job.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 
-use super::capture_worker::SourceOpener;
+use super::capture_worker::LiveSource;
 use super::learn_worker::PendingBackbones;
 use super::live_event::Watcher;
 use super::recent::FrameBudget;
@@ -31,18 +31,18 @@ pub(crate) struct LiveOptions {
     pub learner: Options,
     /// The share of the machine that learning takes.
     pub power: Power,
+    /// Errors of the engine or the provider in a row after which a thread gives up, at least 1.
+    pub most_failures: usize,
     /// Takes what happens, from any of the threads; it must return quickly.
     pub watcher: Watcher,
 }
 
 /// The parts that the live loop runs on.
 pub(crate) struct LiveParts {
-    /// Opens the source; called again at its end if it repeats.
-    pub source: SourceOpener,
+    /// The source.
+    pub source: LiveSource,
     /// The source as typed, for people.
     pub uri: String,
-    /// Whether a source that ends is opened again.
-    pub repeats: bool,
     /// The backbone that answers. The learner has another one, for views of what is learned and for
     /// pictures that are sent, so that learning never delays an answer.
     pub inference_backbone: Network,
@@ -54,6 +54,8 @@ pub(crate) struct LiveParts {
     pub power: Power,
     /// The bytes of frames that are held.
     pub frame_budget: FrameBudget,
+    /// Errors of the engine or the provider in a row after which a thread gives up, at least 1.
+    pub most_failures: usize,
     /// Takes what happens, from any of the threads; it must return quickly.
     pub watcher: Watcher,
 }
@@ -68,17 +70,15 @@ impl std::fmt::Debug for LiveParts {
 }
 
 impl LiveParts {
-    /// Opens the source, the backbones, the state and the engine, and returns the engine's line as
-    /// well.
+    /// Opens the source (one that may come later is awaited by the loop), the backbones, the state
+    /// and the engine, and returns the engine's line as well.
     ///
     /// # Errors
     /// The error of whichever cannot be opened.
-    pub(crate) fn open(options: LiveOptions) -> Result<(Self, String)> {
-        let LiveOptions { uri, source, repeats, state, learner: options, power, watcher } = options;
-        // The source is opened before anything is loaded, so that a wrong one costs nothing.
-        let mut first = Some(vision::open(&uri, &source)?);
-        let own_uri = uri.clone();
-        let open = move || first.take().map_or_else(|| vision::open(&own_uri, &source), Ok);
+    pub(crate) fn open(parts: LiveOptions) -> Result<(Self, String)> {
+        let LiveOptions { uri, source, repeats, state, learner: options, .. } = parts;
+        let LiveOptions { power, most_failures, watcher, .. } = parts;
+        let source = live_source(&uri, source, repeats)?;
         let (asked, is_whole) = options.backbone_for_state()?;
         let Backbones { inference, learning, identity } = Backbones::open(&asked, is_whole)?;
         let limit = options.memory_limit_megabytes;
@@ -94,18 +94,34 @@ impl LiveParts {
         let engine = slot.take_line().unwrap_or_default();
         let pending_backbones = is_pending.then(|| in_background(asked, is_whole)).transpose()?;
         let parts = Self {
-            source: Box::new(open),
+            source,
             uri,
-            repeats,
             inference_backbone: inference,
             pending_backbones,
             learner,
             power,
             frame_budget,
+            most_failures,
             watcher,
         };
         Ok((parts, engine))
     }
+}
+
+/// Opens the source, before anything is loaded, so that a wrong one costs nothing. One that may
+/// come later is awaited by the loop.
+fn live_source(uri: &str, options: SourceOptions, repeats: bool) -> Result<LiveSource> {
+    let mut first = match vision::open_once(uri, &options) {
+        Ok(source) => Some(source),
+        Err(_) if vision::may_come_later(uri, &options) => None,
+        Err(error) => return Err(error),
+    };
+    let (uri, own_uri, own_options) = (uri.to_owned(), uri.to_owned(), options.clone());
+    Ok(LiveSource {
+        open: Box::new(move || first.take().map_or_else(|| vision::open_once(&uri, &options), Ok)),
+        may_come_later: Box::new(move || vision::may_come_later(&own_uri, &own_options)),
+        repeats,
+    })
 }
 
 /// The backbones of a live loop, and the features that its state holds.

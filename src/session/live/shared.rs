@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::answered_frame::AnsweredFrame;
-use super::live_event::{LiveEvent, Watcher};
+use super::live_event::{Breakdown, LiveEvent, Watcher};
+use super::liveness::{Liveness, Worker};
 use super::lock::locked;
 use super::recent::{FrameBudget, Recent};
 use super::slot::Slot;
@@ -34,7 +35,11 @@ pub(super) struct Shared {
     pub(super) is_without_backbone: AtomicBool,
     /// The backbone that is to answer from now on, until the inference thread takes it.
     pub(super) next_backbone: Mutex<Option<Network>>,
+    /// The signs of life of the threads.
+    pub(super) liveness: Arc<Liveness>,
     frame_budget: FrameBudget,
+    /// Errors of the engine or the provider in a row after which a thread gives up.
+    most_failures: usize,
     watcher: Watcher,
 }
 
@@ -47,7 +52,13 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     /// The state of a loop that has not started; `is_pending` says whether a backbone is still
     /// being made.
-    pub(super) fn new(meter: Meter, frame_budget: FrameBudget, is_pending: bool, watcher: Watcher) -> Self {
+    pub(super) fn new(
+        meter: Meter,
+        frame_budget: FrameBudget,
+        most_failures: usize,
+        is_pending: bool,
+        watcher: Watcher,
+    ) -> Self {
         Self {
             stopping: AtomicBool::new(false),
             newest: Slot::default(),
@@ -58,7 +69,9 @@ impl Shared {
             pressing: AtomicUsize::new(0),
             is_without_backbone: AtomicBool::new(is_pending),
             next_backbone: Mutex::default(),
+            liveness: Arc::default(),
             frame_budget,
+            most_failures,
             watcher,
         }
     }
@@ -69,6 +82,21 @@ impl Shared {
 
     pub(super) fn tell(&self, event: LiveEvent) {
         (self.watcher)(event);
+    }
+
+    /// Tells that a thread cannot go on.
+    pub(super) fn break_down(&self, thread: &'static str, reason: String) {
+        self.tell(LiveEvent::Broken(Breakdown { thread, reason }));
+    }
+
+    /// Counts an error of the engine or the provider into `failures`, those in a row, and tells
+    /// that the thread gives up once there are too many.
+    pub(super) fn count_failure(&self, worker: Worker, failures: &mut usize, error: &crate::Error) {
+        *failures += 1;
+        if *failures == self.most_failures {
+            let reason = format!("{failures} errors in a row (--most-failures), the last: {error}");
+            self.break_down(worker.name(), reason);
+        }
     }
 
     /// Tells that a frame could not be used.

@@ -20,8 +20,16 @@ pub(crate) enum SourceState {
     Opening,
     /// Frames arrive.
     Playing,
+    /// The source is not there yet, or was lost; it is tried again.
+    Waiting {
+        /// The reason.
+        reason: String,
+    },
     /// The source came to its end.
-    Ended,
+    Ended {
+        /// Whether it was to come to an end: a film or a recording, not a camera or a stream.
+        is_expected: bool,
+    },
     /// The source cannot be read any more.
     Failed {
         /// The reason.
@@ -76,6 +84,8 @@ pub(crate) struct LiveStatus {
     pub kept: u64,
     /// Unlabelled frames that found no room, in the queue or within the memory limit.
     pub not_kept: u64,
+    /// Seconds since the source gave its newest frame, or since the start if it gave none.
+    pub frame_age_secs: f64,
     /// Answers per second.
     pub frames_per_sec: f64,
     /// The median time from a frame's arrival to its answer, of the last 512 answers, in
@@ -155,7 +165,13 @@ impl Meter {
         }
     }
 
-    pub(super) fn status(&self, recent: usize, pending: usize, head: Option<&'static str>) -> LiveStatus {
+    pub(super) fn status(
+        &self,
+        recent: usize,
+        pending: usize,
+        head: Option<&'static str>,
+        frame_age: Duration,
+    ) -> LiveStatus {
         let mut sorted: Vec<Duration> = self.latencies.iter().copied().collect();
         sorted.sort_unstable();
         let quantile = |of_100: usize| {
@@ -172,6 +188,7 @@ impl Meter {
             rejected: self.rejected,
             kept: self.kept,
             not_kept: self.not_kept,
+            frame_age_secs: frame_age.as_secs_f64(),
             frames_per_sec: self.rate(),
             latency_p50_millis: quantile(50),
             latency_p99_millis: quantile(99),
@@ -203,7 +220,7 @@ mod tests {
         for millis in 0..WINDOW as u64 {
             meter.answered(Duration::from_millis(millis % 100));
         }
-        let status = meter.status(0, 0, None);
+        let status = meter.status(0, 0, None, Duration::ZERO);
         assert!((45.0..=55.0).contains(&status.latency_p50_millis), "{status:?}");
         assert!((98.0..=99.0).contains(&status.latency_p99_millis), "{status:?}");
         assert!((status.latency_max_millis - 9000.0).abs() < 1e-6);

@@ -2,6 +2,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use ndarray::{Array2, ArrayView4};
 
+use super::capture_worker::LiveSource;
 use super::learn_worker::PendingBackbones;
 use super::recent::FrameBudget;
 use super::*;
@@ -103,8 +104,28 @@ fn start_with(
     steps: usize,
     pending_backbones: Option<PendingBackbones>,
 ) -> (Live, Receiver<LiveEvent>, tempfile::TempDir) {
+    start_on(
+        LiveSource::endless(|| Ok(Box::new(Shades(60, 0)))),
+        Quarters::boxed(takes),
+        steps,
+        pending_backbones,
+    )
+}
+
+impl LiveSource {
+    /// A source that may come later.
+    fn endless(open: impl FnMut() -> crate::Result<Box<dyn FrameSource>> + Send + 'static) -> Self {
+        Self { open: Box::new(open), may_come_later: Box::new(|| true), repeats: false }
+    }
+}
+
+fn start_on(
+    source: LiveSource,
+    inference_backbone: Box<dyn Backbone>,
+    steps: usize,
+    pending_backbones: Option<PendingBackbones>,
+) -> (Live, Receiver<LiveEvent>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let inference_backbone = Quarters::boxed(takes);
     let memory =
         Memory::open(Some(&folder.path().join("s.db")), &identity(inference_backbone.as_ref())).unwrap();
     let options = Options::new().steps(steps).engine(EngineChoice::Cpu);
@@ -113,14 +134,14 @@ fn start_with(
     let learner = Learner::on(memory, embedder, options).unwrap();
     let (sender, events) = channel_of_events();
     let live = Live::start(LiveParts {
-        source: Box::new(|| Ok(Box::new(Shades(60, 0)))),
+        source,
         uri: "shades".to_owned(),
-        repeats: false,
         inference_backbone: inference_backbone.into(),
         pending_backbones,
         learner,
         power: Power::Full,
         frame_budget: FrameBudget::default(),
+        most_failures: 3,
         watcher: Arc::new(move |event| drop(sender.lock().unwrap().send(event))),
     });
     (live.unwrap(), events, folder)
@@ -291,3 +312,5 @@ fn an_awaited_backbone_that_fails_leaves_the_other_one_answering() {
     });
     assert!(said && has_failed());
 }
+
+mod health;

@@ -13,7 +13,7 @@ use gstreamer::{ClockTime, ElementFactory, MessageView, Pipeline, Sample, State}
 use gstreamer_app::AppSink;
 
 use super::frame::Frame;
-use super::source::{FrameSource, SourceOptions};
+use super::source::{FrameSource, Loss, SourceOptions};
 use crate::error::{Error, Result};
 use pipeline::SINK;
 use reconnect::Reconnecting;
@@ -28,9 +28,9 @@ const NAP: ClockTime = ClockTime::from_mseconds(100);
 /// # Errors
 /// [`Error::Source`] if GStreamer or one of its plug-ins is missing, or the source cannot be
 /// opened.
-pub(super) fn open(uri: &str, options: &SourceOptions) -> Result<Option<Box<dyn FrameSource>>> {
+pub(super) fn open(uri: &str, options: &SourceOptions, loss: Loss) -> Result<Option<Box<dyn FrameSource>>> {
     let Some(pipeline) = pipeline::pipeline(uri, options, on_jetson(uri)?)? else { return Ok(None) };
-    if !pipeline.is_endless {
+    if !pipeline.is_endless || loss != Loss::Reopens {
         return Ok(Some(Box::new(GstreamerSource::start(&pipeline, uri, options)?)));
     }
     let (name, options) = (uri.to_owned(), options.clone());
@@ -38,6 +38,18 @@ pub(super) fn open(uri: &str, options: &SourceOptions) -> Result<Option<Box<dyn 
         Ok(Box::new(GstreamerSource::start(&pipeline, &name, &options)?))
     };
     Ok(Some(Box::new(Reconnecting::new(uri, Box::new(open))?)))
+}
+
+/// Returns whether GStreamer has all that the pipeline of a camera, of a stream or of the user is
+/// made of; `None` for another URI.
+#[cfg(feature = "serve")]
+pub(super) fn can_be_made(uri: &str, options: &SourceOptions) -> Option<bool> {
+    let pipeline = on_jetson(uri).and_then(|on_jetson| pipeline::pipeline(uri, options, on_jetson));
+    match pipeline {
+        Ok(None) => None,
+        Ok(Some(pipeline)) => Some(gstreamer::parse::launch(&pipeline.text).is_ok()),
+        Err(_) => Some(false),
+    }
 }
 
 /// Opens a film of any kind that GStreamer reads.

@@ -48,7 +48,7 @@ function showPrediction(p) {
 
 function showSource(source, uri) {
   $('source').dataset.state = source.state;
-  $('source').querySelector('span').textContent = source.reason ?? (source.state === 'playing' ? uri : `${source.state}: ${uri}`);
+  $('source').querySelector('span').textContent = (source.state === 'waiting' ? `tried again: ${source.reason}` : source.reason) ?? (source.state === 'playing' ? uri : `${source.state}: ${uri}`);
   $('source').title = source.reason ?? uri;
 }
 

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use crate::app::http::error::{ApiError, Failure};
 use crate::app::http::reply::{Class, MemoryUse, Prediction, Status};
 use crate::app::http::web::{Facts, Web};
-use crate::session::live::{BackboneState, LiveStatus, SourceState};
 
 /// Frame rate, latency, engine, provider, state: everything about now.
 #[utoipa::path(get, path = "/api/v1/status", tag = "live", responses((status = 200, body = Status)))]
@@ -56,16 +55,11 @@ pub(crate) async fn classes(State(web): State<Arc<Web>>) -> Result<Json<Vec<Clas
 /// Whether frames are answered and can be taught: 200, or 503 with the reason.
 #[utoipa::path(get, path = "/healthz", tag = "operations", responses(
     (status = 200, description = "all is well"),
-    (status = 503, description = "the source or the backbone failed", body = Failure)
+    (status = 503, description = "no frame comes, a thread is stuck, or the backbone failed", body = Failure)
 ))]
 pub(crate) async fn health(State(web): State<Arc<Web>>) -> Result<Json<Value>, ApiError> {
-    let LiveStatus { source, backbone, .. } = web.live.status();
-    match (source, backbone) {
-        (SourceState::Failed { reason }, _) | (_, BackboneState::Failed { reason }) => {
-            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, reason))
-        }
-        (state, BackboneState::Ready | BackboneState::Building) => {
-            Ok(Json(json!({ "healthy": true, "source": state })))
-        }
+    match web.live.health() {
+        Ok(source) => Ok(Json(json!({ "healthy": true, "source": source }))),
+        Err(reason) => Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, reason)),
     }
 }
