@@ -24,6 +24,10 @@ pub(super) struct Environment {
     pub(super) virtual_env: Option<PathBuf>,
     /// The working directory.
     pub(super) current_dir: PathBuf,
+    /// `CARGO_MANIFEST_DIR`, the crate that cargo runs or tests.
+    pub(super) cargo_dir: Option<PathBuf>,
+    /// The folder that this crate was built from.
+    pub(super) source_dir: PathBuf,
     /// Folder of the running program.
     pub(super) program_dir: Option<PathBuf>,
     /// `/`; another folder in tests.
@@ -47,6 +51,8 @@ impl Environment {
             user_prefix: under_home(".local"),
             virtual_env: folder("VIRTUAL_ENV"),
             current_dir: std::env::current_dir().map_err(Error::io("."))?,
+            cargo_dir: folder("CARGO_MANIFEST_DIR"),
+            source_dir: PathBuf::from(env!("CARGO_MANIFEST_DIR")),
             program_dir: std::env::current_exe().ok().and_then(|p| p.parent().map(Path::to_path_buf)),
             system_root: PathBuf::from("/"),
         })
@@ -81,6 +87,8 @@ impl Environment {
             user_prefix: Some(root.join("user")),
             virtual_env: Some(root.join("venv")),
             current_dir: root.join("cwd"),
+            cargo_dir: Some(root.join("crate")),
+            source_dir: root.join("source"),
             program_dir: Some(root.join("repo/target/release/examples")),
             system_root: root.join("system"),
         }

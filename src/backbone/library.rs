@@ -147,16 +147,13 @@ fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// Returns the folders that are searched when no path is given, in order.
+/// Returns the folders that are searched when no path is given, in order. None depends on the
+/// current folder, so whoever may write there cannot have a library run.
 fn folders(environment: &Environment) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = environment.data_dir.iter().cloned().collect();
-    let cache = environment.current_dir.join(".cache/onnxruntime");
-    folders.push(cache.clone());
-    folders.push(cache.join("onnxruntime/capi"));
     let system = |relative: &str| environment.system_root.join(relative);
-    let environments = environment.virtual_env.iter().cloned().chain([environment.current_dir.join(".venv")]);
     let prefixes = environment.user_prefix.iter().cloned().chain([system("usr/local"), system("usr")]);
-    for prefix in environments.chain(prefixes) {
+    for prefix in environment.virtual_env.iter().cloned().chain(prefixes) {
         folders.extend(wheel_folders(&prefix.join("lib")));
     }
     let triple = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);

@@ -95,8 +95,9 @@ fn fault(spec: &BackboneSpec) -> Option<String> {
 }
 
 /// Returns the folder with the models: `models_dir` if given; else the first with a manifest of
-/// `models` under the working directory, beside the program and up to four folders above it, and
-/// `share/kaizen-edge/models` of the user and of the system.
+/// `models` in the crate that cargo runs, beside the program and up to four folders above it, of
+/// the user's data folder, `share/kaizen-edge/models` of the system, and `models` in the crate that
+/// this was built from. The current folder is not looked into.
 ///
 /// # Errors
 /// [`Error::Model`] that lists the folders searched.
@@ -110,18 +111,18 @@ fn locate_in(models_dir: Option<&Path>, environment: &Environment) -> Result<Pat
         return Ok(found.clone());
     }
     let looked = folders.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join(", ");
-    let reason =
-        format!("no {MANIFEST_FILE} in any of: {looked}; run in the project's folder or give `--models-dir`");
+    let reason = format!("no {MANIFEST_FILE} in any of: {looked}; give `--models-dir`");
     Err(Error::Model { path: folders.into_iter().next().unwrap_or_default(), reason })
 }
 
 fn standard_folders(environment: &Environment) -> Vec<PathBuf> {
     let above_program = environment.program_dir.iter().flat_map(|folder| folder.ancestors().take(5));
-    let own = [environment.current_dir.as_path()].into_iter().chain(above_program);
+    let own = environment.cargo_dir.as_deref().into_iter().chain(above_program);
     let mut folders: Vec<_> =
         own.chain(environment.data_dir.as_deref()).map(|folder| folder.join("models")).collect();
     let shared = ["usr/local/share", "usr/share"].map(|share| environment.system_root.join(share));
     folders.extend(shared.map(|share| share.join("kaizen-edge/models")));
+    folders.push(environment.source_dir.join("models"));
     folders
 }
 

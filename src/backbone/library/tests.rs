@@ -29,10 +29,7 @@ fn an_earlier_place_wins_over_a_later_one() {
         "system/usr/lib/python3/dist-packages/onnxruntime/capi",
         "system/usr/local/lib/python3.12/dist-packages/onnxruntime/capi",
         "user/lib/python3.11/site-packages/onnxruntime/capi",
-        "cwd/.venv/lib/python3.12/site-packages/onnxruntime/capi",
         "venv/lib/python3.12/site-packages/onnxruntime/capi",
-        "cwd/.cache/onnxruntime/onnxruntime/capi",
-        "cwd/.cache/onnxruntime",
         "data",
     ] {
         let path = put(root.path(), &format!("{folder}/libonnxruntime.so.1.31.1"));
@@ -44,6 +41,20 @@ fn an_earlier_place_wins_over_a_later_one() {
     let explicit = put(root.path(), "cwd/mine.so.1.22.0");
     let got = search(Some(Path::new("mine.so.1.22.0")), &environment, &probe_by_name).unwrap();
     assert_eq!(got, Found { path: explicit, minor: 22 });
+}
+
+#[test]
+fn nothing_is_taken_from_the_current_folder() {
+    let root = tempfile::tempdir().unwrap();
+    let environment = Environment::below(root.path());
+    let wheel = "lib/python3.12/site-packages/onnxruntime/capi";
+    for folder in
+        ["", ".cache/onnxruntime/", ".cache/onnxruntime/onnxruntime/capi/", &format!(".venv/{wheel}/")]
+    {
+        put(root.path(), &format!("cwd/{folder}libonnxruntime.so.1.31.1"));
+    }
+    let error = search(None, &environment, &probe_by_name).unwrap_err();
+    assert!(error.contains("no ONNX Runtime library found") && !error.contains("cwd"), "{error}");
 }
 
 #[test]
@@ -76,7 +87,7 @@ fn nothing_found_lists_the_places_and_the_command_of_this_machine() {
     let environment = Environment::below(root.path());
     put(root.path(), "venv/lib/python3.9/site-packages/onnxruntime/capi/libonnxruntime.so.1.16.0");
     let error = search(None, &environment, &probe_by_name).unwrap_err();
-    for named in ["data", "cwd/.cache/onnxruntime", "venv/lib/python3.9", "1.16", "system/usr/local/lib"] {
+    for named in ["data", "venv/lib/python3.9", "1.16", "system/usr/local/lib"] {
         assert!(error.contains(named), "{named}: {error}");
     }
     assert!(error.ends_with("run `pip install onnxruntime`"), "{error}");

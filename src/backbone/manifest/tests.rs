@@ -92,15 +92,20 @@ fn an_unknown_name_lists_the_known_ones_and_an_unlisted_file_shows_its_entry() {
 }
 
 #[test]
-fn models_are_found_from_the_working_directory_then_above_the_program_then_system_wide() {
+fn models_are_found_in_the_crate_then_above_the_program_then_system_wide_and_never_where_one_stands() {
     let root = tempfile::tempdir().unwrap();
     let environment = Environment::below(root.path());
+    let here = root.path().join("cwd/models");
+    std::fs::create_dir_all(&here).unwrap();
+    std::fs::write(here.join(MANIFEST_FILE), "").unwrap();
     let message = locate_in(None, &environment).unwrap_err().to_string();
-    assert!(message.contains("cwd/models") && message.contains("usr/share/kaizen-edge/models"), "{message}");
+    assert!(!message.contains("cwd") && message.contains("crate/models"), "{message}");
+    assert!(message.contains("usr/share/kaizen-edge/models"), "{message}");
 
     // From the last place that is looked at to the first, each wins over those before it in this
     // list.
-    for place in ["system/usr/share/kaizen-edge/models", "data/models", "repo/models", "cwd/models"] {
+    let system = "system/usr/share/kaizen-edge/models";
+    for place in ["source/models", system, "data/models", "repo/models", "crate/models"] {
         let folder = root.path().join(place);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join(MANIFEST_FILE), "").unwrap();
