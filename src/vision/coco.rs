@@ -73,7 +73,7 @@ pub(crate) fn open_coco(
                 format!("annotation {id}: image {image_id} or category {category_id} is not defined");
             return Err(refuse(reason));
         };
-        if !is_inside(Path::new(file)) {
+        if !is_inside(Path::new(file)) || is_linked_out(images, &images.join(file)) {
             return Err(refuse(format!("image `{file}` leaves the folder of the images")));
         }
         if iscrowd == 0 {
@@ -87,6 +87,14 @@ pub(crate) fn open_coco(
     let mut source = Pictures::new(&uri, boxes, options.max_pixels);
     source.warning = (crowds > 0).then(|| format!("{uri}: {crowds} boxes of crowds left out"));
     Ok(Box::new(source))
+}
+
+/// Whether a link leads from a file of the folder to one outside; not for a file that is not there.
+fn is_linked_out(folder: &Path, file: &Path) -> bool {
+    match (folder.canonicalize(), file.canonicalize()) {
+        (Ok(folder), Ok(file)) => !file.starts_with(folder),
+        (Err(_), _) | (_, Err(_)) => false,
+    }
 }
 
 #[cfg(test)]
@@ -103,6 +111,30 @@ mod tests {
 
     const HEAD: &str =
         r#""images": [{"id": 1, "file_name": "a.jpg"}], "categories": [{"id": 5, "name": "cup"}]"#;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_out_of_the_folder_is_refused_and_one_within_it_is_not() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let secret = elsewhere.path().join("secret.jpg");
+        std::fs::write(&secret, jpeg(&ramp(8, 6, 3))).unwrap();
+        std::fs::create_dir(folder.path().join("sub")).unwrap();
+        std::os::unix::fs::symlink(&secret, folder.path().join("out.jpg")).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("sub/out")).unwrap();
+        std::os::unix::fs::symlink("a.jpg", folder.path().join("in.jpg")).unwrap();
+        let with = |file: &str| {
+            let head = HEAD.replace("a.jpg", file);
+            let boxes =
+                r#""annotations": [{"id": 2, "image_id": 1, "category_id": 5, "bbox": [0, 0, 4, 4]}]"#;
+            open(folder.path(), &format!("{{{head}, {boxes}}}"))
+        };
+        for file in ["out.jpg", "sub/out/secret.jpg"] {
+            let refused = with(file).err().unwrap().to_string();
+            assert!(refused.contains("leaves the folder of the images"), "{file}: {refused}");
+        }
+        let mut source = with("in.jpg").unwrap();
+        assert_eq!(source.next_frame().unwrap().unwrap().width, 4);
+    }
 
     #[test]
     fn boxes_are_cut_out_and_named() {
