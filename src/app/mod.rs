@@ -6,6 +6,7 @@ mod bench_step;
 #[cfg(feature = "tract")]
 mod bench_tail;
 mod board;
+mod byte_size;
 mod check;
 mod cli;
 mod doctor;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
+use super::byte_size::ByteSize;
 use super::log::{self, LogFormat};
 use crate::backbone::{BackboneOptions, Provider};
 use crate::learn::engine_choice::EngineChoice;
@@ -72,10 +73,10 @@ struct Configuration {
     /// How the log on standard error is written [default: text]
     #[arg(long)]
     log_format: Option<LogFormat>,
-    /// Most bytes of the state file and its log; unlabelled and redundant samples give way
-    /// [default: no limit]
-    #[arg(long)]
-    quota_bytes: Option<u64>,
+    /// Most bytes of the state file and its log, as 200M or 2G; unlabelled and redundant samples
+    /// give way [default: no limit]
+    #[arg(long, value_name = "BYTES")]
+    quota_bytes: Option<ByteSize>,
     /// MB of memory that the process stays below while it learns, by fewer random features and
     /// fewer frames at hand, or an error that names the least; what it has taken at its start,
     /// drivers too, counts [default: no limit]
@@ -176,7 +177,7 @@ impl CommonOptions {
                 ..BackboneOptions::default()
             },
             engine: given.engine.unwrap_or_default(),
-            quota_bytes: given.quota_bytes,
+            quota_bytes: given.quota_bytes.map(|size| size.0),
             memory_limit_megabytes: given.memory_limit,
             ..Options::new()
         }
@@ -211,7 +212,7 @@ mod tests {
             provider: Some(Provider::Tract),
             engine: Some(EngineChoice::Cpu),
             log_format: Some(LogFormat::Json),
-            quota_bytes: Some(1 << 30),
+            quota_bytes: Some(ByteSize(1 << 30)),
             memory_limit: Some(250),
             ..Configuration::default()
         };
@@ -229,12 +230,12 @@ mod tests {
         let file = Configuration {
             model: Some("file".to_owned()),
             quiet: true,
-            quota_bytes: Some(1),
+            quota_bytes: Some(ByteSize(1)),
             ..Configuration::default()
         };
         let given = Configuration { model: Some("given".to_owned()), verbose: 2, ..Configuration::default() };
         let both = given.over(file);
-        assert_eq!((both.model.as_deref(), both.quota_bytes), (Some("given"), Some(1)));
+        assert_eq!((both.model.as_deref(), both.quota_bytes), (Some("given"), Some(ByteSize(1))));
         assert!(both.quiet && both.verbose == 2);
     }
 

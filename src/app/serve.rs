@@ -44,9 +44,6 @@ pub(super) struct Arguments {
     /// again
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one)]
     most_failures: usize,
-    /// MiB that the state may take on disk; `--quota-bytes` says the same in bytes
-    #[arg(long, conflicts_with = "quota_bytes")]
-    quota_mib: Option<u64>,
     /// Training steps of a consolidation; 0 for closed-form heads only
     #[arg(long)]
     steps: Option<usize>,
@@ -68,8 +65,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let address = listener.local_addr()?;
     let channels = Channels::new();
     let sender = channels.sender();
-    let mut learner = arguments.options.on(&arguments.state, arguments.steps);
-    learner.quota_bytes = arguments.quota_mib.map(|mib| mib << 20).or(learner.quota_bytes);
+    let learner = arguments.options.on(&arguments.state, arguments.steps);
     let (quota_bytes, memory_limit_megabytes) = (learner.quota_bytes, learner.memory_limit_megabytes);
     let (parts, engine) = LiveParts::open(LiveOptions {
         uri: arguments.source.clone(),

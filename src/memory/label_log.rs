@@ -81,13 +81,15 @@ pub struct LabelEntry {
     pub live: bool,
 }
 
-/// The condition that a row `l` of the log is a label that still counts.
+/// The condition that a row `l` of the log is a label that still counts. The plus keeps SQLite from
+/// walking every label of the class for each of them: rows without a sample are few, and have an
+/// index.
 pub(super) const COUNTS: &str = "l.kind='teach'
     AND NOT EXISTS (SELECT 1 FROM labels u WHERE u.undone=l.label_id)
     AND NOT EXISTS (SELECT 1 FROM labels f
         WHERE f.sample_id=l.sample_id AND f.kind='forget' AND f.label_id>l.label_id)
     AND NOT EXISTS (SELECT 1 FROM labels f
-        WHERE f.class_id=l.class_id AND f.sample_id IS NULL AND f.kind='forget' AND f.label_id>l.label_id)";
+        WHERE +f.class_id=l.class_id AND f.sample_id IS NULL AND f.kind='forget' AND f.label_id>l.label_id)";
 
 /// Returns label and class of a sample now, from the log alone.
 pub(super) fn live(connection: &Connection, sample: i64) -> Outcome<Option<(i64, i64)>> {
@@ -167,13 +169,22 @@ pub(super) fn class_row(connection: &Connection, name: &str) -> Outcome<i64> {
 
 /// Returns the whole log, oldest row first.
 pub(super) fn log(connection: &Connection) -> Outcome<Vec<LabelEntry>> {
+    rows(connection, "1 ORDER BY l.label_id", [])
+}
+
+/// Returns the rows of the log that meet a condition on `l`.
+pub(super) fn rows(
+    connection: &Connection,
+    condition: &str,
+    parameters: impl rusqlite::Params,
+) -> Outcome<Vec<LabelEntry>> {
     let sql = format!(
         "SELECT l.label_id, l.sample_id, s.name, l.class_id, c.name, l.kind, l.undone, l.created_millis,
                 s.label_id IS l.label_id, ({COUNTS})
-         FROM labels l JOIN classes c ON c.id=l.class_id LEFT JOIN samples s ON s.id=l.sample_id
-         ORDER BY l.label_id"
+         FROM labels l CROSS JOIN classes c ON c.id=l.class_id LEFT JOIN samples s ON s.id=l.sample_id
+         WHERE {condition}"
     );
-    query::all(connection, &sql, [], |row| {
+    query::all(connection, &sql, parameters, |row| {
         Ok(LabelEntry {
             label_id: LabelId(row.get(0)?),
             sample: row.get::<_, Option<i64>>(1)?.map(SampleId),

@@ -37,6 +37,19 @@ impl Memory {
         Ok(rows.into_iter().collect())
     }
 
+    /// Returns the number of samples that have each class as their live class.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the file cannot be read.
+    #[cfg(feature = "serve")]
+    pub(crate) fn samples_by_class(&self) -> Result<BTreeMap<ClassId, u32>> {
+        let sql = "SELECT class_id, count(*) FROM samples WHERE class_id IS NOT NULL GROUP BY class_id";
+        let rows = self.read(|connection| {
+            query::all(connection, sql, [], |row| Ok((ClassId(row.get(0)?), row.get(1)?)))
+        })?;
+        Ok(rows.into_iter().collect())
+    }
+
     /// Gives a stored sample a label, which is durable when this returns. An earlier label stays in
     /// the log.
     ///

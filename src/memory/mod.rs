@@ -37,6 +37,8 @@ mod label_log;
 mod labels;
 mod latents;
 mod lock;
+#[cfg(feature = "serve")]
+mod newest;
 mod open;
 mod query;
 mod quota;
@@ -54,6 +56,8 @@ mod versions;
 pub(crate) use counts::Counts;
 pub use identity::FeatureIdentity;
 pub use label_log::{LabelEntry, LabelId, LabelKind};
+#[cfg(feature = "serve")]
+pub(crate) use newest::MostEntries;
 pub(crate) use samples::Description;
 pub use samples::{Rows, Sample, Stored, StoredSample};
 pub use state::Memory;

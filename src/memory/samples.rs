@@ -155,21 +155,53 @@ impl Memory {
     ///
     /// # Errors
     /// As [`Memory::samples`].
-    pub fn for_each_sample(&self, rows: Rows, mut visit: impl FnMut(StoredSample)) -> Result<()> {
+    pub fn for_each_sample(&self, rows: Rows, visit: impl FnMut(StoredSample)) -> Result<()> {
         let condition = match rows {
             Rows::Training => "class_id IS NOT NULL AND held_out=0",
             Rows::HeldOut => "class_id IS NOT NULL AND held_out=1",
             Rows::Unlabelled => "class_id IS NULL",
         };
+        self.visit(&format!("{condition} ORDER BY id"), [], visit)
+    }
+
+    /// Returns the kept samples without a label above `after`, by id, at most `most`.
+    ///
+    /// # Errors
+    /// As [`Memory::samples`].
+    pub(crate) fn unlabelled_above(&self, after: i64, most: u32) -> Result<Vec<StoredSample>> {
+        let mut samples = Vec::new();
+        let rows = "class_id IS NULL AND id>?1 ORDER BY id LIMIT ?2";
+        self.visit(rows, (after, most), |sample| samples.push(sample))?;
+        Ok(samples)
+    }
+
+    /// Returns the number below which all but the newest `most` kept samples without a label are.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the file cannot be read.
+    pub(crate) fn below_newest_unlabelled(&self, most: u32) -> Result<i64> {
+        let sql = format!(
+            "SELECT coalesce(min(id), 1) - 1 FROM (
+                 SELECT id FROM samples WHERE class_id IS NULL AND state={KEPT} ORDER BY id DESC LIMIT ?1)"
+        );
+        self.read(|connection| query::value(connection, &sql, [most]))
+    }
+
+    /// Calls `visit` with each kept sample of a condition.
+    fn visit(
+        &self,
+        condition: &str,
+        parameters: impl rusqlite::Params,
+        mut visit: impl FnMut(StoredSample),
+    ) -> Result<()> {
         let sql = format!(
             "SELECT id, features, features_sum, class_id, held_out
-             FROM samples LEFT JOIN contents ON sample_id=id
-             WHERE state={KEPT} AND {condition} ORDER BY id"
+             FROM samples LEFT JOIN contents ON sample_id=id WHERE state={KEPT} AND {condition}"
         );
         let width = self.identity().feature_width;
         self.read(|connection| {
             let mut statement = connection.prepare_cached(&sql)?;
-            let mut found = statement.query([])?;
+            let mut found = statement.query(parameters)?;
             while let Some(row) = found.next()? {
                 let id: i64 = row.get(0)?;
                 let features = intact_features(row.get_ref(1)?, row.get_ref(2)?, width)

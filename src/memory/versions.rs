@@ -270,9 +270,9 @@ pub(super) fn ends(connection: &Connection) -> Outcome<(i64, i64)> {
     Ok((last, query::value(connection, sql, [])?))
 }
 
-const COLUMNS: &str = "id, parent, status, head_kind, sha256, figures, created_millis";
+pub(super) const COLUMNS: &str = "id, parent, status, head_kind, sha256, figures, created_millis";
 
-fn entry(row: &Row<'_>) -> Outcome<VersionEntry> {
+pub(super) fn entry(row: &Row<'_>) -> Outcome<VersionEntry> {
     let id = row.get(0)?;
     let figures: String = row.get(5)?;
     Ok(VersionEntry {

@@ -12,10 +12,10 @@ use crate::ids::{ClassId, SampleId};
 use crate::memory::{LabelId, Memory, Rows, StoredSample};
 use crate::{Error, Result};
 
-/// Most samples that are clustered: the newest ones.
-const MOST_SAMPLES: usize = 10_000;
+/// Most samples without a label that are looked at: the newest ones.
+const MOST_SAMPLES: u32 = 10_000;
 /// Samples that are predicted together.
-const BATCH: usize = 256;
+const BATCH: u32 = 256;
 /// Most samples per known class from which the thresholds are taken.
 const MOST_OF_A_CLASS: usize = 32;
 /// Labels of a cluster that are written in one transaction.
@@ -40,11 +40,12 @@ pub struct Unknowns {
     pub clusters: Vec<Cluster>,
     /// How many samples have no label.
     pub unlabelled: usize,
-    /// How many of those the published head calls unknown.
+    /// How many of those, at most of the newest 10 000, the published head calls unknown.
     pub unknown: usize,
 }
 
-/// Clusters the unlabelled samples that `head` calls unknown (of more than 10 000 the newest).
+/// Clusters the unlabelled samples that `head` calls unknown (of more than 10 000 unlabelled ones
+/// the newest are looked at, so memory is bounded).
 /// Average-link on the cosine of transformed features; how alike is alike enough follows from the
 /// labelled samples: two clusters stay apart when they are less alike than nine of ten labelled
 /// samples are like their own class. Deterministic; costs N · 512 · D at most for N unknown
@@ -53,13 +54,18 @@ pub struct Unknowns {
 /// # Errors
 /// [`Error::State`] if the memory cannot be read, [`Error::Shape`] for a head of other features.
 pub(crate) fn unknowns(memory: &Memory, head: &PublishedHead) -> Result<Unknowns> {
-    let mut found = Unknowns::default();
-    let unlabelled = memory.samples(Rows::Unlabelled)?;
-    found.unlabelled = unlabelled.len();
-    let unlabelled = as_seen_by(memory, head, unlabelled)?;
-    let mut ids = Vec::new();
-    let mut rows = Vec::new();
-    for batch in unlabelled.chunks(BATCH) {
+    let unlabelled = usize::try_from(memory.counts()?.unlabelled).unwrap_or(usize::MAX);
+    let mut found = Unknowns { unlabelled, ..Unknowns::default() };
+    let (mut ids, mut rows) = (Vec::new(), Vec::new());
+    let mut below = memory.below_newest_unlabelled(MOST_SAMPLES)?;
+    loop {
+        let batch = memory.unlabelled_above(below, BATCH)?;
+        let Some(last) = batch.last() else { break };
+        below = last.id.0;
+        let batch = &as_seen_by(memory, head, batch)?[..];
+        if batch.is_empty() {
+            continue;
+        }
         let h = join(batch);
         let answers = head.predict(&h)?;
         for (sample, _) in batch.iter().zip(answers).filter(|(_, answer)| answer.is_unknown()) {
@@ -68,17 +74,14 @@ pub(crate) fn unknowns(memory: &Memory, head: &PublishedHead) -> Result<Unknowns
         }
     }
     found.unknown = ids.len();
-    let width = memory.identity().feature_width;
-    let newest = ids.len().saturating_sub(MOST_SAMPLES);
-    let (ids, rows) = (&ids[newest..], &rows[newest * width..]);
     let Some(thresholds) = thresholds(memory, head)? else {
         return Ok(found);
     };
-    let groups = cluster(rows, width, thresholds);
+    let groups = cluster(&rows, memory.identity().feature_width, thresholds);
     found.clusters = groups
         .iter()
         .map(|group| Cluster {
-            representative: ids[group.middle(rows)],
+            representative: ids[group.middle(&rows)],
             samples: group.rows.iter().map(|&row| ids[row]).collect(),
             cohesion: group.cohesion(),
         })

@@ -208,7 +208,7 @@ const VERSION: &str = "document.getElementById('version-status').textContent";
 async fn a_person_names_an_unknown_cluster_and_sees_it_learned_rolled_back_and_kept() {
     let Some((driver, browser)) = driver() else { return };
     let setting = taught();
-    let server = serve(&setting, &["--loop", "--power", "full", "--quota-mib", "64"]);
+    let server = serve(&setting, &["--loop", "--power", "full", "--quota-bytes", "64M"]);
     let address = format!("http://{}/", server.address);
     let page = window(&driver, &browser, &setting.folder.path().join("profile")).await;
     look(&page, "light", [1280, 1400]).await;

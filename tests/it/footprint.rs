@@ -43,7 +43,11 @@ fn peak_and_log_of(arguments: &[&str], state: &Path) -> (f64, String) {
     let log = state.with_extension("log");
     let mut command = Command::new(env!("CARGO_BIN_EXE_kaizen"));
     command.args(arguments).arg("--state").arg(state);
-    command.args(["--provider", "tract", "--engine", "cpu"]).env(MALLOC.0, MALLOC.1);
+    // It only reads, and takes no backbone.
+    if arguments != ["unknowns"] {
+        command.args(["--provider", "tract", "--engine", "cpu"]);
+    }
+    command.env(MALLOC.0, MALLOC.1);
     command.current_dir(support::repository()).stdout(Stdio::null());
     let mut child = command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
     let mut peak = 0.0;
@@ -198,4 +202,59 @@ fn a_memory_limit_that_is_too_low_names_the_least() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("memory limit") && said.contains("at least"), "{said}");
+}
+
+/// Unlabelled frames of months go through a quota; learning, clusters of unknown ones, and a start
+/// must not take memory for all that were ever seen. `scripts/torture unlabelled` is the long form.
+#[test]
+fn a_flood_of_unlabelled_frames_keeps_to_the_quota_and_to_bounded_memory() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<usize>().unwrap());
+    let frames = number("KAIZEN_TORTURE_FRAMES").unwrap_or(20_000);
+    // 300 000 frames for 200 MB.
+    let quota = frames as u64 * 200_000_000 / 300_000;
+    let setting = Setting::quick("recording-objects");
+    let state = setting.folder.path().join("state.db");
+    let options = BackboneOptions {
+        models_dir: Some(setting.models.clone()),
+        provider: Provider::Tract,
+        ..BackboneOptions::default()
+    };
+    let identity = identity(backbone::load(&options).unwrap().as_ref());
+    let mut memory = Memory::open(Some(&state), &identity).unwrap();
+    memory.set_quota_bytes(quota).unwrap();
+    synthetic::add(&mut memory, 0..100, 5, |_| true);
+    let on_disk = || {
+        let sizes = ["db", "db-wal", "db-shm"].map(|end| std::fs::metadata(state.with_extension(end)));
+        sizes.into_iter().flatten().map(|about| about.len()).sum::<u64>()
+    };
+    let mut most = 0;
+    for from in (100..frames).step_by(100) {
+        if from % 5000 == 0 {
+            // As after a restart.
+            memory = Memory::open_read_only(&state).unwrap();
+            drop(memory);
+            memory = Memory::open(Some(&state), &identity).unwrap();
+            memory.set_quota_bytes(quota).unwrap();
+        }
+        synthetic::add_unlabelled(&mut memory, from..from + 100, 40);
+        most = most.max(on_disk());
+    }
+    let counts = memory.counts().unwrap();
+    drop(memory);
+    println!("{frames} frames, quota {quota}: {most} bytes at most, {counts:?}");
+    assert!(most <= quota && most > quota / 2, "{most} of {quota}");
+    assert_eq!(counts.training + counts.held_out, 100, "no labelled one gives way to unlabelled ones");
+    let models = setting.models.to_str().unwrap().to_owned();
+    let quota = quota.to_string();
+    let learn = ["learn", "--steps", "0", "--models-dir", &models, "--quota-bytes", &quota];
+    for arguments in [&learn[..], &["unknowns"]] {
+        let peak = peak_of(arguments, &state);
+        assert!(peak < 150.0, "{arguments:?}: {peak} MB");
+    }
+    let server = setting.serve(&["--loop", "--quota-bytes", &quota]);
+    server.wait("frames", |status| status["live"]["frames"].as_u64() >= Some(20));
+    assert_eq!(server.get("/api/v1/unknowns").status, 200);
+    let peak = peak_mb(server.process()).unwrap();
+    println!("serve: {peak:.0} MB");
+    assert!(peak < 200.0, "{peak} MB");
 }

@@ -68,6 +68,51 @@ fn many_viewers_cost_neither_frames_nor_memory() {
     assert!(watched > least * alone, "{watched} of {alone} frames a second");
 }
 
+/// Clients that read what costs most as fast as they can must not keep an operator waiting.
+#[test]
+fn many_readers_delay_neither_predictions_nor_lessons() {
+    let readers = setting_of("KAIZEN_TORTURE_VIEWERS").unwrap_or(16);
+    let length = Duration::from_secs(setting_of("KAIZEN_TORTURE_SECS").unwrap_or(3));
+    let server = Setting::quick("recording-objects").serve(&["--loop", "--steps", "0"]);
+    server.wait("frames", |status| status["live"]["recent"].as_u64() >= Some(100));
+    let teach = |name: &str| {
+        let start = Instant::now();
+        assert_eq!(server.post("/api/v1/teach", &json!({ "name": name, "frames": 20 })).status, 200);
+        start.elapsed()
+    };
+    for name in ["a", "b"] {
+        teach(name);
+    }
+    server.learn();
+    let alone = rate(&server, Duration::from_secs(2).max(length / 10));
+    let (stop, reads) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (read, lesson) = std::thread::scope(|scope| {
+        for number in 0..readers {
+            let path = ["/api/v1/history", "/api/v1/unknowns", "/api/v1/classes"][number as usize % 3];
+            let (server, stop, reads) = (&server, &stop, &reads);
+            scope.spawn(move || {
+                while !stop.load(Ordering::SeqCst) {
+                    assert_eq!(server.get(path).status, 200);
+                    reads.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        let read = rate(&server, length);
+        let lesson = teach("a");
+        stop.store(true, Ordering::SeqCst);
+        (read, lesson)
+    });
+    println!(
+        "{readers} readers for {} s: {} reads, {alone:.2} frames/s alone, {read:.2} with them; a lesson in {lesson:?}",
+        length.as_secs(),
+        reads.load(Ordering::Relaxed)
+    );
+    assert!(lesson < Duration::from_secs(1), "{lesson:?}");
+    let least = if setting_of("KAIZEN_TORTURE_VIEWERS").is_some() { 0.95 } else { 0.7 };
+    assert!(read > least * alone, "{read} of {alone} frames a second");
+}
+
 /// Latencies in milliseconds of the answers while `goes_on`.
 fn latencies(server: &Server, goes_on: impl Fn() -> bool) -> Vec<f64> {
     let (_, _, mut events) = open(server.address, "/api/v1/events");

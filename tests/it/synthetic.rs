@@ -53,6 +53,11 @@ pub(crate) fn add(
     add_made(memory, numbers, classes, is_labelled, views);
 }
 
+/// Adds samples without a label and without views.
+pub(crate) fn add_unlabelled(memory: &mut Memory, numbers: Range<usize>, classes: usize) {
+    add_made(memory, numbers, classes, |_| false, |_, _| (Vec::new(), None));
+}
+
 /// Adds samples whose views or latents `make` gives for a class.
 fn add_made(
     memory: &mut Memory,

@@ -21,8 +21,9 @@ pub(crate) fn write_that_fails_on_white(folder: &Path) {
     fs::create_dir_all(folder).unwrap();
     let keeps_no_axes = [bytes(1, b"keepdims"), number(3, 0), number(20, 2)].concat();
     let to_integer = [bytes(1, b"to"), number(3, 7), number(20, 2)].concat();
+    let [flat, rest] = layer(0);
     let graph = [
-        layer(0),
+        flat,
         node("MatMul", &["flat", "w"], "mixed", &[]),
         node("ReduceMean", &["image"], "mean", &[keeps_no_axes]),
         node("Cast", &["mean"], "row", &[to_integer]),
@@ -31,6 +32,7 @@ pub(crate) fn write_that_fails_on_white(folder: &Path) {
         node("Relu", &["sum"], "features", &[]),
         bytes(2, b"white"),
         bytes(5, &tensor("table", &[1], &[0.0])),
+        rest,
     ];
     let entry = finish(folder, "white", &graph.concat());
     fs::write(folder.join("manifest.toml"), format!("default = \"white\"\n{entry}")).unwrap();
@@ -118,29 +120,30 @@ fn node(op: &str, inputs: &[&str], output: &str, attributes: &[Vec<u8>]) -> Vec<
     bytes(1, &inputs.chain(rest).chain(attributes).collect::<Vec<_>>())
 }
 
-/// Writes a model and gives its entry of the manifest.
+/// Writes a model and gives its entry of the manifest. Recorded states hold the SHA-256 of its bytes.
 fn model(folder: &Path, name: &str, seed: usize) -> String {
+    let [flat, rest] = layer(seed);
     let graph = [
-        layer(seed),
+        flat,
         node("MatMul", &["flat", "w"], "mixed", &[]),
         node("Relu", &["mixed"], "features", &[]),
         bytes(2, b"tiny"),
+        rest,
     ];
     finish(folder, name, &graph.concat())
 }
 
-/// The input, the output, the flat image and the weights `w` of a layer.
-fn layer(seed: usize) -> Vec<u8> {
+/// The node that makes the image `flat`; and the weights `w` of a layer, the input and the output.
+fn layer(seed: usize) -> [Vec<u8>; 2] {
     let inputs = 3 * SIDE * SIDE;
     let weight: Vec<f32> = (0..inputs * WIDTH).map(|i| noise(i + 7777 * seed) / 8.0).collect();
     let side = SIDE as u64;
-    [
-        node("Flatten", &["image"], "flat", &[]),
+    let rest = [
         bytes(5, &tensor("w", &[inputs as u64, WIDTH as u64], &weight)),
         bytes(11, &value("image", &[None, Some(3), Some(side), Some(side)])),
         bytes(12, &value("features", &[None, Some(WIDTH as u64)])),
-    ]
-    .concat()
+    ];
+    [node("Flatten", &["image"], "flat", &[]), rest.concat()]
 }
 
 /// Writes the model of a graph and gives its entry of the manifest.

@@ -38,15 +38,15 @@ fn verdict(web: &Web, request: &Request) -> Result<(), Response> {
         );
     }
     let is_change = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    // A page of another site can make a browser send requests here; the browser then says where
-    // they come from.
+    // A page of another site can make a browser send requests here, also by a link or as a picture;
+    // the browser then says where they come from.
     let from_elsewhere = text(header::ORIGIN).is_some_and(|origin| {
         let same = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
         same != Some(host)
     });
     let site = headers.get("sec-fetch-site").map(|value| value.to_str().unwrap_or("?"));
     let across = site.is_some_and(|site| !matches!(site, "same-origin" | "none"));
-    if from_elsewhere || (is_change && across) {
+    if from_elsewhere || across {
         return refuse(StatusCode::FORBIDDEN, "requests from pages of other sites are refused");
     }
     if !web.access.lets_in(headers) && path != page::LOGIN {

@@ -4,6 +4,7 @@
 mod access;
 mod encoder;
 mod error;
+mod flights;
 mod guard;
 mod limiter;
 mod listener;

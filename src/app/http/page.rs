@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Form;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use rust_embed::RustEmbed;
 use serde::Deserialize;
@@ -63,7 +63,9 @@ pub(super) async fn enter(State(web): State<Arc<Web>>, Form(login): Form<Login>)
 /// Adds headers that keep a browser from doing more with an answer than it should.
 pub(super) async fn harden(mut response: Response) -> Response {
     let headers = response.headers_mut();
+    let resource_policy = HeaderName::from_static("cross-origin-resource-policy");
     for (name, value) in [
+        (resource_policy, "same-origin"),
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),

@@ -96,7 +96,7 @@ pub(super) struct Class {
     /// The name of the class.
     pub(super) name: String,
     /// Samples labelled with the class.
-    pub(super) samples: usize,
+    pub(super) samples: u32,
     /// Whether the head that answers knows the class.
     pub(super) learned: bool,
 }
@@ -184,7 +184,7 @@ pub(super) struct Record {
     /// The newest labels that count, the newest first.
     pub(super) labels: Vec<Label>,
     /// The number of labels that count.
-    pub(super) labels_in_all: usize,
+    pub(super) labels_in_all: u32,
     /// The newest versions, the newest first.
     pub(super) versions: Vec<Version>,
 }

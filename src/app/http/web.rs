@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 use utoipa::ToSchema;
 
 use super::access::Access;
 use super::error::ApiError;
+use super::flights::Flights;
 use super::limiter::{Limiter, limiter};
 use crate::memory::Memory;
 use crate::session::live::{AnsweredFrame, LearnWorker, Live, LiveEvent};
@@ -59,22 +62,29 @@ pub(super) enum Picture {
 pub(crate) struct Channels {
     seen: watch::Sender<Option<Arc<AnsweredFrame>>>,
     messages: broadcast::Sender<Message>,
+    changes: Arc<AtomicU64>,
 }
 
 impl Channels {
     pub(crate) fn new() -> Self {
-        Self { seen: watch::Sender::new(None), messages: broadcast::Sender::new(QUEUED_MESSAGES) }
+        let messages = broadcast::Sender::new(QUEUED_MESSAGES);
+        Self { seen: watch::Sender::new(None), messages, changes: Arc::default() }
     }
 
     /// A sender for the live loop. It never waits: a newer frame takes the place of the last.
     pub(crate) fn sender(&self) -> impl Fn(LiveEvent) + Send + Sync + use<> {
-        let (seen, messages) = (self.seen.clone(), self.messages.clone());
+        let (seen, messages, changes) = (self.seen.clone(), self.messages.clone(), self.changes.clone());
         move |event| match event {
             LiveEvent::Answered(frame) => {
                 seen.send_replace(Some(frame));
             }
-            // Sending fails if nobody reads.
-            other => drop(messages.send(Message::Event(other))),
+            other => {
+                if matches!(other, LiveEvent::Changed(_)) {
+                    changes.fetch_add(1, Ordering::SeqCst);
+                }
+                // Sending fails if nobody reads.
+                drop(messages.send(Message::Event(other)));
+            }
         }
     }
 }
@@ -95,6 +105,9 @@ pub(crate) struct Web {
     /// Requests that change something; further ones have to wait.
     pub(super) changes: Limiter,
     reader: Mutex<Memory>,
+    flights: Flights,
+    /// The number of changes of the state that were told.
+    state_changes: Arc<AtomicU64>,
 }
 
 impl Web {
@@ -110,6 +123,8 @@ impl Web {
             encoded: AtomicU64::new(0),
             changes: limiter(20, 60),
             reader: Mutex::new(reader),
+            flights: Flights::default(),
+            state_changes: channels.changes,
         }
     }
 
@@ -139,6 +154,26 @@ impl Web {
         let web = self.clone();
         let read = move || work(&web.reader.lock().unwrap_or_else(PoisonError::into_inner));
         tokio::task::spawn_blocking(read).await.map_err(|_| ApiError::stopping())?.map_err(ApiError::from)
+    }
+
+    /// Reads the state as [`Web::read`] does, and answers with the result as JSON. What several
+    /// clients ask for at once is read once; `key` tells reads apart. A change is told before it is
+    /// acknowledged, so a read that began before it never answers whoever made it.
+    pub(super) async fn read_once<T: Serialize + Send + 'static>(
+        self: &Arc<Self>,
+        key: String,
+        work: impl FnOnce(&Memory) -> crate::Result<T> + Send + 'static,
+    ) -> Result<Response, ApiError> {
+        let key = format!("{key} {}", self.state_changes.load(Ordering::SeqCst));
+        let read = async {
+            let found = self.read(work).await?;
+            let failed = |error: serde_json::Error| {
+                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+            };
+            serde_json::to_vec(&found).map(Bytes::from).map_err(failed)
+        };
+        let bytes = self.flights.join(key, read).await?;
+        Ok(([(header::CONTENT_TYPE, "application/json")], bytes).into_response())
     }
 
     /// Ends every stream, so that their connections can close.

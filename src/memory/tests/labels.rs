@@ -212,3 +212,78 @@ proptest! {
         agree(&mut memory, &model);
     }
 }
+
+/// Checks the newest part of the history against the whole of it, in parts of three labels.
+#[cfg(feature = "serve")]
+fn check_newest(memory: &Memory) {
+    use super::super::MostEntries;
+
+    let history = memory.history().unwrap();
+    let counting: Vec<_> = history.labels.into_iter().rev().filter(|entry| entry.counts).collect();
+    let (mut before, mut found) = (LabelId(i64::MAX), Vec::new());
+    loop {
+        let newest = memory.newest(before, MostEntries { labels: 3, versions: 2 }).unwrap();
+        assert_eq!(newest.labels_in_all as usize, counting.len());
+        assert_eq!(newest.versions, history.versions.iter().rev().take(2).cloned().collect::<Vec<_>>());
+        let Some(last) = newest.labels.last() else { break };
+        assert!(newest.labels.len() <= 3 && last.label_id < before);
+        before = last.label_id;
+        found.extend(newest.labels);
+    }
+    assert_eq!(found, counting);
+}
+
+#[cfg(feature = "serve")]
+#[test]
+fn parts_of_the_history_are_those_of_the_whole() {
+    let mut memory = Memory::open(None, &identity()).unwrap();
+    let mut rng = Rng::new(5, 0);
+    check_newest(&memory);
+    for round in 0..120 {
+        let name = ["cup", "key", "box"][rng.below(3)];
+        let mut given = vec![add(&mut memory, &mut rng, Some(name)).label.unwrap()];
+        let samples = memory.samples(Rows::Training).unwrap();
+        if !samples.is_empty() {
+            given.push(memory.label(samples[rng.below(samples.len())].id, "key").unwrap());
+        }
+        match round % 12 {
+            3 | 7 => drop(memory.undo(given[rng.below(given.len())]).unwrap()),
+            9 => drop(memory.forget(name).unwrap()),
+            _ => {}
+        }
+        check_newest(&memory);
+    }
+}
+
+/// The whole log of a class was once walked for every one of its labels.
+#[cfg(feature = "serve")]
+#[test]
+fn a_hundred_thousand_labels_of_one_class_are_read_and_added_to_in_no_time() {
+    use std::time::{Duration, Instant};
+
+    use super::super::MostEntries;
+
+    let mut memory = Memory::open(None, &identity()).unwrap();
+    let mut rng = Rng::new(6, 0);
+    let samples: Vec<SampleId> = (0..1000).map(|_| add(&mut memory, &mut rng, Some("cup")).sample).collect();
+    for _ in 0..99 {
+        memory.label_all(&samples, "cup").unwrap();
+    }
+    let most = MostEntries { labels: 200, versions: 100 };
+    let mut fastest = Duration::MAX;
+    for _ in 0..5 {
+        let start = Instant::now();
+        let newest = memory.newest(LabelId(i64::MAX), most).unwrap();
+        fastest = fastest.min(start.elapsed());
+        assert_eq!((newest.labels.len(), newest.labels_in_all), (200, 100_000));
+    }
+    let start = Instant::now();
+    memory.label(samples[7], "key").unwrap();
+    let label = start.elapsed();
+    println!("newest part {fastest:?}, another label {label:?}");
+    // Tests are run together and unoptimised ones too; alone it is some milliseconds.
+    assert!(
+        fastest < Duration::from_millis(50) && label < Duration::from_millis(50),
+        "{fastest:?}, {label:?}"
+    );
+}

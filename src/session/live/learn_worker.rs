@@ -27,7 +27,7 @@ const NAP: Duration = Duration::from_millis(100);
 /// The time without a job after which a training that waits begins.
 const QUIET: Duration = Duration::from_secs(10);
 /// The `nice` value of every thread that learns.
-const NICE: i32 = 19;
+const NICE: i32 = 10;
 
 /// Two backbones that are still being made, as with TensorRT's engine: the one that answers in the
 /// end, and the learner's. Another backbone answers until then; its features are of another class,

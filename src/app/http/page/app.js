@@ -222,11 +222,15 @@ function showLessons() {
 
 // ---- reading it again ----
 
-let waiting = null;
-/** Reads labels, versions, clusters and suggestions again, at most twice a second. */
+let waiting = null, reading = false, stale = false;
+/** Reads labels, versions, clusters and suggestions again, at most twice a second and once at a time. */
 function refresh() {
+  if (reading) {
+    stale = true;
+    return;
+  }
   waiting ??= setTimeout(async () => {
-    waiting = null;
+    [waiting, reading, stale] = [null, true, false];
     await attempt(async () => {
       [classes, history] = await Promise.all([call('/api/v1/classes'), call('/api/v1/history')]);
       showClasses();
@@ -237,6 +241,8 @@ function refresh() {
       showUnknowns(unknowns);
       showSuggestions(suggestions);
     });
+    reading = false;
+    if (stale) refresh();
   }, 500);
 }
 

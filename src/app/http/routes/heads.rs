@@ -3,20 +3,24 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::class_name::class_name;
 use crate::app::http::error::{ApiError, Failure};
 use crate::app::http::reply::{Forgotten, Label, Labels, Queued, Record, RolledBack, TakenBack, Version};
 use crate::app::http::web::Web;
-use crate::memory::{LabelId, VersionId};
+use crate::memory::{LabelId, MostEntries, VersionId};
 use crate::session::live::LearnWorker;
 
-/// The most labels that the record names.
-const MOST_LABELS: usize = 200;
+/// The labels that a part of the record names, unless it is asked for otherwise, and the most.
+const LABELS_OF_A_PART: u32 = 200;
+const MOST_LABELS: u32 = 1000;
 /// The most versions that the record names.
-const MOST_VERSIONS: usize = 100;
+const MOST_VERSIONS: u32 = 100;
 /// The most labels that are taken back together.
 const MOST_UNDONE: usize = 1000;
 
@@ -33,28 +37,49 @@ pub(crate) async fn learn(State(web): State<Arc<Web>>) -> Result<(StatusCode, Js
     Ok((StatusCode::ACCEPTED, Json(Queued { pending: web.live.status().pending })))
 }
 
-/// Labels that count and versions of the heads, the newest first.
-#[utoipa::path(get, path = "/api/v1/history", tag = "heads", responses((status = 200, body = Record)))]
-pub(crate) async fn history(State(web): State<Arc<Web>>) -> Result<Json<Record>, ApiError> {
-    let record = web.read(|memory| {
-        let history = memory.history()?;
-        let serving = memory.published()?.map(|version| version.entry.id);
-        let counting: Vec<_> = history.labels.into_iter().filter(|entry| entry.counts).collect();
-        let labels = counting.iter().rev().take(MOST_LABELS).map(|entry| Label {
+/// A part of the record.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Part {
+    /// The most labels that are named, 1 to 1000; 200 if it is not given.
+    limit: Option<u32>,
+    /// Only labels that are older than this one; the newest ones if it is not given.
+    before: Option<i64>,
+}
+
+/// Labels that count, or those of them before a label, and versions of the heads, the newest first.
+#[utoipa::path(get, path = "/api/v1/history", tag = "heads", params(Part), responses(
+    (status = 200, body = Record),
+    (status = 400, description = "no number", body = Failure),
+    (status = 422, description = "a number out of range", body = Failure)
+))]
+pub(crate) async fn history(
+    State(web): State<Arc<Web>>,
+    Query(Part { limit, before }): Query<Part>,
+) -> Result<Response, ApiError> {
+    let labels = limit.unwrap_or(LABELS_OF_A_PART);
+    if !(1..=MOST_LABELS).contains(&labels) {
+        return Err(ApiError::invalid(format!("limit is {labels}: allowed is 1 to {MOST_LABELS}")));
+    }
+    let before = LabelId(before.unwrap_or(i64::MAX));
+    let read = web.read_once(format!("history {labels} {}", before.0), move |memory| {
+        let newest = memory.newest(before, MostEntries { labels, versions: MOST_VERSIONS })?;
+        let labels = newest.labels.into_iter().map(|entry| Label {
             label: entry.label_id.0,
-            class: entry.class_name.clone(),
+            class: entry.class_name,
             sample: entry.sample.map(|sample| sample.0),
-            name: entry.sample_name.clone(),
+            name: entry.sample_name,
             created_millis: entry.created_millis,
         });
-        let versions = history.versions.into_iter().rev().take(MOST_VERSIONS);
+        let versions = newest.versions.into_iter().map(|entry| Version::of(entry, newest.serving));
         Ok(Record {
             labels: labels.collect(),
-            labels_in_all: counting.len(),
-            versions: versions.map(|entry| Version::of(entry, serving)).collect(),
+            labels_in_all: newest.labels_in_all,
+            versions: versions.collect(),
         })
     });
-    Ok(Json(record.await?))
+    read.await
 }
 
 /// Takes labels back, exactly; what was learned from them is learned anew without them.

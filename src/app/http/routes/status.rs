@@ -1,6 +1,5 @@
 //! The handlers that tell what is going on.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -40,8 +39,7 @@ pub(crate) async fn status(State(web): State<Arc<Web>>) -> Result<Json<Status>, 
 pub(crate) async fn classes(State(web): State<Arc<Web>>) -> Result<Json<Vec<Class>>, ApiError> {
     let learned = web.live.published_head();
     let classes = web.read(move |memory| {
-        let mut samples: BTreeMap<_, usize> = BTreeMap::new();
-        memory.live_classes()?.values().for_each(|class| *samples.entry(*class).or_default() += 1);
+        let samples = memory.samples_by_class()?;
         let classes = memory.classes()?.into_iter().map(|(id, name)| Class {
             name,
             samples: samples.get(&id).copied().unwrap_or(0),

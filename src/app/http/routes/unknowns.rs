@@ -22,15 +22,19 @@ const MOST_SUGGESTIONS: usize = 12;
 
 /// Clusters of frames that are unlike everything learned.
 #[utoipa::path(get, path = "/api/v1/unknowns", tag = "teaching", responses((status = 200, body = UnknownFrames)))]
-pub(crate) async fn unknowns(State(web): State<Arc<Web>>) -> Result<Json<UnknownFrames>, ApiError> {
-    let Some(head) = web.live.published_head() else { return Ok(Json(UnknownFrames::default())) };
-    let found = web.read(move |memory| session::unknowns(memory, &head)).await?;
-    let large = found.clusters.iter().filter(|cluster| cluster.samples.len() >= SMALLEST_CLUSTER);
-    Ok(Json(UnknownFrames {
-        clusters: large.take(MOST_CLUSTERS).map(UnknownCluster::of).collect(),
-        unknown: found.unknown,
-        unlabelled: found.unlabelled,
-    }))
+pub(crate) async fn unknowns(State(web): State<Arc<Web>>) -> Result<Response, ApiError> {
+    let head = web.live.published_head();
+    let read = web.read_once("unknowns".to_owned(), move |memory| {
+        let Some(head) = head else { return Ok(UnknownFrames::default()) };
+        let found = session::unknowns(memory, &head)?;
+        let large = found.clusters.iter().filter(|cluster| cluster.samples.len() >= SMALLEST_CLUSTER);
+        Ok(UnknownFrames {
+            clusters: large.take(MOST_CLUSTERS).map(UnknownCluster::of).collect(),
+            unknown: found.unknown,
+            unlabelled: found.unlabelled,
+        })
+    });
+    read.await
 }
 
 /// Names every frame of a cluster.
@@ -57,10 +61,13 @@ pub(crate) async fn name_cluster(
 
 /// Stored frames whose label would tell most.
 #[utoipa::path(get, path = "/api/v1/suggestions", tag = "teaching", responses((status = 200, body = Suggestions)))]
-pub(crate) async fn suggestions(State(web): State<Arc<Web>>) -> Result<Json<Suggestions>, ApiError> {
-    let Some(head) = web.live.published_head() else { return Ok(Json(Suggestions::default())) };
-    let read = web.read(move |memory| session::suggestions(memory, &head, MOST_SUGGESTIONS));
-    Ok(Json(Suggestions { suggestions: read.await? }))
+pub(crate) async fn suggestions(State(web): State<Arc<Web>>) -> Result<Response, ApiError> {
+    let head = web.live.published_head();
+    let read = web.read_once("suggestions".to_owned(), move |memory| {
+        let Some(head) = head else { return Ok(Suggestions::default()) };
+        Ok(Suggestions { suggestions: session::suggestions(memory, &head, MOST_SUGGESTIONS)? })
+    });
+    read.await
 }
 
 /// A small picture of a stored sample.
@@ -77,8 +84,7 @@ pub(crate) async fn thumbnail(
 ) -> Result<Response, ApiError> {
     let jpeg = web.read(move |memory| memory.thumbnail(SampleId(sample))).await?;
     let jpeg = jpeg.ok_or_else(|| ApiError::not_found("this picture"))?;
-    // A sample's picture never changes.
-    let headers =
-        [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "private, max-age=86400, immutable")];
+    // A class that is forgotten is not to be found in a browser's cache either.
+    let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, jpeg).into_response())
 }
