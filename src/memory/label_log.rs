@@ -169,7 +169,7 @@ pub(super) fn class_row(connection: &Connection, name: &str) -> Outcome<i64> {
 
 /// Returns the whole log, oldest row first.
 pub(super) fn log(connection: &Connection) -> Outcome<Vec<LabelEntry>> {
-    rows(connection, "1 ORDER BY l.label_id", [])
+    rows(connection, "TRUE ORDER BY l.label_id", [])
 }
 
 /// Returns the rows of the log that meet a condition on `l`.

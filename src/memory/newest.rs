@@ -32,9 +32,9 @@ pub(crate) struct NewestEntries {
 }
 
 impl Memory {
-    /// Returns the newest labels that count and are older than `before`, and the newest versions,
-    /// at most so many of each as `most` says, the newest first. Costs what it returns, and a look
-    /// at the log's index.
+    /// Returns the newest labels that count and are older than `before`, and the newest versions;
+    /// `most` limits the number of each. Both come newest first. Besides them, the cost is one pass
+    /// that counts the rows of the log.
     ///
     /// # Errors
     /// As [`Memory::history`].

@@ -175,7 +175,7 @@ impl Memory {
         Ok(samples)
     }
 
-    /// Returns the number below which all but the newest `most` kept samples without a label are.
+    /// Returns an id such that the newest `most` kept samples without a label have larger ones.
     ///
     /// # Errors
     /// [`Error::State`] if the file cannot be read.

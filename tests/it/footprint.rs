@@ -231,7 +231,6 @@ fn a_flood_of_unlabelled_frames_keeps_to_the_quota_and_to_bounded_memory() {
     for from in (100..frames).step_by(100) {
         if from % 5000 == 0 {
             // As after a restart.
-            memory = Memory::open_read_only(&state).unwrap();
             drop(memory);
             memory = Memory::open(Some(&state), &identity).unwrap();
             memory.set_quota_bytes(quota).unwrap();

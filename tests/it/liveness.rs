@@ -116,7 +116,7 @@ fn a_recording_that_ends_is_healthy() {
 }
 
 /// Serves white.onnx and sends it frames of these shades, at a pace at which none is dropped.
-fn tell_shades(setting: &Setting, shades: &[u8]) -> Piped {
+fn send_shades(setting: &Setting, shades: &[u8]) -> Piped {
     tiny_model::write_that_fails_on_white(&setting.models);
     let mut piped = piped(setting, &["--most-failures", "3"], |_| ());
     for &shade in shades {
@@ -147,7 +147,7 @@ fn a_runtime_that_goes_on_failing_ends_the_program_and_one_failure_does_not() {
         return;
     }
     let setting = Setting { provider: "cpu", ..raw() };
-    let mut piped = tell_shades(&setting, &[10, 255, 20, 255, 255, 30]);
+    let mut piped = send_shades(&setting, &[10, 255, 20, 255, 255, 30]);
     let status = piped.server.wait("the rejected frames", |status| status["live"]["rejected"] == 3);
     assert_eq!(status["live"]["frames"], 3, "an answer after an error begins the count anew");
     for _ in 0..3 {
@@ -161,6 +161,6 @@ fn a_runtime_that_goes_on_failing_ends_the_program_and_one_failure_does_not() {
 fn a_panic_of_a_thread_ends_the_program() {
     // tract panics where ONNX Runtime gives an error.
     let setting = raw();
-    let piped = tell_shades(&setting, &[10, 255]);
+    let piped = send_shades(&setting, &[10, 255]);
     ends(&setting, piped, "it panicked");
 }

@@ -150,6 +150,7 @@ fn while_learning<T>(server: &Server, measure: impl FnOnce() -> T) -> (T, usize)
         });
         server.wait("training", |status| status["live"]["learning"]["step"].as_u64() > Some(0));
         let measured = measure();
+        server.wait("learning that still goes on", |status| status["live"]["pending"].as_u64() > Some(0));
         stop.store(true, Ordering::SeqCst);
         (measured, learner.join().unwrap())
     })

@@ -4,7 +4,6 @@
 mod access;
 mod encoder;
 mod error;
-mod flights;
 mod guard;
 mod limiter;
 mod listener;
@@ -14,6 +13,7 @@ mod page;
 mod reply;
 mod router;
 mod routes;
+mod shared_reads;
 mod stream;
 #[cfg(target_os = "linux")]
 mod supervisor;

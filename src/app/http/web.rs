@@ -13,8 +13,8 @@ use utoipa::ToSchema;
 
 use super::access::Access;
 use super::error::ApiError;
-use super::flights::Flights;
 use super::limiter::{Limiter, limiter};
+use super::shared_reads::SharedReads;
 use crate::memory::Memory;
 use crate::session::live::{AnsweredFrame, LearnWorker, Live, LiveEvent};
 
@@ -105,7 +105,7 @@ pub(crate) struct Web {
     /// Requests that change something; further ones have to wait.
     pub(super) changes: Limiter,
     reader: Mutex<Memory>,
-    flights: Flights,
+    shared_reads: SharedReads,
     /// The number of changes of the state that were told.
     state_changes: Arc<AtomicU64>,
 }
@@ -123,7 +123,7 @@ impl Web {
             encoded: AtomicU64::new(0),
             changes: limiter(20, 60),
             reader: Mutex::new(reader),
-            flights: Flights::default(),
+            shared_reads: SharedReads::default(),
             state_changes: channels.changes,
         }
     }
@@ -156,9 +156,10 @@ impl Web {
         tokio::task::spawn_blocking(read).await.map_err(|_| ApiError::stopping())?.map_err(ApiError::from)
     }
 
-    /// Reads the state as [`Web::read`] does, and answers with the result as JSON. What several
-    /// clients ask for at once is read once; `key` tells reads apart. A change is told before it is
-    /// acknowledged, so a read that began before it never answers whoever made it.
+    /// Reads the state as [`Web::read`] does, and answers with the result as JSON. Clients that ask
+    /// for the same `key` at the same time share one read. A change of the state is counted before
+    /// it is acknowledged, and the count is part of the key: a client never gets a read that began
+    /// before a change that was acknowledged to it.
     pub(super) async fn read_once<T: Serialize + Send + 'static>(
         self: &Arc<Self>,
         key: String,
@@ -172,7 +173,7 @@ impl Web {
             };
             serde_json::to_vec(&found).map(Bytes::from).map_err(failed)
         };
-        let bytes = self.flights.join(key, read).await?;
+        let bytes = self.shared_reads.join(key, read).await?;
         Ok(([(header::CONTENT_TYPE, "application/json")], bytes).into_response())
     }
 

@@ -67,7 +67,7 @@ fn set(shared: &Shared, state: SourceState) {
     shared.tell(LiveEvent::Source(state));
 }
 
-/// What came to its end.
+/// The kind of source that reached its end.
 enum End {
     /// A film, a recording or a folder, which is meant to end.
     OfRecording,

@@ -52,7 +52,7 @@ pub(crate) struct Live {
     shared: Arc<Shared>,
     serving: ServingHead,
     jobs: Mutex<Option<SyncSender<Queued>>>,
-    threads: Mutex<Vec<(&'static str, JoinHandle<()>)>>,
+    threads: Mutex<Vec<(Worker, JoinHandle<()>)>>,
     unfinished: Arc<Mutex<Vec<&'static str>>>,
 }
 
@@ -115,7 +115,7 @@ impl Live {
             }
         };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
-        locked(&self.threads).push((name, thread.map_err(Error::io(name))?));
+        locked(&self.threads).push((worker, thread.map_err(Error::io(name))?));
         Ok(())
     }
 
@@ -219,13 +219,13 @@ impl Live {
         self.shared.stopping.store(true, Ordering::SeqCst);
         *locked(&self.jobs) = None;
         self.shared.newest.wake();
-        for (name, thread) in std::mem::take(&mut *locked(&self.threads)) {
+        for (worker, thread) in std::mem::take(&mut *locked(&self.threads)) {
             // A driver that hangs must not hold the process; a job of the learner must be finished.
             let start = Instant::now();
-            while name != "kaizen-learn" && !thread.is_finished() && start.elapsed() < PATIENCE {
+            while worker != Worker::Learn && !thread.is_finished() && start.elapsed() < PATIENCE {
                 std::thread::sleep(Duration::from_millis(10));
             }
-            if name == "kaizen-learn" || thread.is_finished() {
+            if worker == Worker::Learn || thread.is_finished() {
                 let _ = thread.join();
             }
         }
