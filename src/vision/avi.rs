@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::decode::decode;
+use super::decode::{decode, most_bytes};
 use super::frame::Frame;
 use super::source::{FrameSource, SourceOptions};
 use super::unsupported;
@@ -131,8 +131,8 @@ impl AviSource {
         u64::try_from(millis).unwrap_or(u64::MAX)
     }
 
-    /// Returns the data of the next frame that has any, or `None` at the end.
-    fn next_picture(&mut self) -> Result<Option<Vec<u8>>> {
+    /// Returns the data of the next frame that has any, or why it is not read; `None` at the end.
+    fn next_picture(&mut self) -> Result<Option<std::result::Result<Vec<u8>, String>>> {
         while let Some(chunk) = self.chunks.next()? {
             let Chunk::Data { id, at, size } = chunk else {
                 continue;
@@ -145,8 +145,12 @@ impl AviSource {
                     Some(format!("the clip is cut off inside {what}: {got} of {size} bytes are there"));
                 return Ok(None);
             }
+            if ours && size > most_bytes(self.options.max_pixels) {
+                let most = self.options.max_pixels;
+                return Ok(Some(Err(format!("it has {size} bytes, which no picture of {most} pixels has"))));
+            }
             if ours && size > 0 {
-                return self.chunks.read(at, size).map(Some);
+                return self.chunks.read(at, size).map(|bytes| Some(Ok(bytes)));
             }
             self.position += u64::from(ours);
         }
@@ -213,13 +217,14 @@ impl FrameSource for AviSource {
             return Ok(None);
         }
         self.ended = true;
-        let Some(bytes) = self.next_picture()? else {
+        let Some(picture) = self.next_picture()? else {
             return Ok(None);
         };
         self.ended = false;
         let timestamp_millis = self.timestamp_millis();
         let name = format!("{} frame {}", self.name, self.position);
         self.position += 1;
+        let bytes = picture.map_err(|reason| Error::Frame { name: name.clone(), reason })?;
         let frame = decode(&bytes, &name, self.options.max_pixels)?;
         Ok(Some(Frame { timestamp_millis, ..frame }))
     }
@@ -301,6 +306,24 @@ mod tests {
         }
         assert!(source.next_frame().unwrap().is_none());
         (seen, source.warning())
+    }
+
+    #[test]
+    fn a_frame_of_more_bytes_than_any_picture_is_named_and_the_next_one_plays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clip.avi");
+        let huge = vec![0; usize::try_from(most_bytes(192)).unwrap() + 1];
+        let movi = [chunk(b"00dc", &huge), chunk(b"00dc", &jpeg(&ramp(16, 12, 90)))];
+        let headers = [chunk(b"avih", &[0; 56]), stream(b"vids", b"MJPG", 2)];
+        let parts = [list(b"LIST", b"hdrl", &headers), list(b"LIST", b"movi", &movi)];
+        std::fs::write(&path, list(b"RIFF", b"AVI ", &parts)).unwrap();
+        let options = SourceOptions { max_pixels: 192, ..SourceOptions::default() };
+        let mut source = open(path.to_str().unwrap(), &options).unwrap();
+        let refused = source.next_frame().unwrap_err().to_string();
+        assert!(refused.contains("frame 0") && refused.contains("no picture of 192 pixels"), "{refused}");
+        let frame = source.next_frame().unwrap().unwrap();
+        assert_eq!((frame.width, frame.timestamp_millis), (16, 50));
+        assert!(source.next_frame().unwrap().is_none());
     }
 
     #[test]

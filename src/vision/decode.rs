@@ -1,6 +1,7 @@
 //! JPEG and PNG to frames, under limits; frames to small JPEGs.
 
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{Cursor, Read as _};
 use std::path::{Path, PathBuf};
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
@@ -16,14 +17,24 @@ use crate::error::{Error, Result};
 /// cameras deliver.
 pub const DEFAULT_MAX_PIXELS: u64 = 64_000_000;
 
+/// The bytes of a pixel of RGB8, which every picture becomes.
+const PIXEL_BYTES: u64 = 3;
 /// The bytes of the widest pixel format that is decoded (RGBA, 16 bits per channel).
 const WIDEST_PIXEL_BYTES: u64 = 8;
 /// The bytes allowed for what surrounds the pixels (colour profiles, text) in the smallest picture.
 const SMALLEST_BUDGET_BYTES: u64 = 16 << 20;
 
+/// Returns the most bytes that the file of a picture of `max_pixels` is read from: as many as its
+/// pixels take in the widest format, which no JPEG and no sensible PNG reaches.
+pub(super) fn most_bytes(max_pixels: u64) -> u64 {
+    max_pixels.saturating_mul(WIDEST_PIXEL_BYTES).max(SMALLEST_BUDGET_BYTES)
+}
+
 /// Decodes a JPEG or PNG to RGB8. Grey, palette, 16-bit and CMYK pictures are converted,
 /// transparency is dropped and the EXIF orientation is applied. The size is read from the header
-/// and compared with `max_pixels` before any pixel is decoded.
+/// and compared with `max_pixels` before any pixel is decoded. A pixel of a wider format than RGB8
+/// counts as more than one, by its bytes, so that decoding takes at most 9 bytes for each of
+/// `max_pixels`: the picture as it is stored, as RGB8, and turned upright.
 ///
 /// # Errors
 /// [`Error::Frame`] naming `name`: not a JPEG or PNG, too large, damaged, or cut short.
@@ -38,7 +49,7 @@ pub(crate) fn decode(bytes: &[u8], name: &str, max_pixels: u64) -> Result<Frame>
         None => return Err(bad("neither JPEG nor PNG".to_owned())),
     };
     let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(max_pixels.saturating_mul(WIDEST_PIXEL_BYTES).max(SMALLEST_BUDGET_BYTES));
+    limits.max_alloc = Some(most_bytes(max_pixels));
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(|e| bad(e.to_string()))?;
     let (width, height) = decoder.dimensions();
@@ -46,6 +57,15 @@ pub(crate) fn decode(bytes: &[u8], name: &str, max_pixels: u64) -> Result<Frame>
     if pixels > max_pixels {
         return Err(bad(format!(
             "{width}x{height} is {pixels} pixels, allowed are {max_pixels} (scale it down, or raise max_pixels)"
+        )));
+    }
+    let stored_bytes = decoder.total_bytes();
+    if stored_bytes > max_pixels.saturating_mul(PIXEL_BYTES) {
+        let counted = stored_bytes.div_ceil(PIXEL_BYTES);
+        return Err(bad(format!(
+            "{width}x{height} pixels of {:?} count as {counted}, allowed are {max_pixels} (store it with 8 bits a \
+             channel and without transparency, or raise max_pixels)",
+            decoder.color_type()
         )));
     }
     if format == ImageFormat::Jpeg && !jpeg_ends(bytes) {
@@ -63,10 +83,17 @@ pub(crate) fn decode(bytes: &[u8], name: &str, max_pixels: u64) -> Result<Frame>
 /// # Errors
 /// [`Error::Frame`] naming `name`: the file cannot be read, or as `decode`.
 pub fn read(path: &Path, name: &str, max_pixels: u64) -> Result<Frame> {
-    let bytes = std::fs::read(path).map_err(|error| Error::Frame {
-        name: name.to_owned(),
-        reason: format!("cannot be read: {error}"),
-    })?;
+    let bad = |reason: String| Error::Frame { name: name.to_owned(), reason };
+    let cannot = |error: std::io::Error| bad(format!("cannot be read: {error}"));
+    let (most, mut bytes) = (most_bytes(max_pixels), Vec::new());
+    File::open(path)
+        .and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes))
+        .map_err(cannot)?;
+    if bytes.len() as u64 > most {
+        return Err(bad(format!(
+            "the file has more than {most} bytes, which no picture of {max_pixels} pixels has"
+        )));
+    }
     decode(&bytes, name, max_pixels)
 }
 
@@ -273,6 +300,27 @@ pub(super) mod tests {
         // One pixel above the limit is refused, at the limit it is taken.
         let small = png(&[0; 12], 2, 2, ExtendedColorType::Rgb8);
         assert!(decode(&small, "small", 4).is_ok() && decode(&small, "small", 3).is_err());
+    }
+
+    #[test]
+    fn a_picture_of_wide_pixels_counts_by_what_it_takes() {
+        let pixels = 32 * 32;
+        let wide = png(&[7; 32 * 32 * 8], 32, 32, ExtendedColorType::Rgba16);
+        let plain = png(&[7; 32 * 32 * 3], 32, 32, ExtendedColorType::Rgb8);
+        assert!(decode(&plain, "plain", pixels).is_ok());
+        let refused = decode(&wide, "wide", pixels).unwrap_err().to_string();
+        assert!(refused.contains("Rgba16") && refused.contains("count as 2731"), "{refused}");
+        assert!(decode(&wide, "wide", 2731).is_ok());
+    }
+
+    #[test]
+    fn a_file_that_no_picture_fills_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("endless.jpg");
+        // A hole: it takes no room on the disk, and would take 100 GB of memory.
+        std::fs::File::create(&path).unwrap().set_len(100 << 30).unwrap();
+        let refused = read(&path, "endless.jpg", 1000).unwrap_err().to_string();
+        assert!(refused.contains("more than 16777216 bytes"), "{refused}");
     }
 
     #[test]
