@@ -1,9 +1,13 @@
 //! The one error type: variants by who can do what about it.
 
+mod redact;
+
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use anyhow::Chain;
+
+pub(crate) use redact::redacted;
 
 /// Result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -66,9 +70,9 @@ pub enum Error {
         step: u64,
     },
     /// A frame source cannot be opened or read.
-    #[error("source cannot be used: {reason}: {uri}")]
+    #[error("source cannot be used: {}: {}", redacted(reason), redacted(uri))]
     Source {
-        /// The URI as given.
+        /// The URI as given; it is shown without the user name and the password in it.
         uri: String,
         /// Why, and the way out.
         reason: String,

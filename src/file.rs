@@ -24,10 +24,22 @@ pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
-        // Makes the rename itself durable; only Unix lets a folder be opened for that.
-        if cfg!(unix) { std::fs::File::open(folder)?.sync_all() } else { Ok(()) }
+        Ok(())
     };
-    replace().map_err(Error::io(path))
+    replace().map_err(Error::io(path))?;
+    sync_folder(path)
+}
+
+/// Makes a file's entry in its folder durable, where the system lets a folder be opened for that.
+///
+/// # Errors
+/// [`Error::Io`] naming the folder.
+pub(crate) fn sync_folder(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if cfg!(unix) {
+        std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(folder))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

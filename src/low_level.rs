@@ -133,7 +133,9 @@ pub mod reference {
 
 /// The state file.
 pub mod memory {
-    pub use crate::memory::{FeatureIdentity, Memory, Rows, Sample, Stored, StoredSample};
+    pub use crate::memory::{
+        BackupReport, FeatureIdentity, Memory, Removal, Rows, Sample, Stored, StoredSample,
+    };
 }
 
 /// Conversions of numbers.

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::outcome::Outcome;
 use super::output;
 use crate::memory::Memory;
-use crate::session::{LearnerSettings, PublishedHead};
+use crate::session::{self, LearnerSettings, PublishedHead};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -21,6 +21,11 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let mut memory = Memory::open_existing(&arguments.state)?;
     let report = memory.check()?;
+    let finished = memory.removals().unwrap_or_default();
+    if report.is_repaired() && !finished.is_empty() {
+        drop(memory);
+        memory = session::open_to_read(&arguments.state)?;
+    }
     let head = PublishedHead::restore(&memory, &LearnerSettings::default());
     let counts = memory.counts()?;
     let (outcome, verdict) = match (report.is_sound(), report.is_repaired() && head.is_ok()) {
@@ -32,6 +37,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let value = json!({
         "sound": outcome == Outcome::Done, "repaired": outcome != Outcome::Damaged, "rows": report.rows,
         "damages": report.damages, "counts": counts,
+        "finished": finished.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "serves": head.as_ref().ok(), "serves_not": head.as_ref().err(),
     });
     let text = || {
@@ -44,8 +50,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
             Err(error) => format!("the published version does not load: {error}"),
         };
         format!(
-            "{}{verdict}: {} rows verified; {} classes, {} labels, {} versions; {serves}",
+            "{}{}{verdict}: {} rows verified; {} classes, {} labels, {} versions; {serves}",
             damages.collect::<String>(),
+            finished.iter().map(|removal| format!("finished: {removal}\n")).collect::<String>(),
             report.rows,
             counts.classes,
             counts.labels,

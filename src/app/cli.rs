@@ -12,8 +12,8 @@ use super::outcome::{EXIT_CODES, Outcome};
 #[cfg(feature = "serve")]
 use super::serve;
 use super::{
-    bench_step, check, doctor, export_data, history, learn, log, manual, output, predict, rebase, record,
-    teach, unknowns, warmup,
+    backup, bench_step, check, doctor, export_data, history, learn, log, manual, output, predict, rebase,
+    record, teach, unknowns, warmup,
 };
 use crate::error::sentence;
 
@@ -53,6 +53,8 @@ enum Command {
     Forget(learn::ForgetArguments),
     /// Verifies every row of a state and repairs what can be
     Check(check::Arguments),
+    /// A verified copy of a state in one file, also while `serve` writes the state
+    Backup(backup::Arguments),
     /// Stored thumbnails as class folders or labels.csv
     ExportData(export_data::Arguments),
     /// Another backbone for the same samples, from their thumbnails
@@ -98,11 +100,15 @@ impl Command {
             #[cfg(feature = "tract")]
             Self::Export(arguments) => &mut arguments.on,
             #[cfg(feature = "serve")]
-            Self::Serve(arguments) => return Some((&mut arguments.options, false)),
+            Self::Serve(arguments) => {
+                arguments.options.give_server(std::mem::take(&mut arguments.server));
+                return Some((&mut arguments.options, false));
+            }
             Self::Unknowns(_)
             | Self::Name(_)
             | Self::History(_)
             | Self::Check(_)
+            | Self::Backup(_)
             | Self::ExportData(_)
             | Self::Record(_)
             | Self::Doctor(_)
@@ -128,6 +134,7 @@ impl Command {
             Self::Undo(arguments) => learn::undo(arguments),
             Self::Forget(arguments) => learn::forget(arguments),
             Self::Check(arguments) => check::run(arguments),
+            Self::Backup(arguments) => backup::run(arguments),
             Self::ExportData(arguments) => export_data::run(arguments),
             Self::Rebase(arguments) => rebase::run(arguments),
             Self::Record(arguments) => record::run(arguments),
@@ -243,8 +250,10 @@ mod tests {
     fn the_unit_starts_the_program_as_it_can_be_started() {
         let unit = include_str!("../../packaging/kaizen.service");
         let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
-        let line = line.replace("${KAIZEN_LISTEN}", "127.0.0.1:8080").replace("${KAIZEN_SOURCE}", "x");
-        let parsed = Arguments::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{error}"));
+        let line = line.replace("${KAIZEN_LISTEN}", "127.0.0.1:8080");
+        assert!(!line.contains("--source"), "a camera's password is read from the environment");
+        let words = line.split(' ').chain(["--source", "x"]);
+        let parsed = Arguments::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
         assert!(matches!(parsed.command, Command::Serve(_)));
     }
 }

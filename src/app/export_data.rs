@@ -11,8 +11,8 @@ use super::outcome::Outcome;
 use super::output;
 use crate::file::write_atomic;
 use crate::ids::SampleId;
-use crate::memory::{Memory, Rows};
-use crate::{Error, Result};
+use crate::memory::Rows;
+use crate::{Error, Result, session};
 
 /// The layout of the data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -37,7 +37,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let Arguments { dir, on, layout } = arguments;
-    let memory = Memory::open_read_only(&on.state)?;
+    let memory = session::open_to_read(&on.state)?;
     std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
     if std::fs::read_dir(dir).map_err(Error::io(dir))?.next().is_some() {
         let what = format!("writing to {}", dir.display());

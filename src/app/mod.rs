@@ -1,5 +1,6 @@
 //! The command line.
 
+mod backup;
 #[cfg(feature = "tract")]
 mod bench_paper;
 mod bench_step;
@@ -30,6 +31,8 @@ mod rebase;
 mod record;
 #[cfg(feature = "serve")]
 mod serve;
+#[cfg(feature = "serve")]
+mod server_options;
 mod table;
 mod teach;
 mod unknowns;

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::byte_size::ByteSize;
 use super::log::{self, LogFormat};
+#[cfg(feature = "serve")]
+use super::server_options::ServerOptions;
 use crate::backbone::{BackboneOptions, Provider};
 use crate::learn::engine_choice::EngineChoice;
 use crate::session::{Consolidate, Embedder, Options};
@@ -82,6 +84,16 @@ struct Configuration {
     /// drivers too, counts [default: no limit]
     #[arg(long, value_name = "MB")]
     memory_limit: Option<u64>,
+    /// The options of `kaizen serve` alone; its command line has them too.
+    #[cfg(feature = "serve")]
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serve: Option<ServerOptions>,
+    /// The options of `kaizen serve`, which this build does not have.
+    #[cfg(not(feature = "serve"))]
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serve: Option<toml::Table>,
 }
 
 impl Configuration {
@@ -110,6 +122,13 @@ impl Configuration {
             log_format: self.log_format.or(file.log_format),
             quota_bytes: self.quota_bytes.or(file.quota_bytes),
             memory_limit: self.memory_limit.or(file.memory_limit),
+            #[cfg(feature = "serve")]
+            serve: match (self.serve, file.serve) {
+                (Some(given), Some(file)) => Some(given.over(file)),
+                (given, file) => given.or(file),
+            },
+            #[cfg(not(feature = "serve"))]
+            serve: self.serve.or(file.serve),
         }
     }
 }
@@ -139,6 +158,18 @@ impl CommonOptions {
         given.engine.get_or_insert_default();
         given.log_format.get_or_insert(LogFormat::Text);
         Ok(())
+    }
+
+    /// Takes the options of `kaizen serve` from its command line, before the file is read.
+    #[cfg(feature = "serve")]
+    pub(super) fn give_server(&mut self, server: ServerOptions) {
+        self.given.serve = Some(server);
+    }
+
+    /// The options of `kaizen serve` that are in force.
+    #[cfg(feature = "serve")]
+    pub(super) fn server(&self) -> ServerOptions {
+        self.given.serve.clone().unwrap_or_default()
     }
 
     /// The options in force, as a configuration file.

@@ -26,6 +26,8 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let on = &arguments.on;
+    // Closed again: this one stands on the features that are there.
+    drop(session::open_to_read(&on.state)?);
     let old = Memory::open_existing(&on.state)?;
     let losses = session::losses(&old)?;
     let text = format!(

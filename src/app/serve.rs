@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::http::{self, Access, Channels, Facts, Token, Web};
+use super::http::{self, Channels, Copies, Facts, Web};
 use super::images::RawSize;
 use super::options::CommonOptions;
 use super::outcome::Outcome;
+use super::server_options::ServerOptions;
 use super::{log, output};
 use crate::memory::Memory;
 use crate::session::Power;
@@ -18,22 +19,13 @@ use crate::session::live::{Live, LiveEvent, LiveOptions, LiveParts};
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// What is watched: a folder, recording://DIR, clip.avi, - for raw RGB frames, or with the
-    /// feature `gstreamer` also /dev/video0, csi://0, rtsp://…, gst://…
-    #[arg(long)]
+    /// feature `gstreamer` also /dev/video0, csi://0, rtsp://…, gst://…; all who list processes see
+    /// a password in it, but not in the environment
+    #[arg(long, env = "KAIZEN_SOURCE", hide_env_values = true)]
     source: String,
     /// State file, made if it is not there
     #[arg(long)]
     state: PathBuf,
-    /// Address to listen on; any but a loopback address needs --token-file
-    #[arg(long, default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
-    /// File with a secret that every client must show
-    #[arg(long)]
-    token_file: Option<PathBuf>,
-    /// Name under which browsers may call this machine, besides localhost and its addresses; may be
-    /// repeated
-    #[arg(long)]
-    allow_host: Vec<String>,
     /// Play a recording again and again
     #[arg(long = "loop")]
     repeats: bool,
@@ -50,6 +42,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     raw_size: RawSize,
     #[command(flatten)]
+    pub(super) server: ServerOptions,
+    #[command(flatten)]
     pub(super) options: CommonOptions,
 }
 
@@ -58,10 +52,12 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
-    let token = arguments.token_file.as_deref().map(Token::read).transpose()?;
-    let is_open = !arguments.listen.ip().is_loopback();
-    let access = Access::new(arguments.listen, token, arguments.allow_host.clone())?;
-    let listener = http::listen(arguments.listen)?;
+    let server = arguments.options.server().with_credentials();
+    let (access, certificate) = (server.access()?, server.certificate()?);
+    let is_open = !server.address().ip().is_loopback() && certificate.is_none();
+    let copies =
+        server.backup_folder().map(|folder| Copies::into_folder(folder, &arguments.state)).transpose()?;
+    let listener = http::listen(server.address())?;
     let address = listener.local_addr()?;
     let channels = Channels::new();
     let sender = channels.sender();
@@ -99,17 +95,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     log::entry("started", &started, &facts);
     let live = Live::start(parts)?;
     let reader = Memory::open_read_only(&arguments.state)?;
-    let web = Arc::new(Web::new(live, reader, channels, facts, access));
+    let web = Arc::new(Web::new(live, reader, channels, facts, access, copies));
     if is_open {
-        tracing::warn!(
-            event = "open_address",
-            address = %address,
-            "warning: others can reach this address, and without TLS the token and the pictures can be read on the \
-             way: put a TLS proxy in front, or use an SSH tunnel"
-        );
+        warn_of_open_address(address);
     }
-    output::line(&format!("http://{address}/"))?;
-    http::serve(listener, &web)?;
+    let scheme = if certificate.is_some() { "https" } else { "http" };
+    output::line(&format!("{scheme}://{address}/"))?;
+    http::serve(listener, certificate.as_ref(), &web)?;
     let left = web.stop();
     let message = match left.len() {
         0 => "stopped: nothing was pending".to_owned(),
@@ -117,4 +109,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     };
     log::entry("stopped", &message, &json!({ "not_done": left }));
     Ok(Outcome::Done)
+}
+
+fn warn_of_open_address(address: SocketAddr) {
+    tracing::warn!(
+        event = "open_address",
+        address = %address,
+        "warning: others can reach this address, and without TLS the token and the pictures can be read on the way: \
+         give --tls-cert and --tls-key, put a TLS proxy in front, or use an SSH tunnel"
+    );
 }

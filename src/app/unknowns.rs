@@ -51,7 +51,7 @@ struct Listed {
 }
 
 pub(super) fn list(arguments: &Arguments) -> anyhow::Result<Outcome> {
-    let memory = Memory::open_read_only(&arguments.on.state)?;
+    let memory = session::open_to_read(&arguments.on.state)?;
     let head = session::restore(&memory, &Options::new())?;
     let found = session::unknowns(&memory, &head)?;
     if let Some(folder) = &arguments.out {

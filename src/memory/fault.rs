@@ -53,6 +53,11 @@ impl Fault {
         matches!(self, Self::Sql(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull))
     }
 
+    /// Returns whether a reader met what only a writer can take back.
+    pub(super) fn needs_recovery(&self) -> bool {
+        matches!(self, Self::Sql(error) if error.sqlite_error_code() == Some(ErrorCode::ReadOnly))
+    }
+
     /// Returns the crate's error for the state file at `path`.
     pub(super) fn at(self, path: &Path) -> Error {
         match self {

@@ -7,6 +7,7 @@ use super::fault::Outcome;
 use super::label_log::{LabelKind, append, settle};
 use super::query;
 use super::quota::Cost;
+use super::removals::{erased, mark};
 use super::schema::FORGOTTEN;
 use super::state::Memory;
 use crate::error::{Error, Result};
@@ -16,9 +17,10 @@ const FORGET_CHUNK_BYTES: usize = 48 << 10;
 
 impl Memory {
     /// Forgets a class: its samples lose features, latents, views, thumbnail and label; the log and
-    /// the name stay. Returns how many samples it had. Under a quota it takes several transactions;
-    /// after a crash in between, forgetting again finishes it. The bytes are overwritten once no
-    /// reader needs them.
+    /// the name stay. Returns how many samples it had. The removal is marked as under way before
+    /// anything else, until [`Memory::end_removals`]; under a quota it takes several transactions,
+    /// and [`Memory::finish_forgetting`] goes on after a crash in between. The bytes are
+    /// overwritten once no reader needs them.
     ///
     /// # Errors
     /// [`Error::NotFound`] if no class has this name; [`Error::Full`] or [`Error::State`] if the
@@ -30,12 +32,26 @@ impl Memory {
             let names: Vec<String> = self.classes()?.into_iter().map(|(_, name)| name).collect();
             return Err(Error::not_found("class", name, format!("classes are [{}]", names.join(", "))));
         };
-        let count = self.forget_class(class)?;
+        self.write(Cost::of(0), |connection| mark(connection, class, None))?;
+        self.finish_forgetting()
+    }
+
+    /// Erases what is left of the classes that are marked to be forgotten. Returns how many samples
+    /// that were.
+    ///
+    /// # Errors
+    /// As [`Memory::forget`].
+    pub fn finish_forgetting(&mut self) -> Result<usize> {
+        let sql = "SELECT class_id FROM removals WHERE label_id IS NULL";
+        let mut count = 0;
+        for class in self.read(|connection| query::values(connection, sql, []))? {
+            count += self.erase_class(class)?;
+        }
         self.checkpoint()?;
         Ok(count)
     }
 
-    fn forget_class(&mut self, class: i64) -> Result<usize> {
+    fn erase_class(&mut self, class: i64) -> Result<usize> {
         let most = if self.quota.is_some() { FORGET_CHUNK_BYTES } else { usize::MAX };
         let mut count = 0;
         loop {
@@ -48,7 +64,8 @@ impl Memory {
                     settle(connection, sample)?;
                 }
                 if chunk.last {
-                    append(connection, None, class, LabelKind::Forget, None)?;
+                    let row = append(connection, None, class, LabelKind::Forget, None)?;
+                    erased(connection, class, row.0)?;
                     // What was being trained had seen the class.
                     query::execute(connection, "DELETE FROM checkpoints", [])?;
                 }

@@ -160,6 +160,12 @@ pub(super) fn class_row(connection: &Connection, name: &str) -> Outcome<i64> {
     }
     let sql = "SELECT id FROM classes WHERE name=?1";
     if let Some(id) = query::first(connection, sql, [name], |row| Ok(row.get(0)?))? {
+        // What is taught now would be erased with the rest.
+        let sql = "SELECT EXISTS (SELECT 1 FROM removals WHERE class_id=?1 AND label_id IS NULL)";
+        if query::value(connection, sql, [id])? {
+            let reason = "forgetting it was cut short";
+            return Err(Error::refused(format!("teaching `{name}`"), reason, "forget it again first").into());
+        }
         return Ok(id);
     }
     let id: i64 = query::value(connection, "SELECT coalesce(max(id) + 1, 0) FROM classes", [])?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::label_log::{COUNTS, LabelId, LabelKind, append, class_row, settle, teach};
 use super::query;
 use super::quota::Cost;
+use super::removals::mark;
 use super::schema::FORGOTTEN;
 use super::state::Memory;
 use crate::error::{Error, Result};
@@ -85,7 +86,8 @@ impl Memory {
     }
 
     /// Takes back one label exactly: the sample then has the label it would have without it, if
-    /// any. Returns the class of that label.
+    /// any. Returns the class of that label. The removal is marked as under way until
+    /// [`Memory::end_removals`], since what was learned from the label is not gone yet.
     ///
     /// # Errors
     /// [`Error::NotFound`] if `label` is not a label that still counts, [`Error::Full`] or
@@ -98,7 +100,8 @@ impl Memory {
                 let way_out = "`kaizen history` lists the labels that count";
                 return Err(Error::not_found("label that counts", label, way_out).into());
             };
-            append(connection, Some(sample), class, LabelKind::Undo, Some(label.0))?;
+            let undo = append(connection, Some(sample), class, LabelKind::Undo, Some(label.0))?;
+            mark(connection, class, Some(undo.0))?;
             settle(connection, sample)?;
             let sql = "SELECT class_id FROM samples WHERE id=?1";
             Ok(query::value::<Option<u32>>(connection, sql, [sample])?.map(ClassId))

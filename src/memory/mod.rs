@@ -27,6 +27,7 @@
 //! # Ok::<(), kaizen_edge::Error>(())
 //! ```
 
+mod backup;
 mod check;
 mod contents;
 mod counts;
@@ -42,6 +43,7 @@ mod newest;
 mod open;
 mod query;
 mod quota;
+mod removals;
 mod repair;
 mod report;
 mod samples;
@@ -53,11 +55,13 @@ mod tests;
 mod training;
 mod versions;
 
+pub use backup::BackupReport;
 pub(crate) use counts::Counts;
 pub use identity::FeatureIdentity;
 pub use label_log::{LabelEntry, LabelId, LabelKind};
 #[cfg(feature = "serve")]
 pub(crate) use newest::MostEntries;
+pub use removals::Removal;
 pub(crate) use samples::Description;
 pub use samples::{Rows, Sample, Stored, StoredSample};
 pub use state::Memory;

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use super::backup;
 use super::fault::{Fault, Outcome};
 use super::identity::{self, FeatureIdentity};
 use super::lock::{WriterLock, beside};
 use super::schema::{self, now_millis};
 use super::state::{IN_MEMORY, Memory};
 use crate::error::{Error, Result};
+use crate::file::sync_folder;
 
 impl Memory {
     /// Opens the state at `path` for writing, or makes it; without a path, makes a state that ends
@@ -45,7 +47,8 @@ impl Memory {
         Self::attach(path, Some(lock))
     }
 
-    /// Opens an existing state for reading, beside a writer if there is one.
+    /// Opens an existing state for reading, beside a writer if there is one. What a process that
+    /// was killed left half done is taken back first.
     ///
     /// # Errors
     /// [`Error::State`] if there is no such file, or if it is no state file or of another version;
@@ -69,7 +72,14 @@ impl Memory {
 
     fn attach(path: PathBuf, lock: Option<WriterLock>) -> Result<Self> {
         let writable = lock.is_some();
-        let (connection, identity) = connect(&path, writable).map_err(|fault| fault.at(&path))?;
+        let connected = match connect(&path, writable) {
+            Err(fault) if fault.needs_recovery() && !writable => {
+                recover(&path)?;
+                connect(&path, writable)
+            }
+            connected => connected,
+        };
+        let (connection, identity) = connected.map_err(|fault| fault.at(&path))?;
         Ok(Self { connection, path, lock, writable, identity, quota: None })
     }
 
@@ -103,6 +113,19 @@ impl Memory {
     }
 }
 
+/// Lets SQLite take back what a process that was killed left half done: a reader may not.
+fn recover(path: &Path) -> Result<()> {
+    let _lock = WriterLock::take(path)?;
+    let recovered = || -> Outcome<()> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        schema::make_careful(&connection)?;
+        schema::recognised(&connection)?;
+        Ok(())
+    };
+    recovered().map_err(|fault| fault.at(path))
+}
+
 fn connect(path: &Path, writable: bool) -> Outcome<(Connection, FeatureIdentity)> {
     if fs::metadata(path).map_err(Error::io(path))?.len() == 0 {
         let reason = "the file is empty: put back a copy, or delete it to start a new state";
@@ -111,7 +134,16 @@ fn connect(path: &Path, writable: bool) -> Outcome<(Connection, FeatureIdentity)
     let mode = if writable { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
     let mut connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     schema::make_careful(&connection)?;
-    schema::adopt(&mut connection, writable)?;
+    let version = schema::recognised(&connection)?;
+    if writable && version < schema::MIGRATIONS.len() {
+        let kept = backup::keep_older(&connection, path, version)?;
+        let (now, kept) = (schema::MIGRATIONS.len(), kept.display());
+        tracing::warn!(
+            event = "state_upgraded",
+            "the state is brought from schema {version} to {now}; a copy of it as it was is kept: {kept}"
+        );
+    }
+    schema::adopt(&mut connection, version, writable)?;
     if writable {
         schema::make_durable(&connection, true)?;
     }
@@ -150,16 +182,6 @@ fn create(path: &Path, identity: &FeatureIdentity) -> Result<()> {
     fill(&fresh, identity).map_err(|fault| fault.at(path))?;
     fs::rename(&fresh, path).map_err(Error::io(path))?;
     sync_folder(path)
-}
-
-/// Makes a file's entry in its folder durable.
-fn sync_folder(path: &Path) -> Result<()> {
-    #[cfg(unix)]
-    if let Some(folder) = path.parent() {
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(folder))?;
-    }
-    Ok(())
 }
 
 fn fill(path: &Path, identity: &FeatureIdentity) -> Outcome<()> {

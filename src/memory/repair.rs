@@ -43,6 +43,7 @@ impl Repair<'_> {
         let versions = self.damaged(&seal::VERSIONS)?;
         let training = self.damaged(&seal::TRAINING)?;
         let checkpoints = self.damaged(&seal::CHECKPOINTS)?;
+        let removals = self.damaged(&seal::REMOVALS)?;
         self.classes(&classes)?;
         self.samples(&samples)?;
         self.contents()?;
@@ -77,6 +78,14 @@ impl Repair<'_> {
             &checkpoints,
             |_| "the checkpoint of a training was damaged: dropped, that training starts anew".to_owned(),
             |connection, row| query::execute(connection, "DELETE FROM checkpoints WHERE rowid=?1", [row]),
+        )?;
+        self.each(
+            &removals,
+            |_| {
+                "the mark of a removal that was cut short was damaged: dropped, so undo or forget again what was to go"
+                    .to_owned()
+            },
+            |connection, row| query::execute(connection, "DELETE FROM removals WHERE id=?1", [row]),
         )?;
         self.references()?;
         self.derived()
@@ -269,6 +278,7 @@ impl Repair<'_> {
                 "views" => query::execute(connection, "DELETE FROM views WHERE rowid=?1", [row])?,
                 "latents" => query::execute(connection, "DELETE FROM latents WHERE sample_id=?1", [row])?,
                 "contents" => query::execute(connection, "DELETE FROM contents WHERE sample_id=?1", [row])?,
+                "removals" => query::execute(connection, "DELETE FROM removals WHERE id=?1", [row])?,
                 "versions" => seal::rewrite(connection, &seal::VERSIONS, row, "parent=NULL", &[])?,
                 _ => unlabel(connection, "id", row)?,
             }

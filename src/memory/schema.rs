@@ -18,7 +18,30 @@ pub(super) const QUARANTINED: i64 = 3;
 const APPLICATION_ID: i32 = 0x4b5a_454e;
 
 /// Step n takes a file from `user_version` n to n + 1. Steps are added, never changed.
-pub(super) const MIGRATIONS: &[&str] = &[FIRST, LATENTS];
+pub(super) const MIGRATIONS: &[Step] =
+    &[Step::of_tables(FIRST), Step::of_tables(LATENTS), Step::of_tables(REMOVALS)];
+
+/// The step from one version of the schema to the next.
+#[derive(Clone, Copy)]
+pub(super) struct Step {
+    /// New tables. A reader of an older file gets them empty, as its connection's own.
+    pub(super) tables: &'static str,
+    /// What becomes of the rows that are there, by the columns and seals that they have until then;
+    /// `None` if they stay as they are. A reader cannot do this, so it needs a writer first.
+    pub(super) rows: Option<fn(&Connection) -> Outcome<()>>,
+}
+
+impl Step {
+    /// Returns a step that adds tables.
+    pub(super) const fn of_tables(tables: &'static str) -> Self {
+        Self { tables, rows: None }
+    }
+
+    fn run(self, connection: &Connection) -> Outcome<()> {
+        connection.execute_batch(self.tables)?;
+        self.rows.map_or(Ok(()), |rows| rows(connection))
+    }
+}
 
 const FIRST: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL, checksum INTEGER NOT NULL);
@@ -73,6 +96,14 @@ CREATE TABLE checkpoints (
     id INTEGER PRIMARY KEY CHECK (id = 0), state BLOB NOT NULL, checksum INTEGER NOT NULL);
 ";
 
+/// Marks of removals that are under way. `label_id` is the row of the label log that says what was
+/// removed; NULL while samples of a class are still to be erased.
+const REMOVALS: &str = "
+CREATE TABLE removals (
+    id INTEGER PRIMARY KEY, class_id INTEGER NOT NULL REFERENCES classes (id),
+    label_id INTEGER REFERENCES labels (label_id), checksum INTEGER NOT NULL);
+";
+
 /// Returns the milliseconds since the Unix epoch; 0 on a machine whose clock stands before it.
 pub(super) fn now_millis() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -116,17 +147,25 @@ pub(super) fn create(connection: &mut Connection) -> Outcome<()> {
 
 /// Gives a reader of an older file empty tables in place of those that the file lacks. They are the
 /// connection's own.
-fn supplement(connection: &Connection, steps: &[&str]) -> Outcome<()> {
+///
+/// # Errors
+/// [`Fault::Unusable`] if rows would have to be changed.
+pub(super) fn supplement(connection: &Connection, steps: &[Step]) -> Outcome<()> {
+    if steps.iter().any(|step| step.rows.is_some()) {
+        let reason = "an earlier version of this program wrote it, and reading it would change its rows: \
+                      `kaizen check FILE` brings it up to date and keeps a copy beside it";
+        return Err(Fault::Unusable(reason.to_owned()));
+    }
     steps.iter().try_for_each(|step| {
-        Ok(connection.execute_batch(&step.replace("CREATE TABLE", "CREATE TEMP TABLE"))?)
+        Ok(connection.execute_batch(&step.tables.replace("CREATE TABLE", "CREATE TEMP TABLE"))?)
     })
 }
 
 /// Runs the steps that the file has not seen, each in one transaction.
-pub(super) fn migrate(connection: &mut Connection, steps: &[&str]) -> Outcome<()> {
+pub(super) fn migrate(connection: &mut Connection, steps: &[Step]) -> Outcome<()> {
     for (number, step) in steps.iter().enumerate().skip(version(connection, steps.len())?) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute_batch(step)?;
+        step.run(&transaction)?;
         transaction.pragma_update(None, "user_version", i64::try_from(number + 1).unwrap_or(i64::MAX))?;
         transaction.commit()?;
     }
@@ -146,17 +185,31 @@ fn version(connection: &Connection, known: usize) -> Outcome<usize> {
     })
 }
 
-/// Checks that an opened file is a state file. A writer brings it to the newest version.
-pub(super) fn adopt(connection: &mut Connection, writable: bool) -> Outcome<()> {
-    let refuse = |reason: &str| Err(Fault::Unusable(reason.to_owned()));
+/// Returns whether a database is a state file, of whatever version.
+pub(super) fn is_state(connection: &Connection) -> Outcome<bool> {
     let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    if id != APPLICATION_ID {
+    Ok(id == APPLICATION_ID)
+}
+
+/// Returns the schema version of an opened file, after checking that it is a state file.
+///
+/// # Errors
+/// [`Fault::Unusable`] if it is none, or of a newer version than this program knows.
+pub(super) fn recognised(connection: &Connection) -> Outcome<usize> {
+    let refuse = |reason: &str| Err(Fault::Unusable(reason.to_owned()));
+    if !is_state(connection)? {
         return refuse("the SQLite file was not made by kaizen: name another file");
     }
-    let version = version(connection, MIGRATIONS.len())?;
-    if version == 0 {
-        return refuse("the file is damaged (no schema version): put back a copy");
+    match version(connection, MIGRATIONS.len())? {
+        0 => refuse("the file is damaged (no schema version): put back a copy"),
+        version => Ok(version),
     }
+}
+
+/// Checks that an opened file of this `version` has the tables of a state file. A writer brings it
+/// to the newest version.
+pub(super) fn adopt(connection: &mut Connection, version: usize, writable: bool) -> Outcome<()> {
+    let refuse = |reason: &str| Err(Fault::Unusable(reason.to_owned()));
     let mut fresh = Connection::open_in_memory()?;
     if writable {
         migrate(connection, MIGRATIONS)?;

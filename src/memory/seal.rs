@@ -17,7 +17,8 @@ pub(super) struct Table {
     loose: &'static [&'static str],
 }
 
-const fn table(name: &'static str, sealed: &'static [&'static str]) -> Table {
+/// Returns a table whose rows are sealed whole.
+pub(super) const fn table(name: &'static str, sealed: &'static [&'static str]) -> Table {
     Table { name, sealed, loose: &[] }
 }
 
@@ -39,6 +40,7 @@ pub(super) const VERSIONS: Table = Table {
 };
 pub(super) const TRAINING: Table = table("training", &["id", "state"]);
 pub(super) const CHECKPOINTS: Table = table("checkpoints", &["id", "state"]);
+pub(super) const REMOVALS: Table = table("removals", &["id", "class_id", "label_id"]);
 
 /// Returns the first eight bytes of the SHA-256 of `bytes`, as SQLite stores integers.
 pub(super) fn sum(bytes: &[u8]) -> i64 {

@@ -1,6 +1,7 @@
 //! The learner as its users see it: frames in, names and predictions out.
 
 mod latents;
+mod removals;
 mod teaching;
 
 #[cfg(feature = "tract")]
@@ -55,7 +56,7 @@ pub struct Learner {
 impl Learner {
     /// Opens the state that `options` name, or makes it. The learner answers and continues as the
     /// one that last wrote there. A state that exists is opened without loading its backbone; that
-    /// happens when a frame needs it.
+    /// happens when a frame needs it. An undo or a forgetting that was cut short is finished first.
     ///
     /// # Errors
     /// [`Error::State`] if another process writes the state, [`Error::Corrupt`] if it is damaged,
@@ -92,7 +93,9 @@ impl Learner {
         }
         let (settings, engine) = (options.settings.clone(), EngineSlot::from(options.engine));
         let core = FeatureLearner::unrestored(settings, memory, engine)?;
-        Ok(Self { core, embedder, options, frames: 0, tail_missing: None })
+        let mut learner = Self { core, embedder, options, frames: 0, tail_missing: None };
+        learner.finish_removals()?;
+        Ok(learner)
     }
 
     /// The learner on features with what was learned, which is read when something first needs it:

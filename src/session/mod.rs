@@ -9,6 +9,7 @@ mod embedder;
 #[cfg(feature = "tract")]
 pub(crate) mod export;
 mod feature_learner;
+mod format;
 mod learner;
 #[cfg(feature = "serve")]
 pub(crate) mod live;
@@ -18,6 +19,7 @@ mod options;
 mod power;
 mod predictor;
 mod published_head;
+mod reader;
 mod rebase;
 mod settings;
 mod statistics;
@@ -43,8 +45,8 @@ pub use options::Options;
 #[cfg(feature = "serve")]
 pub(crate) use power::{Power, yield_to_others};
 pub use predictor::Predictor;
-pub(crate) use predictor::{open_reader, restore};
 pub use published_head::{HeadKind, Inputs, Prediction, PublishedHead};
+pub(crate) use reader::{open_reader, open_to_read, restore};
 pub(crate) use rebase::{losses, rebase};
 pub use settings::{Consolidate, LearnerSettings};
 #[cfg(feature = "serve")]

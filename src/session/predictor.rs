@@ -2,9 +2,7 @@
 
 use super::embedder::Embedder;
 use super::feature_learner::ServingHead;
-use super::options::Options;
-use super::published_head::{Prediction, PublishedHead};
-use crate::memory::Memory;
+use super::published_head::Prediction;
 use crate::vision::Frame;
 use crate::{Error, Result};
 
@@ -30,18 +28,6 @@ impl Predictor {
         Self { embedder, serving }
     }
 
-    /// A predictor by the head that the state of `options` serves now. The state is only read, also
-    /// beside a process that writes it.
-    ///
-    /// # Errors
-    /// [`Error::State`] if there is no such state, [`Error::NotReady`] if nothing was learned in
-    /// it, and others from the backbone.
-    pub fn open(options: &Options) -> Result<Self> {
-        let (memory, embedder) = open_reader(options)?;
-        let head = restore(&memory, options)?;
-        Ok(Self { embedder, serving: ServingHead::of(head) })
-    }
-
     /// Names what a frame shows.
     ///
     /// # Errors
@@ -61,22 +47,6 @@ impl Predictor {
         let head = self.serving.now();
         head.iter().flat_map(|head| head.classes()).map(|(_, name)| name.clone()).collect()
     }
-}
-
-/// The state of `options` for reading, and the backbone that made its features.
-pub(crate) fn open_reader(options: &Options) -> Result<(Memory, Embedder)> {
-    let state = options.state.as_deref().ok_or_else(|| {
-        Error::not_ready("predictor", "no state was named", "name one with `Options::state`")
-    })?;
-    let memory = Memory::open_read_only(state)?;
-    let embedder = options.load(Some(&memory))?;
-    memory.require(&embedder.identity())?;
-    Ok((memory, embedder))
-}
-
-/// The head that `memory` serves.
-pub(crate) fn restore(memory: &Memory, options: &Options) -> Result<PublishedHead> {
-    PublishedHead::restore(memory, &options.settings)?.ok_or_else(nothing_learned)
 }
 
 pub(super) fn predict(embedder: &mut Embedder, serving: &ServingHead, frame: &Frame) -> Result<Prediction> {

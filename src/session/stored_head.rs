@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::blend::BlendHead;
 use super::calibration::calibrated;
+use super::format;
 use super::published_head::{Head, HeadKind, Inputs, PublishedHead, TrainedHead, join};
 use super::settings::LearnerSettings;
 use crate::heads::{Architecture, Parameters, Tail, Tensor};
@@ -16,6 +17,8 @@ use crate::learn::closed_form::{
 use crate::memory::{Memory, Rows};
 use crate::{Error, Result};
 
+/// What is read, for errors.
+const WHAT: &str = "the published version";
 /// Name of the classifier behind a trained tail.
 const CLASSIFIER: &str = "classifier";
 /// Names of the tensors of the class covariances. They are older than the name of the type and stay
@@ -28,9 +31,23 @@ impl PublishedHead {
     /// consolidation, a closed-form head fitted to the labels at once. `None` without any label.
     ///
     /// # Errors
-    /// [`Error::State`] if the memory cannot be read, [`Error::Config`] or [`Error::Shape`] for a
-    /// version that this program did not write.
+    /// [`Error::State`] if the memory cannot be read, [`Error::NotReady`] while something is being
+    /// removed that the head may know, [`Error::Config`] or [`Error::Shape`] for a version that
+    /// this program did not write.
     pub fn restore(memory: &Memory, settings: &LearnerSettings) -> Result<Option<Self>> {
+        if let Some(removal) = memory.removals()?.first() {
+            let reason = format!("{removal} is not finished");
+            let way_out = "open the state for writing, which finishes it: `kaizen check FILE` does";
+            return Err(Error::not_ready("the published version", reason, way_out));
+        }
+        Self::restore_whatever_is_removed(memory, settings)
+    }
+
+    /// As [`PublishedHead::restore`], also while a removal is under way: for who finishes it.
+    pub(super) fn restore_whatever_is_removed(
+        memory: &Memory,
+        settings: &LearnerSettings,
+    ) -> Result<Option<Self>> {
         if let Some(version) = memory.published()?
             && let Some(heads) = &version.heads
         {
@@ -88,6 +105,7 @@ impl PublishedHead {
         }
         let json = |value: serde_json::Result<String>| value.map_err(|error| damaged(error.to_string()));
         let mut metadata = BTreeMap::from([
+            format::entry(),
             ("kind".to_owned(), json(serde_json::to_string(&self.kind))?),
             ("transform".to_owned(), json(serde_json::to_string(&self.inputs.0.transform()))?),
             ("features".to_owned(), self.inputs.0.features().to_string()),
@@ -140,6 +158,7 @@ fn projection(map: &FeatureMap) -> Option<(usize, u64)> {
 /// Reads what [`PublishedHead::to_bytes`] wrote.
 fn from_bytes(bytes: &[u8]) -> Result<PublishedHead> {
     let metadata = Parameters::metadata(bytes)?;
+    format::require(WHAT, &metadata)?;
     let mut parameters = Parameters::from_safetensors(bytes)?;
     let features: usize = field(&metadata, "features")?;
     let map = FeatureMap::new(features, field(&metadata, "transform")?)?;
@@ -153,8 +172,14 @@ fn from_bytes(bytes: &[u8]) -> Result<PublishedHead> {
     };
     let tail = Tail::take(&mut parameters, &metadata)?;
     let head = match architecture {
-        None => head_on(&metadata, &mut parameters, &map, &columns)?,
+        None => {
+            let head = head_on(&metadata, &mut parameters, &map, &columns)?;
+            format::refuse_unknown(WHAT, parameters.names().into_iter())?;
+            head
+        }
         Some(architecture) if architecture.classes() == columns.len() => {
+            let names = parameters.names().into_iter();
+            format::refuse_unknown(WHAT, names.filter(|name| !format::has(&architecture, name)))?;
             Head::Trained(TrainedHead { architecture, parameters: Arc::new(parameters), columns })
         }
         Some(architecture) => {

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use crate::http_client::open;
 use crate::serve::{Server, Setting, excerpt};
 
-fn setting_of(name: &str) -> Option<u64> {
+pub(crate) fn setting_of(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
 /// Frames answered a second over so long.
-fn rate(server: &Server, length: Duration) -> f64 {
+pub(crate) fn rate(server: &Server, length: Duration) -> f64 {
     let frames = || server.get("/api/v1/status").json()["live"]["frames"].as_u64().unwrap();
     let (start, before) = (Instant::now(), frames());
     std::thread::sleep(length);

@@ -10,6 +10,8 @@
     reason = "a test that fails is a panic, and its figures are for people"
 )]
 
+#[cfg(all(feature = "serve", unix))]
+mod access;
 #[cfg(feature = "serve")]
 mod browser;
 mod camera_stream;
@@ -26,11 +28,14 @@ mod front_door;
 mod golden;
 #[cfg(feature = "serve")]
 mod http_client;
+mod kills;
 mod learned_state;
 #[cfg(all(feature = "serve", target_os = "linux"))]
 mod liveness;
 #[cfg(feature = "serve")]
 mod load;
+#[cfg(target_os = "linux")]
+mod power_cut;
 #[cfg(feature = "gstreamer")]
 mod rtsp;
 #[cfg(feature = "serve")]
@@ -44,3 +49,5 @@ mod tail;
 mod tiny_model;
 mod training;
 mod unknowns;
+#[cfg(all(feature = "serve", target_os = "linux"))]
+mod week;

@@ -86,7 +86,8 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let stderr = child.stderr.take();
-        let address = line.trim().trim_start_matches("http://").trim_end_matches('/').parse();
+        let address = line.trim().trim_start_matches("http://").trim_start_matches("https://");
+        let address = address.trim_end_matches('/').parse();
         let Ok(address) = address else {
             let mut text = String::new();
             stderr.unwrap().read_to_string(&mut text).unwrap();
@@ -106,9 +107,15 @@ impl Server {
 
     #[track_caller]
     pub(crate) fn wait(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        self.wait_with(&self.lines, what, is_so)
+    }
+
+    /// As [`Server::wait`], with other headers.
+    #[track_caller]
+    pub(crate) fn wait_with(&self, lines: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let start = Instant::now();
         loop {
-            let status = self.get("/api/v1/status").json();
+            let status = send(self.address, "GET", "/api/v1/status", lines, b"").json();
             if is_so(&status) {
                 return status;
             }
@@ -158,7 +165,7 @@ impl Server {
     }
 
     /// Sends a signal, by name.
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
         assert!(sent.unwrap().success());
     }

@@ -17,7 +17,7 @@ pub(crate) struct Desk {
 
 /// Whether a command of the program takes the options of a backbone.
 fn takes_a_backbone(command: &str) -> bool {
-    !["history", "unknowns", "name", "export-data"].contains(&command)
+    !["backup", "history", "unknowns", "name", "export-data"].contains(&command)
 }
 
 impl Desk {
@@ -148,9 +148,9 @@ fn what_is_taught_is_learned_answered_and_kept_across_processes() {
     assert!(figures.iter().all(|class| class["after"].is_number() && class["before"].is_null()));
 }
 
-/// Compares what the last release recorded of a state with what this program makes of it.
-fn answers_as_recorded(name: &str) -> Desk {
-    let desk = Desk::new();
+/// Compares what a release recorded of a state with what this program makes of it.
+fn answers_as_recorded(name: &str, models: impl FnOnce(&Path)) -> Desk {
+    let desk = Desk::on(models);
     let recorded = |ending: &str| support::data("states").join(format!("{name}.{ending}"));
     fs::copy(recorded("db"), desk.state()).unwrap();
     let few = desk.folder.path().join("few");
@@ -198,7 +198,7 @@ fn goes_on(desk: &Desk, name: &str, class: usize) -> Value {
 
 #[test]
 fn a_state_of_the_last_release_answers_as_it_did_and_goes_on() {
-    let desk = answers_as_recorded("ensemble");
+    let desk = answers_as_recorded("ensemble", tiny_model::write);
     let text = fs::read_to_string(support::data("states").join("ensemble.history.json")).unwrap();
     assert_eq!(desk.history().1, serde_json::from_str::<Value>(&text).unwrap());
     goes_on(&desk, "bag", 1);
@@ -206,11 +206,26 @@ fn a_state_of_the_last_release_answers_as_it_did_and_goes_on() {
 
 #[test]
 fn a_trained_state_of_the_last_release_answers_as_it_did_and_goes_on() {
-    let desk = answers_as_recorded("trained");
+    let desk = answers_as_recorded("trained", tiny_model::write);
     let (labels, record) = desk.history();
     assert_eq!((labels.len(), record["versions"].as_array().unwrap().len()), (30, 1));
     let record = goes_on(&desk, "trouser", 9);
     assert_eq!(record["versions"][0]["head_kind"], "kaizen", "a trained head was called so");
+}
+
+#[test]
+fn a_state_with_a_trained_tail_of_the_last_release_answers_as_it_did_and_goes_on() {
+    let desk = answers_as_recorded("tail", |folder| tiny_model::write_cut(folder, Some("latent")));
+    let text = fs::read_to_string(support::data("states").join("tail.history.json")).unwrap();
+    let recorded: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(desk.history().1, recorded);
+    assert_eq!(recorded["versions"][0]["head_kind"], "blend");
+    let old = desk.state().with_file_name("state.db.schema-2");
+    goes_on(&desk, "sneaker", 7);
+    assert!(old.exists(), "it is kept as it was");
+    let copied =
+        Command::new(env!("CARGO_BIN_EXE_kaizen")).args(["history", "--json", "--state"]).arg(&old).output();
+    assert_eq!(serde_json::from_slice::<Value>(&copied.unwrap().stdout).unwrap(), recorded);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Who may call: the secret that callers show, the names under which they call, and how fast they
+//! Who may call: the secret that callers show, the names under which they call, and how often they
 //! may guess.
 
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::error::ApiError;
-use super::limiter::{Limiter, limiter};
+use super::peers::{Guesses, peer};
 use crate::number::hex;
 use crate::{Error, Result};
 
@@ -64,13 +64,28 @@ fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
 }
 
+/// How clients reach the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// Without TLS.
+    Plain,
+    /// By TLS of this program.
+    Tls,
+    /// By a TLS proxy on this machine, which says in `X-Forwarded-For` whom it stands for.
+    BehindTls,
+}
+
 /// The conditions that every request must meet.
 pub(crate) struct Access {
     token: Option<Token>,
     /// The names under which the server may be called, besides `localhost` and addresses.
     hosts: Vec<String>,
-    /// Wrong tokens that are answered as such; further ones have to wait.
-    failures: Limiter,
+    transport: Transport,
+    /// Wrong tokens and cookies of each peer.
+    guesses: Guesses,
+    /// Wrong tokens in the login form. They are counted apart: who guesses there does not keep a
+    /// program at the same address from its work.
+    logins: Guesses,
 }
 
 impl Access {
@@ -78,12 +93,29 @@ impl Access {
     ///
     /// # Errors
     /// [`Error::Config`] for an address that others reach, without a token.
-    pub(crate) fn new(address: SocketAddr, token: Option<Token>, hosts: Vec<String>) -> Result<Self> {
+    pub(crate) fn new(
+        address: SocketAddr,
+        token: Option<Token>,
+        hosts: Vec<String>,
+        transport: Transport,
+    ) -> Result<Self> {
         if !address.ip().is_loopback() && token.is_none() {
             let allowed = "a loopback address such as 127.0.0.1:8080; any other needs --token-file FILE";
             return Err(Error::config("listen", address, allowed));
         }
-        Ok(Self { token, hosts, failures: limiter(2, 10) })
+        Ok(Self { token, hosts, transport, guesses: Guesses::default(), logins: Guesses::default() })
+    }
+
+    /// Returns whom a request comes from: the peer of the connection, or whom a proxy on this
+    /// machine stands for.
+    pub(super) fn peer(&self, connected: IpAddr, headers: &HeaderMap) -> IpAddr {
+        if self.transport != Transport::BehindTls || !connected.is_loopback() {
+            return peer(connected);
+        }
+        // The last entry is the proxy's own; those before it are the client's to make up.
+        let forwarded = headers.get_all("x-forwarded-for").iter().next_back();
+        let named = forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
+        peer(named.unwrap_or(connected))
     }
 
     /// Whether the `Host` is one that a name on the internet cannot be made to point here as (DNS
@@ -99,38 +131,66 @@ impl Access {
             || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
     }
 
-    /// Whether the caller shows the token or its cookie, where one is asked for.
-    pub(super) fn lets_in(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = &self.token else { return true };
+    /// Lets in who shows the token or its cookie, where one is asked for.
+    ///
+    /// # Errors
+    /// The answer to whoever does not: 401, or 429 to a peer that has guessed too often, whatever
+    /// it shows.
+    pub(super) fn admit(&self, headers: &HeaderMap, peer: IpAddr) -> std::result::Result<(), ApiError> {
+        let Some(token) = &self.token else { return Ok(()) };
         let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
-        let bearer = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
+        let shown = text(header::AUTHORIZATION);
+        let bearer = shown.and_then(|value| value.strip_prefix("Bearer "));
         let cookies = text(header::COOKIE).unwrap_or_default().split(';');
         let cookie = cookies.filter_map(|pair| pair.trim().split_once('=')).find(|(name, _)| *name == COOKIE);
-        bearer.is_some_and(|shown| token.is(shown)) || cookie.is_some_and(|(_, shown)| token.is_cookie(shown))
+        if shown.is_none() && cookie.is_none() {
+            return Err(without_token());
+        }
+        if !self.guesses.may_try(peer) {
+            return Err(too_many_guesses());
+        }
+        if bearer.is_some_and(|shown| token.is(shown))
+            || cookie.is_some_and(|(_, shown)| token.is_cookie(shown))
+        {
+            return Ok(());
+        }
+        self.guesses.wrong(peer);
+        Err(without_token())
     }
 
     /// The cookie for a browser that shows the right token.
-    pub(super) fn cookie(&self, shown: &str) -> std::result::Result<String, ApiError> {
-        match &self.token {
-            Some(token) if token.is(shown.trim()) => {
-                Ok(format!("{COOKIE}={}; HttpOnly; SameSite=Strict; Path=/; Max-Age=2592000", token.cookie))
-            }
-            Some(_) => Err(self.refusal()),
-            None => Err(ApiError::not_found("a token: this server asks for none, so the login")),
+    ///
+    /// # Errors
+    /// As [`Access::admit`].
+    pub(super) fn cookie(&self, shown: &str, peer: IpAddr) -> std::result::Result<String, ApiError> {
+        let Some(token) = &self.token else {
+            return Err(ApiError::not_found("a token: this server asks for none, so the login"));
+        };
+        if !self.logins.may_try(peer) {
+            return Err(too_many_guesses());
         }
+        if !token.is(shown.trim()) {
+            self.logins.wrong(peer);
+            return Err(without_token());
+        }
+        let secure = match self.transport {
+            Transport::Plain => "",
+            Transport::Tls | Transport::BehindTls => "; Secure",
+        };
+        let cookie = &token.cookie;
+        Ok(format!("{COOKIE}={cookie}; HttpOnly; SameSite=Strict; Path=/; Max-Age=2592000{secure}"))
     }
+}
 
-    /// The answer to a caller without the token.
-    pub(super) fn refusal(&self) -> ApiError {
-        if self.failures.check().is_ok() {
-            ApiError::new(
-                StatusCode::UNAUTHORIZED,
-                "the token of --token-file is needed: Authorization: Bearer TOKEN",
-            )
-        } else {
-            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens: wait a second")
-        }
-    }
+fn without_token() -> ApiError {
+    ApiError::new(
+        StatusCode::UNAUTHORIZED,
+        "the token of --token-file is needed: Authorization: Bearer TOKEN",
+    )
+}
+
+fn too_many_guesses() -> ApiError {
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens from this address: wait some seconds")
 }
 
 #[cfg(test)]
@@ -138,32 +198,92 @@ mod tests {
     use super::*;
 
     const TOKEN: &str = "0123456789abcdef-secret";
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
     fn access(token: bool) -> Access {
+        reached_by(token, Transport::Plain)
+    }
+
+    fn reached_by(token: bool, transport: Transport) -> Access {
         let token = token.then(|| Token::new(TOKEN).unwrap());
-        Access::new(([127, 0, 0, 1], 80).into(), token, vec!["jetson.local".to_owned()]).unwrap()
+        Access::new(([127, 0, 0, 1], 80).into(), token, vec!["jetson.local".to_owned()], transport).unwrap()
+    }
+
+    fn headers(name: header::HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.parse().unwrap())])
     }
 
     fn lets_in(name: header::HeaderName, value: &str) -> bool {
-        let mut headers = HeaderMap::new();
-        headers.insert(name, value.parse().unwrap());
-        access(true).lets_in(&headers)
+        access(true).admit(&headers(name, value), PEER).is_ok()
     }
 
     #[test]
     fn only_the_token_or_its_cookie_opens() {
         assert!(lets_in(header::AUTHORIZATION, &format!("Bearer {TOKEN}")));
-        for wrong in ["Bearer ", "Bearer 0123456789abcdef-secre", TOKEN, "Basic x"] {
+        for wrong in ["Bearer ", "Bearer 0123456789abcdef-secre", TOKEN, "Basic x", ""] {
             assert!(!lets_in(header::AUTHORIZATION, wrong), "{wrong}");
         }
-        let cookie = access(true).cookie(TOKEN).unwrap();
+        let cookie = access(true).cookie(TOKEN, PEER).unwrap();
         let pair = cookie.split(';').next().unwrap();
         assert!(!pair.contains(TOKEN) && cookie.contains("HttpOnly; SameSite=Strict"));
         assert!(lets_in(header::COOKIE, &format!("a=b; {pair}")));
         assert!(!lets_in(header::COOKIE, &format!("kaizen={TOKEN}")));
-        assert!(access(true).cookie("wrong").is_err());
-        assert!(access(false).lets_in(&HeaderMap::new()));
+        assert!(access(true).cookie("wrong", PEER).is_err());
+        assert!(access(false).admit(&HeaderMap::new(), PEER).is_ok());
         assert!(Token::new("short").is_err());
+    }
+
+    #[test]
+    fn a_peer_that_guessed_too_often_is_refused_the_right_token_too_and_others_are_not() {
+        let access = access(true);
+        let [right, wrong] =
+            [TOKEN, "wrong"].map(|it| headers(header::AUTHORIZATION, &format!("Bearer {it}")));
+        let refused =
+            |headers: &HeaderMap, peer| access.admit(headers, peer).err().map(|error| format!("{error:?}"));
+        for _ in 0..10 {
+            assert!(refused(&wrong, PEER).unwrap().contains("401"));
+        }
+        assert!(refused(&wrong, PEER).unwrap().contains("429"));
+        assert!(refused(&right, PEER).unwrap().contains("429"));
+        assert_eq!(refused(&right, OTHER), None);
+        // Who shows nothing guesses nothing.
+        for _ in 0..20 {
+            assert!(refused(&HeaderMap::new(), OTHER).unwrap().contains("401"));
+        }
+        assert_eq!(refused(&right, OTHER), None);
+    }
+
+    #[test]
+    fn guesses_at_the_login_do_not_count_against_programs_at_the_same_address() {
+        let access = access(true);
+        for _ in 0..10 {
+            assert!(access.cookie("wrong", PEER).is_err());
+        }
+        assert!(format!("{:?}", access.cookie(TOKEN, PEER)).contains("429"));
+        assert!(access.cookie(TOKEN, OTHER).is_ok());
+        assert!(access.admit(&headers(header::AUTHORIZATION, &format!("Bearer {TOKEN}")), PEER).is_ok());
+    }
+
+    #[test]
+    fn the_cookie_is_for_tls_alone_where_there_is_tls() {
+        for (transport, is_secure) in
+            [(Transport::Plain, false), (Transport::Tls, true), (Transport::BehindTls, true)]
+        {
+            let cookie = reached_by(true, transport).cookie(TOKEN, PEER).unwrap();
+            assert_eq!(cookie.contains("; Secure"), is_secure, "{cookie}");
+        }
+    }
+
+    #[test]
+    fn only_a_proxy_on_this_machine_says_whom_it_stands_for() {
+        let [plain, behind] = [Transport::Plain, Transport::BehindTls].map(|it| reached_by(true, it));
+        let forwarded = headers(header::HeaderName::from_static("x-forwarded-for"), "203.0.113.9, 192.0.2.2");
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        assert_eq!(behind.peer(loopback, &forwarded), OTHER);
+        assert_eq!(behind.peer(PEER, &forwarded), PEER);
+        assert_eq!(plain.peer(loopback, &forwarded), loopback);
+        assert_eq!(behind.peer(loopback, &HeaderMap::new()), loopback);
     }
 
     #[test]
@@ -182,8 +302,9 @@ mod tests {
 
     #[test]
     fn an_open_address_needs_a_token() {
-        let error = Access::new(([0, 0, 0, 0], 80).into(), None, Vec::new()).err().unwrap().to_string();
+        let open = |token| Access::new(([0, 0, 0, 0], 80).into(), token, Vec::new(), Transport::Plain);
+        let error = open(None).err().unwrap().to_string();
         assert!(error.contains("--token-file"), "{error}");
-        assert!(Access::new(([0, 0, 0, 0], 80).into(), Token::new(TOKEN).ok(), Vec::new()).is_ok());
+        assert!(open(Token::new(TOKEN).ok()).is_ok());
     }
 }

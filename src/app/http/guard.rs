@@ -1,30 +1,39 @@
 //! The check of every request before a handler sees it, and the form of refusals.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::to_bytes;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
 use super::page;
+use super::peers::Peer;
 use super::web::Web;
 
 /// The most bytes of a refusal that is put into words anew.
 const LONGEST_REFUSAL: usize = 4096;
 
 /// Checks each request against [`Access`](super::access::Access).
-pub(super) async fn check(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
-    match verdict(&web, &request) {
+pub(super) async fn check(
+    State(web): State<Arc<Web>>,
+    ConnectInfo(connected): ConnectInfo<SocketAddr>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let peer = Peer(web.access.peer(connected.ip(), request.headers()));
+    request.extensions_mut().insert(peer);
+    match verdict(&web, &request, peer) {
         Ok(()) => next.run(request).await,
         Err(refused) => refused,
     }
 }
 
 #[allow(clippy::result_large_err, reason = "it is the answer itself, made once")]
-fn verdict(web: &Web, request: &Request) -> Result<(), Response> {
+fn verdict(web: &Web, request: &Request, Peer(peer): Peer) -> Result<(), Response> {
     let (headers, path) = (request.headers(), request.uri().path());
     let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let refuse = |status, why: &str| Err(ApiError::new(status, why).into_response());
@@ -49,8 +58,10 @@ fn verdict(web: &Web, request: &Request) -> Result<(), Response> {
     if from_elsewhere || across {
         return refuse(StatusCode::FORBIDDEN, "requests from pages of other sites are refused");
     }
-    if !web.access.lets_in(headers) && path != page::LOGIN {
-        let refusal = web.access.refusal();
+    if path == page::LOGIN {
+        return Ok(());
+    }
+    if let Err(refusal) = web.access.admit(headers, peer) {
         let is_page = *request.method() == Method::GET && path == "/";
         return Err(if is_page { page::login() } else { refusal.into_response() });
     }

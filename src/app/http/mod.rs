@@ -2,6 +2,7 @@
 //! connect it with the live loop.
 
 mod access;
+mod copies;
 mod encoder;
 mod error;
 mod guard;
@@ -10,6 +11,7 @@ mod listener;
 pub(super) mod log;
 mod metrics;
 mod page;
+mod peers;
 mod reply;
 mod router;
 mod routes;
@@ -17,13 +19,16 @@ mod shared_reads;
 mod stream;
 #[cfg(target_os = "linux")]
 mod supervisor;
+mod tls;
 mod web;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) use access::{Access, Token};
+pub(super) use access::{Access, Token, Transport};
+pub(super) use copies::Copies;
+pub(super) use tls::Certificate;
 pub(super) use web::{Channels, Facts, Web};
 
 use crate::session::yield_to_others;
@@ -38,10 +43,15 @@ const NICE: i32 = 5;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or SIGINT; then the connections end. A second signal ends the process.
+/// SIGHUP reads the certificate again, if there is one.
 ///
 /// # Errors
 /// An error if the runtime or the listener cannot be started.
-pub(super) fn serve(listener: TcpListener, web: &Arc<Web>) -> anyhow::Result<()> {
+pub(super) fn serve(
+    listener: TcpListener,
+    certificate: Option<&Arc<Certificate>>,
+    web: &Arc<Web>,
+) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING)
@@ -51,21 +61,20 @@ pub(super) fn serve(listener: TcpListener, web: &Arc<Web>) -> anyhow::Result<()>
         .build()?;
     runtime.block_on(async {
         listener.set_nonblocking(true)?;
-        let listener = listener::Guarded::new(tokio::net::TcpListener::from_std(listener)?);
+        let listener = tokio::net::TcpListener::from_std(listener)?;
         let app = router::router(web).0;
+        let tls = certificate.map(Certificate::acceptor).transpose()?;
+        #[cfg(unix)]
+        tokio::spawn(read_again_on_hangup(certificate.cloned())?);
         let encoder = tokio::spawn(encoder::run(web.clone()));
         let signal = stop_signal()?;
         #[cfg(target_os = "linux")]
         let watchdog = supervisor::Watchdog::start(web.live.liveness().clone())?;
-        let stopping = web.clone();
-        let (ended, end) = tokio::sync::oneshot::channel::<()>();
-        let server = axum::serve(listener, app).with_graceful_shutdown(async move {
-            signal.await;
-            stopping.end_streams();
-            let _ = ended.send(());
-        });
-        let server = tokio::spawn(async move { server.await });
-        let _ = end.await;
+        let (stop, stopping) = tokio::sync::watch::channel(false);
+        let server = tokio::spawn(listener::serve(listener, app, tls, stopping));
+        signal.await;
+        web.end_streams();
+        stop.send_replace(true);
         #[cfg(target_os = "linux")]
         drop(watchdog);
         tracing::info!(
@@ -92,6 +101,24 @@ pub(super) fn serve(listener: TcpListener, web: &Arc<Web>) -> anyhow::Result<()>
 /// [`crate::Error::Io`] if the address cannot be had.
 pub(super) fn listen(address: SocketAddr) -> crate::Result<TcpListener> {
     TcpListener::bind(address).map_err(crate::Error::io(format!("address {address}")))
+}
+
+/// Reads the certificate again at every SIGHUP; one that cannot be read leaves the last one.
+#[cfg(unix)]
+fn read_again_on_hangup(certificate: Option<Arc<Certificate>>) -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        while hangup.recv().await.is_some() {
+            match certificate.as_ref().map(|certificate| certificate.read_again()) {
+                None => tracing::info!(event = "hangup", "there is no certificate to read again"),
+                Some(Ok(())) => tracing::info!(event = "certificate", "the certificate was read again"),
+                Some(Err(error)) => {
+                    tracing::warn!(event = "certificate", "the last certificate stays: {error}");
+                }
+            }
+        }
+    })
 }
 
 /// Resolves at the first SIGTERM or SIGINT from now on.

@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use axum::Form;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::{Extension, Form};
 use rust_embed::RustEmbed;
 use serde::Deserialize;
 
 use super::error::ApiError;
+use super::peers::Peer;
 use super::web::Web;
 
 /// The path that the login form is sent to.
@@ -53,8 +54,12 @@ pub(super) struct Login {
     token: String,
 }
 
-pub(super) async fn enter(State(web): State<Arc<Web>>, Form(login): Form<Login>) -> Response {
-    match web.access.cookie(&login.token) {
+pub(super) async fn enter(
+    State(web): State<Arc<Web>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    Form(login): Form<Login>,
+) -> Response {
+    match web.access.cookie(&login.token, peer) {
         Ok(cookie) => ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response(),
         Err(refused) => refused.into_response(),
     }

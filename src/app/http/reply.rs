@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::web::Facts;
-use crate::memory::{LabelId, VersionEntry, VersionFigures, VersionId, VersionStatus};
+use crate::memory::{BackupReport, LabelId, VersionEntry, VersionFigures, VersionId, VersionStatus};
 use crate::session::live::{AnsweredFrame, LiveStatus};
 use crate::session::{Cluster, Suggestion};
 
@@ -169,6 +169,27 @@ pub(super) struct TakenBack {
 pub(super) struct Forgotten {
     /// Samples erased.
     pub(super) samples: usize,
+}
+
+/// A copy of the state that was made.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Backup {
+    /// Name of the file in the folder of `--backup-folder`.
+    file: String,
+    /// Its bytes.
+    bytes: u64,
+    /// Rows whose checksums were verified in it.
+    rows: u64,
+    /// Rows of its label log.
+    labels: u64,
+}
+
+impl Backup {
+    pub(super) fn of(report: &BackupReport) -> Self {
+        let BackupReport { path, bytes, rows, labels } = report;
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Self { file, bytes: *bytes, rows: *rows, labels: *labels }
+    }
 }
 
 /// The result of taking a version back.

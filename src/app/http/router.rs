@@ -12,13 +12,12 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
 use super::error::ApiError;
+use super::routes::teach::MOST_PICTURE_BYTES;
 use super::web::Web;
 use super::{guard, metrics, page, routes as handlers, stream};
 
 /// The most bytes of a request that is no picture.
 const MOST_BYTES: usize = 64 << 10;
-/// The most bytes of a picture that is sent.
-const MOST_PICTURE_BYTES: usize = 8 << 20;
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -41,7 +40,11 @@ pub(super) fn router(web: &Arc<Web>) -> (Router, OpenApi) {
         .routes(routes!(stream::events))
         .routes(routes!(stream::picture))
         .routes(routes!(handlers::teach::teach))
-        .routes(routes!(handlers::teach::teach_image).layer(DefaultBodyLimit::max(MOST_PICTURE_BYTES)))
+        .routes(
+            routes!(handlers::teach::teach_image)
+                .layer(DefaultBodyLimit::max(MOST_PICTURE_BYTES))
+                .layer(middleware::from_fn_with_state(web.clone(), handlers::teach::receive)),
+        )
         .routes(routes!(handlers::teach::label))
         .routes(routes!(handlers::unknowns::unknowns))
         .routes(routes!(handlers::unknowns::name_cluster))
@@ -52,6 +55,7 @@ pub(super) fn router(web: &Arc<Web>) -> (Router, OpenApi) {
         .routes(routes!(handlers::heads::undo))
         .routes(routes!(handlers::heads::roll_back))
         .routes(routes!(handlers::heads::forget))
+        .routes(routes!(handlers::backup::backup))
         .routes(routes!(metrics::metrics))
         .split_for_parts();
     describe(&mut document);

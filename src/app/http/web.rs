@@ -8,10 +8,11 @@ use axum::body::Bytes;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
-use tokio::sync::{Notify, broadcast, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, oneshot, watch};
 use utoipa::ToSchema;
 
 use super::access::Access;
+use super::copies::Copies;
 use super::error::ApiError;
 use super::limiter::{Limiter, limiter};
 use super::shared_reads::SharedReads;
@@ -21,6 +22,9 @@ use crate::session::live::{AnsweredFrame, LearnWorker, Live, LiveEvent};
 /// The most messages that a slow reader of events may be behind; then it is told how many it
 /// missed.
 const QUEUED_MESSAGES: usize = 128;
+
+/// The most pictures that are received at once.
+const MOST_PICTURES: usize = 4;
 
 /// Facts about a running server that do not change.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -104,6 +108,10 @@ pub(crate) struct Web {
     pub(super) encoded: AtomicU64,
     /// Requests that change something; further ones have to wait.
     pub(super) changes: Limiter,
+    /// The folder for copies of the state, if there is one.
+    pub(super) copies: Option<Copies>,
+    /// Pictures that are being received.
+    pub(super) pictures_received: Semaphore,
     reader: Mutex<Memory>,
     shared_reads: SharedReads,
     /// The number of changes of the state that were told.
@@ -111,9 +119,17 @@ pub(crate) struct Web {
 }
 
 impl Web {
-    pub(crate) fn new(live: Live, reader: Memory, channels: Channels, facts: Facts, access: Access) -> Self {
+    pub(crate) fn new(
+        live: Live,
+        reader: Memory,
+        channels: Channels,
+        facts: Facts,
+        access: Access,
+        copies: Option<Copies>,
+    ) -> Self {
         Self {
             live,
+            copies,
             facts,
             access,
             seen: channels.seen,
@@ -122,6 +138,7 @@ impl Web {
             watched: Notify::new(),
             encoded: AtomicU64::new(0),
             changes: limiter(20, 60),
+            pictures_received: Semaphore::new(MOST_PICTURES),
             reader: Mutex::new(reader),
             shared_reads: SharedReads::default(),
             state_changes: channels.changes,
@@ -140,9 +157,21 @@ impl Web {
         what: &'static str,
         work: impl FnOnce(&mut LearnWorker) -> crate::Result<T> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let (done, result) = oneshot::channel();
-        let job = move |worker: &mut LearnWorker| drop(done.send(work(worker)));
+        let (job, result) = awaited(work);
         self.live.submit(what, job).map_err(ApiError::busy)?;
+        result.await.map_err(|_| ApiError::stopping())?.map_err(ApiError::from)
+    }
+
+    /// Lets the learning thread do `work` as [`Web::job`] does; it keeps `bytes` of frames or
+    /// pictures in memory until then.
+    pub(super) async fn job_holding<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        what: &'static str,
+        work: impl FnOnce(&mut LearnWorker) -> crate::Result<T> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let (job, result) = awaited(work);
+        self.live.submit_holding(bytes, what, job).map_err(ApiError::busy)?;
         result.await.map_err(|_| ApiError::stopping())?.map_err(ApiError::from)
     }
 
@@ -190,4 +219,12 @@ impl Web {
     pub(super) fn pictures_encoded(&self) -> u64 {
         self.encoded.load(Ordering::Relaxed)
     }
+}
+
+/// A job that does `work`, and what comes of it.
+fn awaited<T: Send + 'static>(
+    work: impl FnOnce(&mut LearnWorker) -> crate::Result<T> + Send + 'static,
+) -> (impl FnOnce(&mut LearnWorker) + Send + 'static, oneshot::Receiver<crate::Result<T>>) {
+    let (done, result) = oneshot::channel();
+    (move |worker: &mut LearnWorker| drop(done.send(work(worker))), result)
 }

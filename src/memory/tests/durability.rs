@@ -1,6 +1,6 @@
 use std::fs;
 
-use super::super::{Memory, lock::beside, schema};
+use super::super::{Memory, lock::beside, schema, seal};
 use super::*;
 use crate::Error;
 
@@ -65,6 +65,30 @@ fn torn_log_gives_an_earlier_state() {
     assert_eq!(seen, (0..states.len()).collect());
 }
 
+/// A process that was killed while it wrote without a write-ahead log (a new state, or a copy that
+/// was put back) leaves a journal, and pages that the journal takes back.
+#[test]
+fn a_reader_finds_the_state_as_it_was_before_what_a_killed_process_left_half_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, text) = filled(folder.path());
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    let mode: String = raw.pragma_update_and_check(None, "journal_mode", "delete", |row| row.get(0)).unwrap();
+    assert_eq!(mode, "delete");
+    raw.pragma_update(None, "cache_size", 1).unwrap();
+    raw.execute_batch("BEGIN; UPDATE contents SET thumbnail=zeroblob(500); UPDATE samples SET name='torn'")
+        .unwrap();
+    let killed = folder.path().join("killed.db");
+    for ending in ["", "-journal"] {
+        fs::copy(beside(&path, ending), beside(&killed, ending)).unwrap();
+    }
+    // The control: SQLite alone refuses a reader.
+    let alone = rusqlite::Connection::open_with_flags(&killed, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY);
+    alone.unwrap().pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0)).unwrap_err();
+    let reader = Memory::open_read_only(&killed).unwrap();
+    assert_eq!(dump(&reader).unwrap(), text);
+    assert!(!beside(&killed, "-journal").exists());
+}
+
 #[test]
 fn refuses_other_features_and_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
@@ -119,11 +143,43 @@ fn newer_schema_is_refused_and_older_migrated() {
     assert!(reason.contains("version 99") && reason.contains("newer kaizen"), "{reason}");
 
     let mut raw = rusqlite::Connection::open_in_memory().unwrap();
-    schema::migrate(&mut raw, &["CREATE TABLE a (x)"]).unwrap();
-    schema::migrate(&mut raw, &["CREATE TABLE a (x)", "ALTER TABLE a ADD COLUMN y"]).unwrap();
+    let first = schema::Step::of_tables("CREATE TABLE a (x)");
+    let second = schema::Step::of_tables("ALTER TABLE a ADD COLUMN y");
+    schema::migrate(&mut raw, &[first]).unwrap();
+    schema::migrate(&mut raw, &[first, second]).unwrap();
     raw.execute("INSERT INTO a (x, y) VALUES (1, 2)", []).unwrap();
     assert_eq!(raw.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).unwrap(), 2);
-    assert!(schema::migrate(&mut raw, &["CREATE TABLE a (x)"]).is_err());
+    assert!(schema::migrate(&mut raw, &[first]).is_err());
+}
+
+/// A step may change what is under a seal: it reads rows by their old columns and seals them anew.
+#[test]
+fn a_step_of_the_schema_may_change_sealed_columns_and_needs_a_writer() {
+    const OLD: seal::Table = seal::table("notes", &["id", "text"]);
+    const NEW: seal::Table = seal::table("notes", &["id", "text", "length"]);
+    fn lengthen(connection: &rusqlite::Connection) -> super::super::fault::Outcome<()> {
+        let rows: Vec<i64> = super::super::query::values(connection, "SELECT id FROM notes", [])?;
+        let damaged = seal::damaged(connection, &OLD)?.1;
+        for row in rows.into_iter().filter(|row| !damaged.contains(row)) {
+            seal::rewrite(connection, &NEW, row, "length=length(text)", &[])?;
+        }
+        Ok(())
+    }
+    let tables = "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT, checksum INTEGER)";
+    let column = "ALTER TABLE notes ADD COLUMN length INTEGER";
+    let steps = [schema::Step::of_tables(tables), schema::Step { tables: column, rows: Some(lengthen) }];
+    let mut raw = rusqlite::Connection::open_in_memory().unwrap();
+    schema::migrate(&mut raw, &steps[..1]).unwrap();
+    for (id, text) in [(1, "cup"), (2, "a key")] {
+        seal::insert(&raw, &OLD, rusqlite::params![id, text], &[]).unwrap();
+    }
+    raw.execute("UPDATE notes SET text='b key' WHERE id=2", []).unwrap();
+    let refused = schema::supplement(&raw, &steps[1..]).unwrap_err().at(Path::new("x")).to_string();
+    assert!(refused.contains("earlier version") && refused.contains("kaizen check"), "{refused}");
+    schema::migrate(&mut raw, &steps).unwrap();
+    let length: i64 = raw.query_row("SELECT length FROM notes WHERE id=1", [], |row| row.get(0)).unwrap();
+    let (rows, damaged) = seal::damaged(&raw, &NEW).unwrap();
+    assert_eq!((length, rows, damaged), (3, 2, vec![2]), "damage from before stays damage");
 }
 
 #[test]

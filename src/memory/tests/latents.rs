@@ -1,4 +1,6 @@
-use super::super::{FeatureIdentity, Memory, Rows, schema};
+use std::path::Path;
+
+use super::super::{FeatureIdentity, Memory, Rows, lock::beside, schema};
 use super::{add, dump, features, filled, identity, latents, reason, sample};
 use crate::Error;
 use crate::memory::Sample;
@@ -57,7 +59,8 @@ fn a_state_from_before_latents_is_read_as_it_is_and_brought_up_to_date_by_a_writ
     let folder = tempfile::tempdir().unwrap();
     let (path, _) = filled(folder.path());
     let raw = rusqlite::Connection::open(&path).unwrap();
-    raw.execute_batch("DROP TABLE latents; DROP TABLE checkpoints; PRAGMA user_version=1").unwrap();
+    let older = "DROP TABLE latents; DROP TABLE checkpoints; DROP TABLE removals; PRAGMA user_version=1";
+    raw.execute_batch(older).unwrap();
     drop(raw);
     let before = std::fs::read(&path).unwrap();
     let reader = Memory::open_read_only(&path).unwrap();
@@ -66,10 +69,24 @@ fn a_state_from_before_latents_is_read_as_it_is_and_brought_up_to_date_by_a_writ
     assert_eq!(reader.latents(samples[0].id).unwrap(), None);
     drop(reader);
     assert_eq!(std::fs::read(&path).unwrap(), before, "a reader does not write");
+    // Without its copy it stays as it is.
+    let kept = beside(&path, ".schema-1");
+    let in_the_way = beside(&kept, ".new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    Memory::open(Some(&path), &identity()).unwrap_err();
+    assert_eq!(dump(&Memory::open_read_only(&path).unwrap()).unwrap(), read);
+    assert_eq!(version(&path), 1);
+    std::fs::remove_dir(&in_the_way).unwrap();
     let memory = Memory::open(Some(&path), &identity()).unwrap();
     assert_eq!(dump(&memory).unwrap(), read);
     drop(memory);
-    let raw = rusqlite::Connection::open(&path).unwrap();
+    assert_eq!(version(&path), schema::MIGRATIONS.len());
+    assert_eq!(version(&kept), 1);
+    assert_eq!(dump(&Memory::open_read_only(&kept).unwrap()).unwrap(), read);
+}
+
+fn version(path: &Path) -> usize {
+    let raw = rusqlite::Connection::open(path).unwrap();
     let version: u32 = raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version as usize, schema::MIGRATIONS.len());
+    version as usize
 }

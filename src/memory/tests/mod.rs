@@ -5,6 +5,7 @@ mod durability;
 mod labels;
 mod latents;
 mod quota;
+mod removals;
 mod samples;
 mod versions;
 

@@ -78,7 +78,8 @@ impl FeatureLearner {
 
     fn consolidate_now(&mut self, trains: bool, control: &mut TrainingControl<'_>) -> Result<Consolidation> {
         self.restore()?;
-        self.apply_removals(control)?;
+        self.finish_removals()?;
+        self.apply_removals(self.trains_with_lessons(), control)?;
         let outcome = match self.gather(trains)? {
             Some((gathered, plan)) => self.run(gathered, &plan, control),
             None => self.report_nothing_new(control),

@@ -167,11 +167,14 @@ impl FeatureLearner {
     }
 
     fn restore_published(&mut self) -> Result<()> {
-        self.published = PublishedHead::restore(&self.memory, &self.settings)?.map(Arc::new);
+        let published = PublishedHead::restore_whatever_is_removed(&self.memory, &self.settings)?;
+        self.published = published.map(Arc::new);
         let version = self.memory.published()?;
         self.is_provisional = version.is_none();
         self.figures = version.and_then(|version| version.entry.figures);
-        self.serving.set(self.published.clone());
+        // What is being removed must not answer: [`FeatureLearner::finish_removals`] comes first.
+        let is_whole = self.memory.removals()?.is_empty();
+        self.serving.set(self.published.clone().filter(|_| is_whole));
         Ok(())
     }
 

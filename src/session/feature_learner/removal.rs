@@ -6,8 +6,9 @@ use std::time::Instant;
 use super::gathered::Gathered;
 use super::{Consolidation, FeatureLearner};
 use crate::Result;
+use crate::event::Discard;
 use crate::ids::ClassId;
-use crate::memory::LabelId;
+use crate::memory::{LabelId, Removal};
 use crate::session::training_control::TrainingControl;
 
 impl FeatureLearner {
@@ -26,7 +27,9 @@ impl FeatureLearner {
     ) -> Result<(Option<ClassId>, Option<Consolidation>)> {
         self.restore()?;
         let class = self.memory.undo(label)?;
-        Ok((class, self.apply_removals(control)?))
+        let consolidation = self.apply_removals(self.trains_with_lessons(), control)?;
+        self.end_removals()?;
+        Ok((class, consolidation))
     }
 
     /// Takes labels back as [`FeatureLearner::undo`] does, and learns anew once for all of them.
@@ -40,7 +43,8 @@ impl FeatureLearner {
     ) -> Result<Option<Consolidation>> {
         self.restore()?;
         let undone = labels.iter().try_for_each(|label| self.memory.undo(*label).map(drop));
-        let consolidation = self.apply_removals(control)?;
+        let consolidation = self.apply_removals(self.trains_with_lessons(), control)?;
+        self.end_removals()?;
         undone.map(|()| consolidation)
     }
 
@@ -57,15 +61,43 @@ impl FeatureLearner {
     ) -> Result<(usize, Option<Consolidation>)> {
         self.restore()?;
         let samples = self.memory.forget(name)?;
-        let consolidation = self.apply_removals(control)?;
-        self.memory.keep_heads(1)?;
+        let consolidation = self.apply_removals(self.trains_with_lessons(), control)?;
+        self.end_removals()?;
         Ok((samples, consolidation))
     }
 
-    /// Learns anew if something that was learned no longer counts, also after a crash between the
-    /// two halves of a removal.
+    /// Finishes the removals that were cut short: erases what is left of forgotten classes, fits
+    /// the closed forms without what was removed, and erases the heads that knew a forgotten class.
+    /// What is trained is trained by the next consolidation. Returns what was finished.
+    ///
+    /// # Errors
+    /// [`crate::Error::State`] and [`crate::Error::Full`] from the memory.
+    pub fn finish_removals(&mut self) -> Result<Vec<Removal>> {
+        let removals = self.memory.removals()?;
+        if !removals.is_empty() {
+            self.restore()?;
+            self.memory.finish_forgetting()?;
+            self.apply_removals(false, &mut TrainingControl::new(&mut Discard))?;
+            self.end_removals()?;
+            self.serving.set(self.published.clone());
+        }
+        Ok(removals)
+    }
+
+    /// Notes that nothing answers by what was removed any more. Of a forgotten class the heads of
+    /// earlier versions go too.
+    fn end_removals(&mut self) -> Result<()> {
+        if self.memory.removals()?.iter().any(|removal| removal.label.is_none()) {
+            self.memory.keep_heads(1)?;
+        }
+        self.memory.end_removals()
+    }
+
+    /// Learns anew if something that was learned no longer counts; `trains` says whether the tail
+    /// is trained with it.
     pub(super) fn apply_removals(
         &mut self,
+        trains: bool,
         control: &mut TrainingControl<'_>,
     ) -> Result<Option<Consolidation>> {
         let classes = self.learned.classes();
@@ -107,7 +139,7 @@ impl FeatureLearner {
                 labelled,
                 unlabelled,
                 replay: Vec::new(),
-                trains: self.trains_with_lessons(),
+                trains,
                 is_removal: true,
             };
             let plan = self.plan(&gathered)?;

@@ -1,3 +1,4 @@
+mod removal;
 mod tail;
 
 use super::*;

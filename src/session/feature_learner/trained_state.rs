@@ -4,9 +4,13 @@ use crate::heads::{Architecture, Parameters, TAIL, Tail};
 use crate::ids::ClassId;
 use crate::learn::engine::STARTS_ANEW;
 use crate::memory::{Memory, StoredSample};
+use crate::session::format;
 use crate::session::settings::LearnerSettings;
 use crate::session::statistics::Learned;
 use crate::{Error, Result};
+
+/// What is read, for errors.
+const WHAT: &str = "the state of the training";
 
 /// What training leaves for the next task.
 #[derive(Debug, Default)]
@@ -72,6 +76,7 @@ pub(super) fn restored(
         return Ok((Learned::default(), TrainedState::default()));
     };
     let metadata = Parameters::metadata(&bytes)?;
+    format::require(WHAT, &metadata)?;
     let part = |name: &str| metadata.get(name).map_or("null", String::as_str);
     let refused = |error: serde_json::Error| {
         Error::corrupt(
@@ -92,8 +97,10 @@ pub(super) fn restored(
     if let Some(architecture) = architecture
         && architecture == expected
     {
-        let parameters = Some((architecture, Parameters::from_safetensors(&bytes)?));
-        trained = TrainedState { columns, parameters, ..trained };
+        let parameters = Parameters::from_safetensors(&bytes)?;
+        let names = parameters.names().into_iter();
+        format::refuse_unknown(WHAT, names.filter(|name| !format::has(&architecture, name)))?;
+        trained = TrainedState { columns, parameters: Some((architecture, parameters)), ..trained };
     }
     Ok((learned, trained))
 }

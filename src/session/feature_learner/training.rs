@@ -11,6 +11,7 @@ use crate::heads::{ADAPTER, Architecture, Parameters};
 use crate::learn::trainer::{Recipe, Samples, Trainer, take_teacher};
 use crate::memory::StoredSample;
 use crate::rng::Rng;
+use crate::session::format;
 use crate::session::published_head::{Head, TrainedHead};
 use crate::session::training_control::TrainingControl;
 use crate::{Error, Result};
@@ -157,6 +158,7 @@ impl FeatureLearner {
             None => (None, &Parameters::default()),
         };
         let metadata = BTreeMap::from([
+            format::entry(),
             ("architecture".to_owned(), json(&architecture)?),
             ("columns".to_owned(), json(&self.trained.columns)?),
             ("learned".to_owned(), json(&self.learned)?),

@@ -1,6 +1,6 @@
 //! The learning thread: owns the learner, stores frames, teaches, consolidates, and publishes.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -40,7 +40,30 @@ pub(super) struct Queued {
     pub(super) what: &'static str,
     /// Whether training ends early for the job.
     pub(super) is_pressing: bool,
+    /// What the job keeps in memory, until it is done.
+    pub(super) held: Held,
     pub(super) job: Box<dyn FnOnce(&mut LearnWorker) + Send>,
+}
+
+/// Bytes that a job keeps in memory, counted until this is dropped.
+pub(super) struct Held {
+    total: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Counts `bytes`; `None` if more than `most` were held then. A job alone may hold any number.
+    pub(super) fn count(total: &Arc<AtomicUsize>, bytes: usize, most: usize) -> Option<Self> {
+        let fits = |held: usize| (held == 0 || held + bytes <= most).then_some(held + bytes);
+        total.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits).ok()?;
+        Some(Self { total: total.clone(), bytes })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes, Ordering::SeqCst);
+    }
 }
 
 /// The result of teaching frames.
@@ -59,8 +82,10 @@ pub(crate) struct LearnWorker {
     power: Power,
     workers: rayon::ThreadPool,
     shared: Arc<Shared>,
-    /// Errors of the provider or the engine since the last job without one.
+    /// Errors of the engine, or of the provider in a lesson, since the last job without one.
     failures: usize,
+    /// Errors of the provider since the last frame that became a sample.
+    frame_failures: usize,
 }
 
 /// Waits for both backbones, hands on the one that answers, and gives the other one to the learner.
@@ -93,9 +118,10 @@ pub(super) fn run(mut worker: LearnWorker, jobs: &Receiver<Queued>, left: &Mutex
         worker.shared.liveness.beat(Worker::Learn);
         match jobs.recv_timeout(NAP) {
             Ok(queued) if worker.shared.is_stopping() => locked(left).push(queued.what),
-            Ok(Queued { is_pressing, job, .. }) => {
+            Ok(Queued { is_pressing, job, held, .. }) => {
                 worker.shared.pressing.fetch_sub(usize::from(is_pressing), Ordering::Relaxed);
                 job(&mut worker);
+                drop(held);
                 worker.shared.waiting.fetch_sub(1, Ordering::Relaxed);
                 quiet_since = Some(Instant::now());
             }
@@ -118,7 +144,7 @@ impl LearnWorker {
             .start_handler(|_| yield_to_others(NICE))
             .build()
             .map_err(|error| crate::Error::io("threads kaizen-learn")(std::io::Error::other(error)))?;
-        Ok(Self { learner, power, workers, shared, failures: 0 })
+        Ok(Self { learner, power, workers, shared, failures: 0, frame_failures: 0 })
     }
 
     /// The learner, for reading.
@@ -239,22 +265,10 @@ impl LearnWorker {
             let control = TrainingControl::new(&mut tell);
             work(learner, &mut control.beside_prediction(power, &is_awaited))
         });
-        self.count_failure(&outcome);
+        count_failure(&self.shared, &mut self.failures, &outcome);
         locked(&self.shared.meter).learning = None;
         self.shared.tell(LiveEvent::Changed("versions"));
         outcome
-    }
-
-    /// Counts an outcome of the engine or the provider. Whatever else goes wrong is for whoever
-    /// asked for it to mend.
-    fn count_failure<T>(&mut self, outcome: &Result<T>) {
-        match outcome {
-            Ok(_) => self.failures = 0,
-            Err(error @ (Error::Device { .. } | Error::Provider { .. })) => {
-                self.shared.count_failure(Worker::Learn, &mut self.failures, error);
-            }
-            Err(_) => {}
-        }
     }
 
     /// Stores the oldest frame that waits, if there is one.
@@ -286,7 +300,7 @@ impl LearnWorker {
     fn sample(&mut self, answered: &AnsweredFrame, label: Option<&str>) -> Result<Sample> {
         let learner = &mut self.learner;
         let sample = self.workers.install(|| learner.sample_of(&answered.frame, &answered.embedding, label));
-        self.count_failure(&sample);
+        count_failure(&self.shared, &mut self.frame_failures, &sample);
         sample
     }
 
@@ -299,5 +313,17 @@ impl LearnWorker {
         self.shared.tell(LiveEvent::Changed("labels"));
         let duplicates = stored.iter().filter(|stored| stored.duplicate).count();
         Taught { labels: stored.iter().filter_map(|stored| stored.label).collect(), duplicates }
+    }
+}
+
+/// Counts an outcome of the engine or the provider in `failures`. Whatever else goes wrong is for
+/// whoever asked for it to mend.
+fn count_failure<T>(shared: &Shared, failures: &mut usize, outcome: &Result<T>) {
+    match outcome {
+        Ok(_) => *failures = 0,
+        Err(error @ (Error::Device { .. } | Error::Provider { .. })) => {
+            shared.count_failure(Worker::Learn, failures, error);
+        }
+        Err(_) => {}
     }
 }

@@ -34,9 +34,10 @@ pub(crate) use status::{BackboneState, LiveStatus, SourceState};
 
 use super::feature_learner::ServingHead;
 use super::published_head::PublishedHead;
+use crate::error::redacted;
 use crate::{Error, Result};
 use inference_worker::InferenceWorker;
-use learn_worker::Queued;
+use learn_worker::{Held, Queued};
 use liveness::Worker;
 use lock::locked;
 use shared::Shared;
@@ -73,7 +74,7 @@ impl Live {
         let LiveParts { mut learner, power, frame_budget, most_failures, watcher, .. } = parts;
         let (serving, is_pending) = (learner.restored()?.serving().clone(), pending_backbones.is_some());
         let was_cut_off = learner.memory().has_checkpoint()?;
-        let meter = Meter::new(uri, inference_backbone.backbone().provider().line(), is_pending);
+        let meter = Meter::new(redacted(&uri), inference_backbone.backbone().provider().line(), is_pending);
         let shared = Arc::new(Shared::new(meter, frame_budget, most_failures, is_pending, watcher));
         let inference =
             InferenceWorker::new(inference_backbone, serving.clone(), !is_pending, shared.clone())?;
@@ -181,7 +182,22 @@ impl Live {
         what: &'static str,
         job: impl FnOnce(&mut LearnWorker) + Send + 'static,
     ) -> std::result::Result<(), Busy> {
-        self.queue(Queued { what, is_pressing: true, job: Box::new(job) })
+        self.queue(what, true, 0, Box::new(job))
+    }
+
+    /// Hands over a job as [`Live::submit`] does, but one that keeps `bytes` of frames or pictures
+    /// in memory until it is done.
+    ///
+    /// # Errors
+    /// As [`Live::submit`], and [`Busy::Full`] if the jobs that wait hold as much as the newest
+    /// frames may take.
+    pub(crate) fn submit_holding(
+        &self,
+        bytes: usize,
+        what: &'static str,
+        job: impl FnOnce(&mut LearnWorker) + Send + 'static,
+    ) -> std::result::Result<(), Busy> {
+        self.queue(what, true, bytes, Box::new(job))
     }
 
     /// Hands over a job as [`Live::submit`] does, but one that can wait until the training before
@@ -194,15 +210,23 @@ impl Live {
         what: &'static str,
         job: impl FnOnce(&mut LearnWorker) + Send + 'static,
     ) -> std::result::Result<(), Busy> {
-        self.queue(Queued { what, is_pressing: false, job: Box::new(job) })
+        self.queue(what, false, 0, Box::new(job))
     }
 
-    fn queue(&self, queued: Queued) -> std::result::Result<(), Busy> {
+    fn queue(
+        &self,
+        what: &'static str,
+        is_pressing: bool,
+        bytes: usize,
+        job: Box<dyn FnOnce(&mut LearnWorker) + Send>,
+    ) -> std::result::Result<(), Busy> {
         if self.shared.is_without_backbone.load(Ordering::SeqCst) {
             return Err(Busy::Building);
         }
         let Some(jobs) = locked(&self.jobs).clone() else { return Err(Busy::Full) };
-        let presses = usize::from(queued.is_pressing);
+        let most = self.shared.frame_budget.recent;
+        let held = Held::count(&self.shared.held, bytes, most).ok_or(Busy::Full)?;
+        let (presses, queued) = (usize::from(is_pressing), Queued { what, is_pressing, held, job });
         self.shared.waiting.fetch_add(1, Ordering::Relaxed);
         self.shared.pressing.fetch_add(presses, Ordering::Relaxed);
         let sent = jobs.try_send(queued);

@@ -86,8 +86,9 @@ impl LiveParts {
         let memory = Memory::open(Some(&state), &identity)?;
         let is_pending = learning.is_none();
         let embedder = learning.map(|network| Embedder::new(network, options.settings.seed)).transpose()?;
-        // The frames that wait count twice: as many again are on their way.
-        let frame_bytes = (frame_budget.recent + 2 * frame_budget.waiting) as u64;
+        // Lessons that wait hold as much again as the newest frames, and the frames that wait to be
+        // stored count twice: as many again are on their way.
+        let frame_bytes = (2 * frame_budget.recent + 2 * frame_budget.waiting) as u64;
         let mut learner = Learner::on(memory, embedder, Options { frame_bytes, ..options })?;
         let slot = learner.restored()?.engine();
         slot.get()?;

@@ -12,7 +12,8 @@ pub(crate) const MOST_RECENT: usize = 120;
 /// The bytes of pixels that the live loop may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameBudget {
-    /// Bytes of the last frames, which can be taught.
+    /// Bytes of the last frames, which can be taught; and, apart from them, of the frames and
+    /// pictures that lessons hold which wait to be done.
     pub recent: usize,
     /// Bytes of the unlabelled frames that wait to be stored.
     pub waiting: usize,

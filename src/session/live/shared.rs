@@ -29,6 +29,8 @@ pub(super) struct Shared {
     pub(super) meter: Mutex<Meter>,
     /// The number of jobs that wait for the learning thread or are being done.
     pub(super) waiting: AtomicUsize,
+    /// Bytes of the frames and pictures that queued jobs hold.
+    pub(super) held: Arc<AtomicUsize>,
     /// The number of queued jobs for which training ends early.
     pub(super) pressing: AtomicUsize,
     /// Whether the learner's backbone is still being made, or could not be made.
@@ -37,7 +39,7 @@ pub(super) struct Shared {
     pub(super) next_backbone: Mutex<Option<Network>>,
     /// The signs of life of the threads.
     pub(super) liveness: Arc<Liveness>,
-    frame_budget: FrameBudget,
+    pub(super) frame_budget: FrameBudget,
     /// Errors of the engine or the provider in a row after which a thread gives up.
     most_failures: usize,
     watcher: Watcher,
@@ -66,6 +68,7 @@ impl Shared {
             kept: Mutex::default(),
             meter: Mutex::new(meter),
             waiting: AtomicUsize::new(0),
+            held: Arc::default(),
             pressing: AtomicUsize::new(0),
             is_without_backbone: AtomicBool::new(is_pending),
             next_backbone: Mutex::default(),

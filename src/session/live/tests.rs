@@ -125,12 +125,25 @@ fn start_on(
     steps: usize,
     pending_backbones: Option<PendingBackbones>,
 ) -> (Live, Receiver<LiveEvent>, tempfile::TempDir) {
+    let learning = pending_backbones.is_none().then(|| Quarters::boxed(Duration::ZERO));
+    start_prepared(source, [Some(inference_backbone), learning], steps, pending_backbones, |_| {})
+}
+
+/// Starts on a state that is prepared first, with a backbone that answers and one that learns.
+fn start_prepared(
+    source: LiveSource,
+    [inference, learning]: [Option<Box<dyn Backbone>>; 2],
+    steps: usize,
+    pending_backbones: Option<PendingBackbones>,
+    prepare: impl FnOnce(&mut Memory),
+) -> (Live, Receiver<LiveEvent>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let memory =
+    let inference_backbone = inference.unwrap();
+    let mut memory =
         Memory::open(Some(&folder.path().join("s.db")), &identity(inference_backbone.as_ref())).unwrap();
+    prepare(&mut memory);
     let options = Options::new().steps(steps).engine(EngineChoice::Cpu);
-    let own = || Embedder::new(Quarters::boxed(Duration::ZERO), 1).unwrap();
-    let embedder = pending_backbones.is_none().then(own);
+    let embedder = learning.map(|backbone| Embedder::new(backbone, 1).unwrap());
     let learner = Learner::on(memory, embedder, options).unwrap();
     let (sender, events) = channel_of_events();
     let live = Live::start(LiveParts {
@@ -159,6 +172,19 @@ fn wait(what: &str, is_so: impl Fn() -> bool) {
         assert!(start.elapsed() < Duration::from_secs(20), "{what} never came");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+#[test]
+fn lessons_that_wait_hold_bounded_memory_and_one_alone_is_always_taken() {
+    let total = std::sync::Arc::default();
+    let count = |bytes| learn_worker::Held::count(&total, bytes, 100);
+    let large = count(250).unwrap();
+    assert!(count(1).is_none(), "while it is held");
+    drop(large);
+    let both = (count(60).unwrap(), count(40).unwrap());
+    assert!(count(1).is_none() && count(0).is_some());
+    drop(both);
+    assert!(count(100).is_some());
 }
 
 #[test]

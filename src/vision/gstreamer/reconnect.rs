@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, redacted};
 use crate::vision::frame::Frame;
 use crate::vision::source::FrameSource;
 
@@ -38,7 +38,7 @@ impl Reconnecting {
         self.current = None;
         let reason =
             format!("the stream was lost ({reason}); trying again in {:.1} s", self.pause.as_secs_f64());
-        Error::Frame { name: self.uri.clone(), reason }
+        Error::Frame { name: redacted(&self.uri), reason: redacted(&reason) }
     }
 }
 

@@ -116,29 +116,60 @@ fn a_panic_on_any_thread_breaks_the_loop_down() {
     assert!(thread == "kaizen-learn" && reason == "it panicked: a bug", "{thread}: {reason}");
 }
 
+/// Fails at these calls.
+struct Failing(Box<dyn Backbone>, std::ops::Range<usize>, usize);
+
+impl Backbone for Failing {
+    fn spec(&self) -> &BackboneSpec {
+        self.0.spec()
+    }
+    fn provider(&self) -> &ProviderReport {
+        self.0.provider()
+    }
+    fn embed(&mut self, images: ArrayView4<'_, f32>) -> crate::Result<Array2<f32>> {
+        self.2 += 1;
+        if self.1.contains(&self.2) {
+            let reason = "the device was lost".to_owned();
+            return Err(crate::Error::Provider { asked: "cuda".to_owned(), reason });
+        }
+        self.0.embed(images)
+    }
+}
+
+fn failing(calls: std::ops::Range<usize>) -> Box<dyn Backbone> {
+    Box::new(Failing(Quarters::boxed(Duration::ZERO), calls, 0))
+}
+
+/// Lessons need no backbone once samples are stored, so that they succeed says nothing of it.
+#[test]
+fn a_backbone_of_the_learner_that_goes_on_failing_breaks_the_loop_down_though_lessons_succeed() {
+    let source = LiveSource::endless(|| Ok(Box::new(Shades(60, 0))));
+    let backbones = [Some(Quarters::boxed(Duration::ZERO)), Some(failing(0..usize::MAX))];
+    let prepare = |memory: &mut Memory| {
+        for number in 0..20_u8 {
+            let features = (0..12).map(|at| f32::from(number % 2 * 9 + (number * at) % 5) + 1.0).collect();
+            let label = Some(["even", "odd"][usize::from(number % 2)].to_owned());
+            let sample = crate::memory::Sample { features, label, ..crate::memory::Sample::default() };
+            memory.add_sample(&sample).unwrap();
+        }
+    };
+    let (live, events, _folder) = start_prepared(source, backbones, 0, None, prepare);
+    wait("frames to teach", || live.status().recent > 3);
+    let (said, outcomes) = sync_channel(1);
+    for _ in 0..3 {
+        let (frames, said) = (live.recent(1), said.clone());
+        let job = move |worker: &mut LearnWorker| {
+            said.send((worker.teach("frames", &frames).is_ok(), worker.learn().is_ok())).unwrap();
+        };
+        live.submit("a lesson", job).unwrap();
+        assert_eq!(outcomes.recv().unwrap(), (false, true));
+    }
+    let Breakdown { thread, reason } = breakdown(&events);
+    assert!(thread == "kaizen-learn" && reason.contains("the device was lost"), "{thread}: {reason}");
+}
+
 #[test]
 fn a_provider_that_goes_on_failing_breaks_the_loop_down_and_one_error_does_not() {
-    /// Fails at these calls.
-    struct Failing(Box<dyn Backbone>, std::ops::Range<usize>, usize);
-
-    impl Backbone for Failing {
-        fn spec(&self) -> &BackboneSpec {
-            self.0.spec()
-        }
-        fn provider(&self) -> &ProviderReport {
-            self.0.provider()
-        }
-        fn embed(&mut self, images: ArrayView4<'_, f32>) -> crate::Result<Array2<f32>> {
-            self.2 += 1;
-            if self.1.contains(&self.2) {
-                let reason = "the device was lost".to_owned();
-                return Err(crate::Error::Provider { asked: "cuda".to_owned(), reason });
-            }
-            self.0.embed(images)
-        }
-    }
-
-    let failing = |calls| Box::new(Failing(Quarters::boxed(Duration::ZERO), calls, 0));
     let source = || LiveSource::endless(|| Ok(Box::new(Shades(60, 0))));
     // Two in a row, of the three that are too many.
     let (live, events, _folder) = start_on(source(), failing(4..6), 0, None);
