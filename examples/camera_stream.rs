@@ -17,6 +17,7 @@ use kaizen_edge::low_level::event::EventSink;
 use kaizen_edge::low_level::learn::open_engine;
 use kaizen_edge::low_level::memory::Memory;
 use kaizen_edge::low_level::session::{Embedder, FeatureLearner, Network};
+use kaizen_edge::low_level::shown::redacted;
 use kaizen_edge::low_level::vision::{self, SourceOptions};
 use kaizen_edge::{EngineChoice, Provider};
 
@@ -100,6 +101,8 @@ fn main() -> Result<()> {
     let network = Network::load(&options, own.is_some_and(|own| !own.may_be_cut()))?;
     let (engine, engine_line) = open_engine(arguments.engine)?;
     let mut screen = screen::Screen::new(arguments.quiet, source.frames_hint());
+    // A camera's password is not for the terminal, the JSON and the report.
+    let uri = redacted(&uri);
     screen.line(&format!("source: {uri}"));
     screen.line(&format!("model: {} ({} features)", network.spec().name, network.spec().feature_width));
     screen.line(&network.backbone().provider().line());

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::Chain;
 
-pub(crate) use redact::redacted;
+pub use redact::redacted;
 
 /// Result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -138,6 +138,11 @@ pub mod memory {
     };
 }
 
+/// Text that may be shown.
+pub mod shown {
+    pub use crate::error::redacted;
+}
+
 /// Conversions of numbers.
 pub mod number {
     pub use crate::number::{hex, real, sha256_hex};

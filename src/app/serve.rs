@@ -55,8 +55,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let server = arguments.options.server().with_credentials();
     let (access, certificate) = (server.access()?, server.certificate()?);
     let is_open = !server.address().ip().is_loopback() && certificate.is_none();
-    let copies =
-        server.backup_folder().map(|folder| Copies::into_folder(folder, &arguments.state)).transpose()?;
+    let copies = server.backup_folder().map(|folder| Copies::into_folder(folder, &arguments.state));
     let listener = http::listen(server.address())?;
     let address = listener.local_addr()?;
     let channels = Channels::new();

@@ -2,35 +2,35 @@
 
 /// What takes the place of a secret.
 const HIDDEN: &str = "***";
-/// Names of settings whose value is a secret, in a URI's query or a GStreamer pipeline.
-const SECRETS: [&str; 10] =
-    ["user-id", "user-pw", "user", "username", "usr", "password", "passwd", "pwd", "token", "secret"];
+/// What the name of a setting contains whose value is a secret, in a URI's query or a GStreamer
+/// pipeline: rather too much is hidden than too little.
+const SECRETS: [&str; 9] = ["user", "usr", "pass", "pwd", "pw", "token", "secret", "key", "auth"];
+/// Schemes of what has no host, and so no user.
+const WITHOUT_HOST: [&str; 4] = ["file", "recording", "v4l2", "csi"];
 
 /// Returns `text` without the user names and passwords in it: those before the host of a URI
 /// (`rtsp://USER:PASSWORD@HOST`), and the values of settings that are secrets
 /// (`?password=PASSWORD`, `user-pw=PASSWORD`).
-pub(crate) fn redacted(text: &str) -> String {
+#[must_use]
+pub fn redacted(text: &str) -> String {
     without_values(&without_users(text))
 }
 
-/// Hides what stands between `://` and an `@` in the part of a URI that names the host. A password
-/// may hold an `@` itself, so the last one counts.
+/// Hides what stands between `://` and the last `@` before white space. A password may hold any
+/// other character.
 fn without_users(text: &str) -> String {
     let (mut shown, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once("://") {
-        let end = after.find(|c: char| c.is_whitespace() || "/?#\"'`<>|".contains(c)).unwrap_or(after.len());
         shown += before;
         shown += "://";
-        let (authority, left) = after.split_at(end);
-        match authority.rsplit_once('@') {
-            Some((_, host)) => {
-                shown += HIDDEN;
-                shown += "@";
-                shown += host;
-            }
-            None => shown += authority,
+        rest = after;
+        let scheme = before.rsplit(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+        let end = after.find(char::is_whitespace).unwrap_or(after.len());
+        // Another URI begins a word of its own in all that is shown here.
+        if let Some(at) = after[..end].rfind('@').filter(|_| !WITHOUT_HOST.contains(&scheme)) {
+            shown += HIDDEN;
+            rest = &after[at..];
         }
-        rest = left;
     }
     shown + rest
 }
@@ -40,23 +40,23 @@ fn without_values(text: &str) -> String {
     let mut rest = text;
     while let Some(at) = rest.find('=') {
         let (before, after) = (&rest[..at], &rest[at + 1..]);
-        let name = before.rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_')).next();
-        let is_secret =
-            name.is_some_and(|name| SECRETS.iter().any(|secret| secret.eq_ignore_ascii_case(name)));
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let name = before.trim_end().rsplit(|c| !is_part(c)).next().unwrap_or_default().to_ascii_lowercase();
         shown += before;
         shown += "=";
         rest = after;
-        if !is_secret {
+        if !SECRETS.iter().any(|secret| name.contains(secret)) {
             continue;
         }
         shown += HIDDEN;
+        let value = after.trim_start();
         // A value in quotes ends with them, any other with what separates settings.
-        let quoted = after.strip_prefix(['"', '\'']).and_then(|inside| {
-            let quote = after.chars().next()?;
+        let quoted = value.strip_prefix(['"', '\'']).and_then(|inside| {
+            let quote = value.chars().next()?;
             inside.find(quote).map(|end| end + 2)
         });
-        let end = quoted.or_else(|| after.find(|c: char| c.is_whitespace() || "&;\"'`!,)".contains(c)));
-        rest = &after[end.unwrap_or(after.len())..];
+        let end = quoted.or_else(|| value.find(|c: char| c.is_whitespace() || "&;\"'`!,)".contains(c)));
+        rest = &value[end.unwrap_or(value.len())..];
     }
     shown + rest
 }
@@ -83,8 +83,12 @@ mod tests {
                 "lost (rtsp://a:b@c/1); again from rtsp://a:b@c/2",
                 "lost (rtsp://***@c/1); again from rtsp://***@c/2",
             ),
+            ("rtsp://admin:pa#s/s?@cam/1", "rtsp://***@cam/1"),
+            ("rtsp://cam/1?accessToken=abc&api_key=d", "rtsp://cam/1?accessToken=***&api_key=***"),
+            ("souphttpsrc user-pw = \"a b\" proxy-pw=c", "souphttpsrc user-pw =*** proxy-pw=***"),
             ("/dev/video0", "/dev/video0"),
-            ("recording://a@b/c", "recording://***@b/c"),
+            ("recording://a@b/c", "recording://a@b/c"),
+            ("file:///a@b.jpg", "file:///a@b.jpg"),
             ("pictures/a@b.jpg, 640=480", "pictures/a@b.jpg, 640=480"),
         ] {
             assert_eq!(redacted(text), shown);

@@ -1,6 +1,7 @@
 //! A copy of the state, made while others read and write it.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
 use rusqlite::backup::{Backup, StepResult};
@@ -13,6 +14,9 @@ use super::schema;
 use super::state::Memory;
 use crate::error::{Error, Result};
 use crate::file::sync_folder;
+
+/// The ending of a copy that is not whole yet.
+const FRESH: &str = ".kaizen-copy";
 
 /// What [`Memory::backup`] wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -38,12 +42,13 @@ impl Memory {
     /// cannot be written. What was at `path` is then as it was.
     pub fn backup(&self, path: &Path) -> Result<BackupReport> {
         self.refuse_to_replace(path)?;
-        let fresh = beside(path, ".new");
-        remove_leftovers(&fresh)?;
+        let fresh = beside(path, FRESH);
+        let _only = only_copy(&fresh)?;
+        remove_leftovers(&fresh, false)?;
         let made = copy(&self.connection, &fresh).map_err(|fault| fault.at(&fresh));
         let report = made.and_then(|()| verified(&fresh, path));
         if report.is_err() {
-            remove_leftovers(&fresh)?;
+            remove_leftovers(&fresh, true)?;
         }
         let report = report?;
         fs::rename(&fresh, path).map_err(Error::io(path))?;
@@ -56,19 +61,15 @@ impl Memory {
             let what = format!("a copy at {}", path.display());
             Err(Error::refused(what, reason, "name another file"))
         };
+        let own = ["", "-wal", "-shm", ".lock"].map(|ending| beside(&self.path, ending));
+        if own.iter().any(|own| same_file(own, path) || same_file(own, &beside(path, FRESH))) {
+            return refuse("it is the state itself");
+        }
+        if beside(path, "-wal").exists() {
+            return refuse("it has a write-ahead log: a program writes to it, or was killed while it did");
+        }
         if !path.try_exists().map_err(Error::io(path))? {
             return Ok(());
-        }
-        if [
-            &self.path,
-            &beside(&self.path, "-wal"),
-            &beside(&self.path, "-shm"),
-            &beside(&self.path, ".lock"),
-        ]
-        .into_iter()
-        .any(|own| same_file(own, path))
-        {
-            return refuse("it is the state itself");
         }
         match is_state(path) {
             Ok(true) => Ok(()),
@@ -77,22 +78,62 @@ impl Memory {
     }
 }
 
-/// Copies an older state beside it before it is brought up to date, unless that was done before.
-/// Returns where the copy is.
+/// Copies an older state beside it before it is brought up to date, under a name that is free,
+/// unless the same copy is there from an attempt before. Returns where the copy is.
 pub(super) fn keep_older(connection: &Connection, path: &Path, version: usize) -> Outcome<PathBuf> {
-    let kept = beside(path, &format!(".schema-{version}"));
-    if kept.exists() {
-        return Ok(kept);
-    }
-    let fresh = beside(&kept, ".new");
-    remove_leftovers(&fresh)?;
+    let stem = beside(path, &format!(".schema-{version}"));
+    let fresh = beside(&stem, FRESH);
+    let _only = only_copy(&fresh)?;
+    remove_leftovers(&fresh, false)?;
     if let Err(fault) = copy(connection, &fresh) {
-        remove_leftovers(&fresh)?;
+        remove_leftovers(&fresh, true)?;
         return Err(fault);
     }
-    fs::rename(&fresh, &kept).map_err(Error::io(&kept))?;
-    sync_folder(&kept)?;
+    let mut kept = stem.clone();
+    for number in 2.. {
+        if !kept.try_exists().map_err(Error::io(&kept))? {
+            fs::rename(&fresh, &kept).map_err(Error::io(&kept))?;
+            sync_folder(&kept)?;
+            break;
+        }
+        if same_content(&kept, &fresh).map_err(Error::io(&kept))? {
+            remove_leftovers(&fresh, true)?;
+            break;
+        }
+        kept = beside(&stem, &format!("-{number}"));
+    }
     Ok(kept)
+}
+
+/// Takes the right to make the file at `fresh`, until it is dropped.
+fn only_copy(fresh: &Path) -> Result<fs::File> {
+    let open = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(fresh);
+    let file = open.map_err(Error::io(fresh))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => {
+            let what = format!("a copy at {}", fresh.display());
+            Err(Error::refused(what, "another process is making it", "wait for it"))
+        }
+        Err(fs::TryLockError::Error(error)) => Err(Error::io(fresh)(error)),
+    }
+}
+
+/// Whether two files hold the same bytes.
+fn same_content(a: &Path, b: &Path) -> std::io::Result<bool> {
+    let [mut a, mut b] = [BufReader::new(fs::File::open(a)?), BufReader::new(fs::File::open(b)?)];
+    loop {
+        let (left, right) = (a.fill_buf()?, b.fill_buf()?);
+        let length = left.len().min(right.len());
+        if length == 0 {
+            return Ok(left.len() == right.len());
+        }
+        if left[..length] != right[..length] {
+            return Ok(false);
+        }
+        a.consume(length);
+        b.consume(length);
+    }
 }
 
 /// Copies a database into a new file, synced, which needs no second file beside it.
@@ -111,7 +152,9 @@ fn copy(from: &Connection, path: &Path) -> Outcome<()> {
         return Err(Fault::Unusable(format!("the copy keeps a write-ahead log (journal mode `{mode}`)")));
     }
     to.close().map_err(|(_, error)| Fault::Sql(error))?;
-    fs::File::open(path).and_then(|file| file.sync_all()).map_err(Error::io(path))?;
+    // Some systems sync only what is open for writing.
+    let file = fs::OpenOptions::new().write(true).open(path);
+    file.and_then(|file| file.sync_all()).map_err(Error::io(path))?;
     Ok(())
 }
 
@@ -128,10 +171,11 @@ fn verified(fresh: &Path, path: &Path) -> Result<BackupReport> {
     Ok(BackupReport { path: path.to_path_buf(), bytes, rows: report.rows, labels })
 }
 
-fn remove_leftovers(fresh: &Path) -> Result<()> {
-    for leftover in
-        [fresh.to_path_buf(), beside(fresh, "-journal"), beside(fresh, "-wal"), beside(fresh, "-shm")]
-    {
+/// Removes what a killed process left of a copy; of the file itself its content, or all of it.
+fn remove_leftovers(fresh: &Path, all: bool) -> Result<()> {
+    fs::OpenOptions::new().write(true).truncate(true).open(fresh).map_err(Error::io(fresh))?;
+    let own = if all { vec![fresh.to_path_buf()] } else { Vec::new() };
+    for leftover in ["-journal", "-wal", "-shm"].map(|ending| beside(fresh, ending)).into_iter().chain(own) {
         match fs::remove_file(&leftover) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::io(&leftover)(error));

@@ -80,7 +80,11 @@ impl Memory {
             connected => connected,
         };
         let (connection, identity) = connected.map_err(|fault| fault.at(&path))?;
-        Ok(Self { connection, path, lock, writable, identity, quota: None })
+        let mut memory = Self { connection, path, lock, writable, identity, quota: None };
+        if writable {
+            memory.overwrite_removed()?;
+        }
+        Ok(memory)
     }
 
     /// Puts `fresh`, a state in a file of its own in the same folder, in the place of this one. A

@@ -37,7 +37,8 @@ impl Memory {
     /// damaged.
     pub fn removals(&self) -> Result<Vec<Removal>> {
         let sql = "SELECT c.name, l.kind, l.undone FROM removals r
-                   JOIN classes c ON c.id=r.class_id LEFT JOIN labels l ON l.label_id=r.label_id ORDER BY r.id";
+                   JOIN classes c ON c.id=r.class_id LEFT JOIN labels l ON l.label_id=r.label_id
+                   WHERE r.is_applied=0 ORDER BY r.id";
         self.read(|connection| {
             if let Some(&row) = seal::damaged(connection, &seal::REMOVALS)?.1.first() {
                 return Err(Fault::damaged("removals", row));
@@ -52,27 +53,45 @@ impl Memory {
         })
     }
 
-    /// Notes that nothing of what was removed is left, and empties the write-ahead log.
+    /// Notes that nothing answers by what was removed, and overwrites its bytes in the file. While
+    /// a reader needs the file as it was, they stay; a later call, or the next writer that opens
+    /// the state, tries again.
     ///
     /// # Errors
     /// [`crate::Error::Full`] or [`crate::Error::State`] if it cannot be noted.
     pub fn end_removals(&mut self) -> Result<()> {
         self.write(Cost::of(0), |connection| {
-            query::execute(connection, "DELETE FROM removals WHERE label_id IS NOT NULL", [])
+            let sql = "SELECT id FROM removals WHERE label_id IS NOT NULL AND is_applied=0";
+            for row in query::values(connection, sql, [])? {
+                seal::amend(connection, &seal::REMOVALS, row, "is_applied=1", &[])?;
+            }
+            Ok(())
         })?;
-        self.checkpoint()
+        self.overwrite_removed()
+    }
+
+    /// Overwrites in the file what is removed and still stands there, if no reader needs it.
+    pub(super) fn overwrite_removed(&mut self) -> Result<()> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM removals WHERE is_applied=1)";
+        if self.read(|connection| query::value(connection, sql, []))? && self.checkpoint()? {
+            self.write(Cost::of(0), |connection| {
+                query::execute(connection, "DELETE FROM removals WHERE is_applied=1", [])
+            })?;
+        }
+        Ok(())
     }
 }
 
 /// Marks a removal as under way: of the label that row `undo` of the log takes back, or, without
 /// it, of a whole class. A class is marked once.
 pub(super) fn mark(connection: &Connection, class: i64, undo: Option<i64>) -> Outcome<()> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM removals WHERE class_id=?1 AND label_id IS ?2)";
+    let sql = "SELECT EXISTS (
+                   SELECT 1 FROM removals WHERE class_id=?1 AND label_id IS ?2 AND is_applied=0)";
     if query::value(connection, sql, (class, undo))? {
         return Ok(());
     }
     let id: i64 = query::value(connection, "SELECT coalesce(max(id) + 1, 0) FROM removals", [])?;
-    seal::insert(connection, &seal::REMOVALS, params![id, class, undo], &[])
+    seal::insert(connection, &seal::REMOVALS, params![id, class, undo, 0], &[])
 }
 
 /// Notes that the samples of a class are erased, as row `forget` of the log says.

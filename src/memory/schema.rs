@@ -97,11 +97,13 @@ CREATE TABLE checkpoints (
 ";
 
 /// Marks of removals that are under way. `label_id` is the row of the label log that says what was
-/// removed; NULL while samples of a class are still to be erased.
+/// removed; NULL while samples of a class are still to be erased. Once nothing answers by it any
+/// more, `is_applied` is 1, until the bytes are overwritten in the file.
 const REMOVALS: &str = "
 CREATE TABLE removals (
     id INTEGER PRIMARY KEY, class_id INTEGER NOT NULL REFERENCES classes (id),
-    label_id INTEGER REFERENCES labels (label_id), checksum INTEGER NOT NULL);
+    label_id INTEGER REFERENCES labels (label_id),
+    is_applied INTEGER NOT NULL CHECK (is_applied IN (0, 1)), checksum INTEGER NOT NULL);
 ";
 
 /// Returns the milliseconds since the Unix epoch; 0 on a machine whose clock stands before it.

@@ -40,7 +40,7 @@ pub(super) const VERSIONS: Table = Table {
 };
 pub(super) const TRAINING: Table = table("training", &["id", "state"]);
 pub(super) const CHECKPOINTS: Table = table("checkpoints", &["id", "state"]);
-pub(super) const REMOVALS: Table = table("removals", &["id", "class_id", "label_id"]);
+pub(super) const REMOVALS: Table = table("removals", &["id", "class_id", "label_id", "is_applied"]);
 
 /// Returns the first eight bytes of the SHA-256 of `bytes`, as SQLite stores integers.
 pub(super) fn sum(bytes: &[u8]) -> i64 {

@@ -170,9 +170,18 @@ impl Memory {
         Ok(())
     }
 
-    /// Moves the write-ahead log into the file and empties it, as far as readers allow.
-    pub(super) fn checkpoint(&self) -> Result<()> {
-        self.read(|connection| Ok(connection.pragma(None, "wal_checkpoint", "TRUNCATE", |_| Ok(()))?))
+    /// Moves the write-ahead log into the file and empties it, as far as readers allow. Returns
+    /// whether they allowed all of it.
+    pub(super) fn checkpoint(&self) -> Result<bool> {
+        let mut is_busy = false;
+        self.read(|connection| {
+            let note = |row: &rusqlite::Row<'_>| {
+                is_busy = row.get(0)?;
+                Ok(())
+            };
+            Ok(connection.pragma(None, "wal_checkpoint", "TRUNCATE", note)?)
+        })?;
+        Ok(!is_busy)
     }
 
     pub(super) fn unusable(&self, reason: &str) -> Error {

@@ -216,6 +216,14 @@ impl Memory {
         })
     }
 
+    /// Returns which version serves.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the file cannot be read.
+    pub fn serving_version(&self) -> Result<Option<VersionId>> {
+        self.read(|connection| Ok(serving(connection)?.map(VersionId)))
+    }
+
     /// Returns the label log and the versions.
     ///
     /// # Errors

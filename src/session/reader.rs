@@ -40,7 +40,8 @@ pub(crate) fn open_reader(options: &Options) -> Result<(Memory, Embedder)> {
     let memory = open_to_read(state)?;
     let embedder = options.load(Some(&memory))?;
     memory.require(&embedder.identity())?;
-    Ok((memory, embedder))
+    // Loading takes seconds, in which another removal may have begun.
+    Ok((open_to_read(state)?, embedder))
 }
 
 /// The head that `memory` serves.
@@ -65,7 +66,7 @@ pub(crate) fn open_to_read(path: &Path) -> Result<Memory> {
             Ok(_) => {}
             Err(Error::State { .. }) if started.elapsed() < PATIENCE => std::thread::sleep(NAP),
             Err(error) => {
-                let reason = format!("{removal} was cut short, and cannot be finished: {error}");
+                let reason = format!("{removal} is not finished, and cannot be finished here: {error}");
                 return Err(Error::State { path: path.to_path_buf(), reason });
             }
         }

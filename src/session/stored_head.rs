@@ -37,7 +37,7 @@ impl PublishedHead {
     pub fn restore(memory: &Memory, settings: &LearnerSettings) -> Result<Option<Self>> {
         if let Some(removal) = memory.removals()?.first() {
             let reason = format!("{removal} is not finished");
-            let way_out = "open the state for writing, which finishes it: `kaizen check FILE` does";
+            let way_out = "try again; if no program writes the state, `kaizen check FILE` finishes it";
             return Err(Error::not_ready("the published version", reason, way_out));
         }
         Self::restore_whatever_is_removed(memory, settings)

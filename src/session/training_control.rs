@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use rayon::ThreadPool;
+
 use super::power::Power;
 use crate::event::{Event, EventSink};
 
@@ -14,6 +16,8 @@ pub struct TrainingControl<'a> {
     is_awaited: &'a (dyn Fn() -> bool + Sync),
     /// Whether the best closed form answers as soon as it passes the guard, before training ends.
     answers_early: bool,
+    /// The threads that training steps run on, if not on the caller's own.
+    step_threads: Option<&'a ThreadPool>,
     since: Instant,
 }
 
@@ -25,20 +29,27 @@ impl<'a> TrainingControl<'a> {
             power: Power::Full,
             is_awaited: &|| false,
             answers_early: false,
+            step_threads: None,
             since: Instant::now(),
         }
     }
 
-    /// Training beside prediction: it pauses as `power` says, ends early when `is_awaited`, and
-    /// publishes a closed form that answers until it is done.
+    /// Training beside prediction: it pauses as `power` says, ends early when `is_awaited`, takes
+    /// its steps on `step_threads`, and publishes a closed form that answers until it is done.
     #[cfg(feature = "serve")]
-    pub(super) fn beside_prediction(self, power: Power, is_awaited: &'a (dyn Fn() -> bool + Sync)) -> Self {
-        Self { power, is_awaited, answers_early: true, ..self }
+    pub(super) fn beside_prediction(
+        self,
+        power: Power,
+        is_awaited: &'a (dyn Fn() -> bool + Sync),
+        step_threads: &'a ThreadPool,
+    ) -> Self {
+        Self { power, is_awaited, answers_early: true, step_threads: Some(step_threads), ..self }
     }
 
     /// A control for work that always runs to its end and publishes nothing before.
     pub(super) fn uninterrupted(&mut self) -> TrainingControl<'_> {
-        TrainingControl { power: self.power, ..TrainingControl::new(&mut *self.events) }
+        let Self { power, step_threads, .. } = *self;
+        TrainingControl { power, step_threads, ..TrainingControl::new(&mut *self.events) }
     }
 
     pub(super) fn answers_early(&self) -> bool {
@@ -51,6 +62,14 @@ impl<'a> TrainingControl<'a> {
 
     pub(super) fn emit(&mut self, event: &Event) {
         self.events.emit(event);
+    }
+
+    /// Takes training steps on the threads that they are to run on.
+    pub(super) fn take_steps<T: Send>(&self, steps: impl FnOnce() -> T + Send) -> T {
+        match self.step_threads {
+            Some(threads) => threads.install(steps),
+            None => steps(),
+        }
     }
 
     /// Marks the beginning of a piece of work.

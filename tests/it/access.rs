@@ -118,6 +118,33 @@ fn headers_that_come_byte_by_byte_are_cut_off_and_delay_neither_predictions_nor_
     assert!(beside > least * alone, "{beside} of {alone} frames a second");
 }
 
+/// Who has no token could else hold every connection, by the form that asks for it.
+#[test]
+fn a_body_that_comes_byte_by_byte_is_cut_off() {
+    let setting = Setting::quick("recording-fashion");
+    let server = with_token(&setting, &[]);
+    let start = Instant::now();
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 5000";
+    write!(stream, "POST /login HTTP/1.1\r\nHost: {}\r\n{form}\r\n\r\n", server.address).unwrap();
+    let mut answer = [0; 512];
+    let answered = loop {
+        assert!(start.elapsed() < Duration::from_secs(14), "it is still read");
+        if stream.write_all(b"x").is_err() {
+            break 0;
+        }
+        match stream.read(&mut answer) {
+            Ok(length) => break length,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => break 0,
+        }
+    };
+    assert!(start.elapsed() > Duration::from_secs(8));
+    let text = String::from_utf8_lossy(&answer[..answered]);
+    assert!(text.is_empty() || text.starts_with("HTTP/1.1 408"), "{text}");
+}
+
 #[test]
 fn a_connection_on_which_nothing_is_asked_is_closed() {
     let server = Setting::quick("recording-fashion").serve(&["--loop"]);

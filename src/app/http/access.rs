@@ -109,7 +109,7 @@ impl Access {
     /// Returns whom a request comes from: the peer of the connection, or whom a proxy on this
     /// machine stands for.
     pub(super) fn peer(&self, connected: IpAddr, headers: &HeaderMap) -> IpAddr {
-        if self.transport != Transport::BehindTls || !connected.is_loopback() {
+        if self.transport != Transport::BehindTls || !connected.to_canonical().is_loopback() {
             return peer(connected);
         }
         // The last entry is the proxy's own; those before it are the client's to make up.
@@ -190,7 +190,7 @@ fn without_token() -> ApiError {
 }
 
 fn too_many_guesses() -> ApiError {
-    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens from this address: wait some seconds")
+    ApiError::for_now("too many wrong tokens from this address: wait some seconds", 2)
 }
 
 #[cfg(test)]
@@ -281,6 +281,7 @@ mod tests {
         let forwarded = headers(header::HeaderName::from_static("x-forwarded-for"), "203.0.113.9, 192.0.2.2");
         let loopback = IpAddr::from([127, 0, 0, 1]);
         assert_eq!(behind.peer(loopback, &forwarded), OTHER);
+        assert_eq!(behind.peer("::ffff:127.0.0.1".parse().unwrap(), &forwarded), OTHER);
         assert_eq!(behind.peer(PEER, &forwarded), PEER);
         assert_eq!(plain.peer(loopback, &forwarded), loopback);
         assert_eq!(behind.peer(loopback, &HeaderMap::new()), loopback);

@@ -43,6 +43,16 @@ impl ApiError {
         Self { retry_after: Some(retry_after), ..Self::new(StatusCode::TOO_MANY_REQUESTS, why) }
     }
 
+    /// A refusal that ends after some seconds.
+    pub(super) fn for_now(error: impl Into<String>, seconds: u16) -> Self {
+        Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, error) }
+    }
+
+    /// Whether a token is asked for, and none has been guessed too often.
+    pub(super) fn asks_for_a_token(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED
+    }
+
     pub(super) fn stopping() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping: this was not done")
     }

@@ -2,18 +2,25 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::body::to_bytes;
+use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::time::timeout;
 
 use super::error::ApiError;
 use super::page;
 use super::peers::Peer;
+use super::routes::teach::TEACH_IMAGE;
 use super::web::Web;
 
+/// The most bytes of a request that is no picture.
+pub(super) const MOST_BYTES: usize = 64 << 10;
+/// The longest that such a request's body may take to come.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The most bytes of a refusal that is put into words anew.
 const LONGEST_REFUSAL: usize = 4096;
 
@@ -27,8 +34,32 @@ pub(super) async fn check(
     let peer = Peer(web.access.peer(connected.ip(), request.headers()));
     request.extensions_mut().insert(peer);
     match verdict(&web, &request, peer) {
+        Ok(()) if has_small_body(&request) => match received(request).await {
+            Ok(request) => next.run(request).await,
+            Err(refused) => refused.into_response(),
+        },
         Ok(()) => next.run(request).await,
         Err(refused) => refused,
+    }
+}
+
+/// Whether the body of a request is received here: that of a picture is received by its route.
+fn has_small_body(request: &Request) -> bool {
+    let is_change = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    is_change && request.uri().path() != TEACH_IMAGE
+}
+
+/// The request with its whole body, which must come soon: whoever sends it slowly would hold the
+/// connection.
+async fn received(request: Request) -> Result<Request, ApiError> {
+    let (head, body) = request.into_parts();
+    match timeout(PATIENCE, to_bytes(body, MOST_BYTES)).await {
+        Ok(Ok(bytes)) => Ok(Request::from_parts(head, Body::from(bytes))),
+        Ok(Err(_)) => {
+            let why = format!("the body has more than {MOST_BYTES} bytes, or broke off");
+            Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, why))
+        }
+        Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to come")),
     }
 }
 
@@ -62,7 +93,7 @@ fn verdict(web: &Web, request: &Request, Peer(peer): Peer) -> Result<(), Respons
         return Ok(());
     }
     if let Err(refusal) = web.access.admit(headers, peer) {
-        let is_page = *request.method() == Method::GET && path == "/";
+        let is_page = *request.method() == Method::GET && path == "/" && refusal.asks_for_a_token();
         return Err(if is_page { page::login() } else { refusal.into_response() });
     }
     if is_change && web.changes.check().is_err() {

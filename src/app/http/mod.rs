@@ -22,6 +22,8 @@ mod supervisor;
 mod tls;
 mod web;
 
+#[cfg(unix)]
+use std::io::IsTerminal as _;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,8 +66,11 @@ pub(super) fn serve(
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let app = router::router(web).0;
         let tls = certificate.map(Certificate::acceptor).transpose()?;
+        // Without a certificate a terminal that goes away ends the program, as it does any other.
         #[cfg(unix)]
-        tokio::spawn(read_again_on_hangup(certificate.cloned())?);
+        if certificate.is_some() || !std::io::stdin().is_terminal() {
+            tokio::spawn(read_again_on_hangup(certificate.cloned())?);
+        }
         let encoder = tokio::spawn(encoder::run(web.clone()));
         let signal = stop_signal()?;
         #[cfg(target_os = "linux")]

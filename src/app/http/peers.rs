@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 const MOST_OF_A_PEER: usize = 64;
 /// The most connections of this machine itself: a TLS proxy on it stands for everybody.
 const MOST_OF_LOOPBACK: usize = 224;
+/// The most connections of all others together: some are left for this machine.
+const MOST_OF_OTHERS: usize = 224;
 /// The wrong guesses that a peer has at once.
 const GUESSES: u32 = 10;
 /// The time after which a peer has one more guess.
@@ -45,6 +47,11 @@ impl Connections {
     /// Counts a connection of `peer`; `None` if it has too many.
     pub(super) fn count(&self, peer: IpAddr) -> Option<Counted> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let others: usize =
+            counts.iter().filter(|(peer, _)| !peer.is_loopback()).map(|(_, count)| count).sum();
+        if !peer.is_loopback() && MOST_OF_OTHERS <= others {
+            return None;
+        }
         let most = if peer.is_loopback() { MOST_OF_LOOPBACK } else { MOST_OF_A_PEER };
         let count = counts.entry(peer).or_default();
         if *count >= most {
@@ -180,5 +187,10 @@ mod tests {
         assert!(connections.count(peer).is_some());
         held.clear();
         assert!(connections.0.lock().unwrap().is_empty());
+        // Many addresses together leave some for this machine.
+        let of = |number: usize| address(&format!("198.51.100.{}", number / MOST_OF_A_PEER));
+        held.extend((0..MOST_OF_OTHERS).map(|number| connections.count(of(number)).unwrap()));
+        assert!(connections.count(peer).is_none());
+        assert!(connections.count(address("127.0.0.1")).is_some());
     }
 }

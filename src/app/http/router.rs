@@ -12,12 +12,10 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
 use super::error::ApiError;
+use super::guard::MOST_BYTES;
 use super::routes::teach::MOST_PICTURE_BYTES;
 use super::web::Web;
 use super::{guard, metrics, page, routes as handlers, stream};
-
-/// The most bytes of a request that is no picture.
-const MOST_BYTES: usize = 64 << 10;
 
 #[derive(utoipa::OpenApi)]
 #[openapi(

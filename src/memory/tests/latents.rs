@@ -71,7 +71,7 @@ fn a_state_from_before_latents_is_read_as_it_is_and_brought_up_to_date_by_a_writ
     assert_eq!(std::fs::read(&path).unwrap(), before, "a reader does not write");
     // Without its copy it stays as it is.
     let kept = beside(&path, ".schema-1");
-    let in_the_way = beside(&kept, ".new");
+    let in_the_way = beside(&kept, ".kaizen-copy");
     std::fs::create_dir(&in_the_way).unwrap();
     Memory::open(Some(&path), &identity()).unwrap_err();
     assert_eq!(dump(&Memory::open_read_only(&path).unwrap()).unwrap(), read);

@@ -92,11 +92,11 @@ fn a_copy_is_whole_in_one_file_and_holds_all_that_was_acknowledged_before_it() {
     let (path, _) = filled(folder.path());
     let copy = folder.path().join("copies").join("one.backup");
     let mut memory = Memory::open(Some(&path), &identity()).unwrap();
-    assert!(matches!(memory.backup(&copy), Err(Error::State { .. })), "there is no such folder");
+    assert!(matches!(memory.backup(&copy), Err(Error::Io { .. })), "there is no such folder");
     fs::create_dir(copy.parent().unwrap()).unwrap();
     add(&mut memory, &mut Rng::new(9, 0), Some("late"));
     let text = dump(&memory).unwrap();
-    fs::write(beside(&copy, ".new"), "what a killed process left").unwrap();
+    fs::write(beside(&copy, ".kaizen-copy"), "what a killed process left").unwrap();
     // From beside the writer, as `kaizen backup` does.
     let report = Memory::open_read_only(&path).unwrap().backup(&copy).unwrap();
     assert_eq!(report.bytes, fs::metadata(&copy).unwrap().len());
@@ -117,6 +117,11 @@ fn a_copy_replaces_neither_the_state_nor_another_file() {
     let folder = tempfile::tempdir().unwrap();
     let (path, text) = filled(folder.path());
     let memory = Memory::open(Some(&path), &identity()).unwrap();
+    // The file that a copy grows in would be the state.
+    let trap = folder.path().join("trap");
+    std::os::unix::fs::symlink(&path, beside(&trap, ".kaizen-copy")).unwrap();
+    let open = folder.path().join("open.db");
+    fs::write(beside(&open, "-wal"), "of a program that writes").unwrap();
     let link = folder.path().join("link");
     std::os::unix::fs::symlink(&path, &link).unwrap();
     let other = folder.path().join("letter.txt");
@@ -126,6 +131,8 @@ fn a_copy_replaces_neither_the_state_nor_another_file() {
         (&link, "the state itself"),
         (&beside(&path, "-wal"), "the state itself"),
         (&other, "no state"),
+        (&trap, "the state itself"),
+        (&open, "write-ahead log"),
     ] {
         let refused = memory.backup(out).unwrap_err().to_string();
         assert!(refused.contains(reason), "{}: {refused}", out.display());
@@ -146,5 +153,36 @@ fn a_damaged_state_is_not_copied_over_a_sound_copy() {
     let refused = Memory::open_read_only(&path).unwrap().backup(&copy).unwrap_err();
     assert!(matches!(refused, Error::Corrupt { .. }), "{refused}");
     assert_eq!(dump(&Memory::open_read_only(&copy).unwrap()).unwrap(), text);
-    assert!(!beside(&copy, ".new").exists());
+    assert!(!beside(&copy, ".kaizen-copy").exists());
+}
+
+#[test]
+fn what_was_removed_is_overwritten_once_no_reader_needs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let mut memory = Memory::open(Some(&path), &identity()).unwrap();
+    let secret = b"a face that must not stay in the file";
+    let new = Sample { thumbnail: Some(secret.to_vec()), ..sample(&[1.5; WIDTH], Some("face")) };
+    memory.add_sample(&new).unwrap();
+    memory.checkpoint().unwrap();
+    let holds = || {
+        let files = ["", "-wal"].map(|ending| fs::read(beside(&path, ending)).unwrap_or_default()).concat();
+        files.windows(secret.len()).any(|window| window == secret)
+    };
+    let marks = || -> i64 {
+        let raw = rusqlite::Connection::open(&path).unwrap();
+        raw.query_row("SELECT count(*) FROM removals", [], |row| row.get(0)).unwrap()
+    };
+    // A reader in the middle of a long read, as a copy is.
+    let reader = rusqlite::Connection::open(&path).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    let _: i64 = reader.query_row("SELECT count(*) FROM samples", [], |row| row.get(0)).unwrap();
+    memory.forget("face").unwrap();
+    memory.end_removals().unwrap();
+    assert!(memory.removals().unwrap().is_empty(), "nothing answers by it");
+    assert!(holds() && marks() == 1, "the reader still needs the page, and that is noted");
+    drop(reader);
+    drop(memory);
+    let _next = Memory::open_existing(&path).unwrap();
+    assert!(!holds() && marks() == 0);
 }

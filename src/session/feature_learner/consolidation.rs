@@ -79,7 +79,7 @@ impl FeatureLearner {
     fn consolidate_now(&mut self, trains: bool, control: &mut TrainingControl<'_>) -> Result<Consolidation> {
         self.restore()?;
         self.finish_removals()?;
-        self.apply_removals(self.trains_with_lessons(), control)?;
+        self.follow(self.trains_with_lessons(), control)?;
         let outcome = match self.gather(trains)? {
             Some((gathered, plan)) => self.run(gathered, &plan, control),
             None => self.report_nothing_new(control),
@@ -125,7 +125,7 @@ impl FeatureLearner {
 
     /// The samples, those that are new since the last consolidation among them, and the plan of
     /// their training; `None` if there is nothing to learn.
-    fn gather(&mut self, trains: bool) -> Result<Option<(Gathered, Plan)>> {
+    pub(super) fn gather(&mut self, trains: bool) -> Result<Option<(Gathered, Plan)>> {
         let (started, closed_forms) = (Instant::now(), self.closed_form_settings()?);
         let [training, held_out, unlabelled] = self.stored()?;
         if training.is_empty() {

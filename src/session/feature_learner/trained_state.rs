@@ -3,12 +3,14 @@
 use crate::heads::{Architecture, Parameters, TAIL, Tail};
 use crate::ids::ClassId;
 use crate::learn::engine::STARTS_ANEW;
-use crate::memory::{Memory, StoredSample};
+use crate::memory::{Memory, StoredSample, VersionId};
 use crate::session::format;
 use crate::session::settings::LearnerSettings;
 use crate::session::statistics::Learned;
 use crate::{Error, Result};
 
+/// The part of the metadata that tells which version served when the state was stored.
+pub(super) const VERSION: &str = "version";
 /// What is read, for errors.
 const WHAT: &str = "the state of the training";
 
@@ -24,6 +26,9 @@ pub(super) struct TrainedState {
     /// Whether the next training of a tail begins at the backbone's own, because what was taken
     /// back is in the trained one.
     pub(super) begins_anew: bool,
+    /// Whether what was stored is from before the version that serves: the process ended between
+    /// the two.
+    pub(super) is_behind: bool,
 }
 
 impl TrainedState {
@@ -73,7 +78,8 @@ pub(super) fn restored(
     tail: Option<&Tail>,
 ) -> Result<(Learned, TrainedState)> {
     let Some(bytes) = memory.load_training()? else {
-        return Ok((Learned::default(), TrainedState::default()));
+        let is_behind = memory.serving_version()?.is_some();
+        return Ok((Learned::default(), TrainedState { is_behind, ..TrainedState::default() }));
     };
     let metadata = Parameters::metadata(&bytes)?;
     format::require(WHAT, &metadata)?;
@@ -89,11 +95,19 @@ pub(super) fn restored(
     let architecture: Option<Architecture> = serde_json::from_str(part("architecture")).map_err(refused)?;
     let columns: Vec<ClassId> = serde_json::from_str(part("columns")).map_err(refused)?;
     let begins_anew = serde_json::from_str::<Option<bool>>(part("begins_anew")).map_err(refused)?;
+    // States from before it was stored have no such part.
+    let version = metadata.get(VERSION).map(|text| serde_json::from_str::<Option<VersionId>>(text));
+    let version = version.transpose().map_err(refused)?;
+    let is_behind = match version {
+        Some(version) => version != memory.serving_version()?,
+        None => false,
+    };
     let expected = match tail {
         Some(tail) => settings.tail_architecture(&tail.extractor, columns.len()),
         None => settings.architecture(memory.identity().feature_width, columns.len()),
     };
-    let mut trained = TrainedState { begins_anew: begins_anew.unwrap_or(false), ..TrainedState::default() };
+    let begins_anew = begins_anew.unwrap_or(false);
+    let mut trained = TrainedState { begins_anew, is_behind, ..TrainedState::default() };
     if let Some(architecture) = architecture
         && architecture == expected
     {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::FeatureLearner;
 use super::checkpoint::Checkpoints;
 use super::gathered::Gathered;
+use super::trained_state::VERSION;
 use crate::event::Event;
 use crate::heads::{ADAPTER, Architecture, Parameters};
 use crate::learn::trainer::{Recipe, Samples, Trainer, take_teacher};
@@ -124,7 +125,7 @@ impl FeatureLearner {
             control.start_work();
             for from in (first..recipe.steps).step_by(stride) {
                 let to = (from + stride).min(recipe.steps);
-                let terms = trainer.run(engine, from, to)?;
+                let terms = control.take_steps(|| trainer.run(engine, from, to))?;
                 if let Some(last) = terms.last() {
                     let total = last.total(&recipe.objective);
                     control.emit(&Event::Trained { step: to, total, deviation: last.deviation });
@@ -163,8 +164,11 @@ impl FeatureLearner {
             ("columns".to_owned(), json(&self.trained.columns)?),
             ("learned".to_owned(), json(&self.learned)?),
             ("begins_anew".to_owned(), json(&self.trained.begins_anew)?),
+            (VERSION.to_owned(), json(&self.memory.serving_version()?)?),
         ]);
-        self.memory.save_training(&state.to_safetensors(&metadata)?)
+        self.memory.save_training(&state.to_safetensors(&metadata)?)?;
+        self.trained.is_behind = false;
+        Ok(())
     }
 }
 

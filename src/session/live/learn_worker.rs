@@ -26,8 +26,11 @@ use crate::{Error, Result};
 const NAP: Duration = Duration::from_millis(100);
 /// The time without a job after which a training that waits begins.
 const QUIET: Duration = Duration::from_secs(10);
-/// The `nice` value of every thread that learns.
+/// The `nice` value of the threads that store frames and answer lessons.
 const NICE: i32 = 10;
+/// The `nice` value of the threads that take training steps. Nobody waits for one, so prediction
+/// comes before them by as much as the system gives.
+const STEP_NICE: i32 = 19;
 
 /// Two backbones that are still being made, as with TensorRT's engine: the one that answers in the
 /// end, and the learner's. Another backbone answers until then; its features are of another class,
@@ -52,9 +55,10 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Counts `bytes`; `None` if more than `most` were held then. A job alone may hold any number.
+    /// Counts `bytes`; `None` if more than `most` were held then. A job alone may hold any number,
+    /// and one that holds nothing is always taken.
     pub(super) fn count(total: &Arc<AtomicUsize>, bytes: usize, most: usize) -> Option<Self> {
-        let fits = |held: usize| (held == 0 || held + bytes <= most).then_some(held + bytes);
+        let fits = |held: usize| (held == 0 || bytes == 0 || held + bytes <= most).then_some(held + bytes);
         total.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits).ok()?;
         Some(Self { total: total.clone(), bytes })
     }
@@ -81,6 +85,7 @@ pub(crate) struct LearnWorker {
     learner: Learner,
     power: Power,
     workers: rayon::ThreadPool,
+    step_threads: rayon::ThreadPool,
     shared: Arc<Shared>,
     /// Errors of the engine, or of the provider in a lesson, since the last job without one.
     failures: usize,
@@ -137,14 +142,9 @@ pub(super) fn run(mut worker: LearnWorker, jobs: &Receiver<Queued>, left: &Mutex
 
 impl LearnWorker {
     pub(super) fn new(learner: Learner, power: Power, shared: Arc<Shared>) -> Result<Self> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = rayon::ThreadPoolBuilder::new()
-            .num_threads(power.threads(cores))
-            .thread_name(|number| format!("kaizen-learn-{number}"))
-            .start_handler(|_| yield_to_others(NICE))
-            .build()
-            .map_err(|error| crate::Error::io("threads kaizen-learn")(std::io::Error::other(error)))?;
-        Ok(Self { learner, power, workers, shared, failures: 0, frame_failures: 0 })
+        let workers = threads("kaizen-learn", power, NICE)?;
+        let step_threads = threads("kaizen-train", power, STEP_NICE)?;
+        Ok(Self { learner, power, workers, step_threads, shared, failures: 0, frame_failures: 0 })
     }
 
     /// The learner, for reading.
@@ -252,6 +252,7 @@ impl LearnWorker {
         work: impl FnOnce(&mut Learner, &mut TrainingControl<'_>) -> Result<T> + Send,
     ) -> Result<T> {
         let (shared, power, learner) = (&self.shared, self.power, &mut self.learner);
+        let step_threads = &self.step_threads;
         let outcome = self.workers.install(|| {
             let mut tell = |event: &Event| {
                 shared.liveness.beat(Worker::Learn);
@@ -263,7 +264,7 @@ impl LearnWorker {
                 shared.is_stopping() || shared.pressing.load(Ordering::Relaxed) > 0
             };
             let control = TrainingControl::new(&mut tell);
-            work(learner, &mut control.beside_prediction(power, &is_awaited))
+            work(learner, &mut control.beside_prediction(power, &is_awaited, step_threads))
         });
         count_failure(&self.shared, &mut self.failures, &outcome);
         locked(&self.shared.meter).learning = None;
@@ -314,6 +315,17 @@ impl LearnWorker {
         let duplicates = stored.iter().filter(|stored| stored.duplicate).count();
         Taught { labels: stored.iter().filter_map(|stored| stored.label).collect(), duplicates }
     }
+}
+
+/// Threads for as much of the machine as `power` leaves to learning.
+fn threads(name: &'static str, power: Power, nice: i32) -> Result<rayon::ThreadPool> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(power.threads(cores))
+        .thread_name(move |number| format!("{name}-{number}"))
+        .start_handler(move |_| yield_to_others(nice))
+        .build()
+        .map_err(|error| Error::io(format!("threads {name}"))(std::io::Error::other(error)))
 }
 
 /// Counts an outcome of the engine or the provider in `failures`. Whatever else goes wrong is for

@@ -16,6 +16,7 @@ use crate::app::http::web::Web;
     (status = 200, body = Backup),
     (status = 404, description = "no folder is configured", body = Failure),
     (status = 409, description = "another copy is being made", body = Failure),
+    (status = 422, description = "the folder is not there", body = Failure),
     (status = 429, description = "too many changes at once", body = Failure),
     (status = 500, description = "the state is damaged", body = Failure),
     (status = 507, description = "no room for it", body = Failure)

@@ -19,6 +19,8 @@ use crate::ids::SampleId;
 use crate::session::live::{BackboneState, Busy, LearnWorker, MOST_RECENT};
 use crate::vision::decode;
 
+/// The path that a picture is sent to.
+pub(crate) const TEACH_IMAGE: &str = "/api/v1/teach/image";
 /// The most bytes of a picture that is sent.
 pub(crate) const MOST_PICTURE_BYTES: usize = 8 << 20;
 /// The most pixels of a picture that is sent: more than any camera's frame has.

@@ -90,3 +90,110 @@ fn a_label_whose_undo_was_cut_short_is_in_nothing_that_answers() {
     assert_ne!(whole, before, "the label matters");
     assert_eq!(next.memory().removals().unwrap(), []);
 }
+
+/// The learner of a process that ended after the second lesson was published and before what was
+/// learned was noted.
+fn behind(path: &std::path::Path) -> FeatureLearner {
+    let FeatureLearner { settings, memory, .. } = learner();
+    let memory = Memory::open(Some(path), memory.identity()).unwrap();
+    let mut learner = FeatureLearner::new(settings, memory, EngineChoice::Cpu).unwrap();
+    let mut noted = Vec::new();
+    for classes in [0..2, 2..3] {
+        noted = learner.memory.load_training().unwrap().unwrap_or_default();
+        for number in 0..16 {
+            for class in classes.clone() {
+                learner.add(&[frame(class, number, true)]).unwrap();
+            }
+        }
+        learner.consolidate(&mut control()).unwrap();
+    }
+    learner.memory.save_training(&noted).unwrap();
+    reopened(learner)
+}
+
+#[test]
+fn what_was_published_and_not_noted_as_learned_is_removed_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut forgets = behind(&folder.path().join("forgets.db"));
+    assert_eq!(names(&forgets).len(), 3);
+    forgets.forget("class 2", &mut control()).unwrap();
+    assert_eq!(names(&forgets), ["class 0", "class 1"]);
+    // A label of the lesson that was not noted is learned no more either.
+    let mut undoes = behind(&folder.path().join("undoes.db"));
+    let before = heads(&undoes);
+    let labels = undoes.memory().history().unwrap().labels;
+    let label = labels.iter().rfind(|entry| entry.class_name == "class 2").unwrap().label_id;
+    undoes.undo(label, &mut control()).unwrap();
+    assert_ne!(heads(&undoes), before);
+    undoes.consolidate(&mut control()).unwrap();
+    assert_eq!(names(&undoes).len(), 3, "the lesson is learned by the next consolidation");
+    // Without a removal nothing is learned anew for it.
+    let mut learns = behind(&folder.path().join("learns.db"));
+    let versions = learns.memory().history().unwrap().versions.len();
+    learns.consolidate(&mut control()).unwrap();
+    assert_eq!(learns.memory().history().unwrap().versions.len(), versions + 1, "one lesson, learned again");
+}
+
+/// Names of the classes that answer.
+fn names(learner: &FeatureLearner) -> Vec<String> {
+    let head = learner.serving().now().unwrap();
+    head.classes().iter().map(|(_, name)| name.clone()).collect()
+}
+
+/// A learner of a state with labels of three classes, of which nothing was learned yet.
+fn taught(path: &std::path::Path) -> FeatureLearner {
+    let FeatureLearner { settings, memory, .. } = learner();
+    let memory = Memory::open(Some(path), memory.identity()).unwrap();
+    let mut learner = FeatureLearner::new(settings, memory, EngineChoice::Cpu).unwrap();
+    for number in 0..12 {
+        for class in 0..3 {
+            learner.add(&[frame(class, number, true)]).unwrap();
+        }
+    }
+    reopened(learner)
+}
+
+#[test]
+fn what_was_taught_and_never_learned_is_removed_from_what_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut learner = taught(&folder.path().join("whole.db"));
+    assert_eq!(names(&learner).len(), 3, "labels answer at once");
+    learner.forget("class 1", &mut control()).unwrap();
+    assert_eq!(names(&learner), ["class 0", "class 2"]);
+    // Between the classes, where every label counts.
+    let answer =
+        |learner: &FeatureLearner| learner.serving().now().unwrap().probabilities(&[2.0; WIDTH]).unwrap();
+    let before = answer(&learner);
+    learner.undo(LabelId(1), &mut control()).unwrap();
+    assert_ne!(answer(&learner), before, "the label was in what answers");
+    let mut cut = taught(&folder.path().join("cut.db"));
+    cut.memory.forget("class 1").unwrap();
+    let mut next = reopened(cut);
+    next.finish_removals().unwrap();
+    assert_eq!(names(&next), ["class 0", "class 2"]);
+}
+
+/// A disk that is full, or an error, between the log and the heads.
+#[test]
+fn a_removal_that_fails_stays_marked_until_it_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = {
+        let mut learner = learned(&folder.path().join("whole.db"));
+        learner.undo(LabelId(3), &mut control()).unwrap();
+        heads(&learner)
+    };
+    let path = folder.path().join("fails.db");
+    let mut learner = learned(&path);
+    let fail = |sql: &str| rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    fail("CREATE TRIGGER fails BEFORE INSERT ON versions BEGIN SELECT RAISE(ABORT, 'full'); END");
+    learner.undo(LabelId(3), &mut control()).unwrap_err();
+    assert_eq!(learner.memory().removals().unwrap().len(), 1);
+    // Whatever comes next fails as well, and does not end it.
+    learner.consolidate(&mut control()).unwrap_err();
+    assert_eq!(learner.memory().removals().unwrap().len(), 1);
+    assert!(learner.serving().now().is_none(), "what answers has the label");
+    fail("DROP TRIGGER fails");
+    learner.consolidate(&mut control()).unwrap();
+    assert_eq!((heads(&learner), learner.memory().removals().unwrap()), (whole, Vec::new()));
+    assert!(learner.serving().now().is_some());
+}

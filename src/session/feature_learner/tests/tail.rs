@@ -297,7 +297,8 @@ fn a_training_that_was_cut_short_is_made_up_for_by_the_next() {
     let mut events = Vec::new();
     let mut keep = |event: &Event| events.push(event.clone());
     let control = TrainingControl::new(&mut keep);
-    learner.consolidate(&mut control.beside_prediction(Power::Full, &|| true)).unwrap();
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    learner.consolidate(&mut control.beside_prediction(Power::Full, &|| true, &threads)).unwrap();
     assert!(events.iter().any(|event| matches!(event, Event::CutShort { .. })), "{events:?}");
     let (_, events) = learn(&mut learner);
     let taken = steps_taken(&events);
