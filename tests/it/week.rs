@@ -75,7 +75,8 @@ fn a_week_of_frames_and_lessons_leaves_memory_state_and_open_files_as_they_were(
     let quota = QUOTA.to_string();
     // It has been there for a while: the quota is reached.
     setting.command_line(&["observe", recording.to_str().unwrap(), "--quiet", "--quota-bytes", &quota]);
-    let server = setting.serve(&["--loop", "--steps", "0", "--quota-bytes", &quota]);
+    // Nobody reads what it says, and a pipe holds little.
+    let server = setting.serve(&["--loop", "--steps", "0", "--quota-bytes", &quota, "--quiet"]);
     let (mut taken, mut lessons) = (Vec::new(), 0);
     for number in 0..frames / BETWEEN {
         server.wait("frames", |status| status["live"]["frames"].as_u64() >= Some(number * BETWEEN + 1));
