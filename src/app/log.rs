@@ -1,8 +1,13 @@
 //! The log on standard error: sentences for people, or one JSON object a line for programs.
 
+#[cfg(feature = "serve")]
+mod background;
+
 use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+#[cfg(feature = "serve")]
+pub(super) use background::{Background, flush};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -52,9 +57,18 @@ impl<S: tracing::Subscriber> Layer<S> for Lines {
             LogFormat::Text => entry.0["message"].as_str().unwrap_or_default().to_owned(),
             LogFormat::Json => Value::Object(entry.0).to_string(),
         };
-        // Nobody can be told that standard error is closed.
-        let _ = writeln!(std::io::stderr().lock(), "{line}");
+        write(line);
     }
+}
+
+/// Writes a line, or queues it if a thread of its own writes.
+fn write(line: String) {
+    #[cfg(feature = "serve")]
+    if let Some(queue) = background::QUEUE.get() {
+        return queue.push(line);
+    }
+    // Nobody can be told that standard error is closed.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// An entry of the log as JSON.

@@ -52,6 +52,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
+    let _log = log::Background::start()?;
     let server = arguments.options.server().with_credentials();
     let (access, certificate) = (server.access()?, server.certificate()?);
     let is_open = !server.address().ip().is_loopback() && certificate.is_none();
@@ -74,6 +75,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
             http::log::tell(&event);
             if matches!(event, LiveEvent::Broken(_)) {
                 // Whatever is acknowledged is on disk, and a stuck thread cannot be joined.
+                log::flush();
                 std::process::exit(1);
             }
             sender(event);

@@ -118,6 +118,28 @@ fn headers_that_come_byte_by_byte_are_cut_off_and_delay_neither_predictions_nor_
     assert!(beside > least * alone, "{beside} of {alone} frames a second");
 }
 
+/// A pipe that nobody reads holds 64 KiB, and then every thread that logs would wait for ever.
+#[test]
+fn a_log_that_nobody_reads_stops_neither_frames_nor_lessons() {
+    let server =
+        Setting::quick("recording-objects").serve(&["--loop", "--steps", "0", "--log-format", "json"]);
+    server.wait("frames", |status| status["live"]["recent"].as_u64() >= Some(100));
+    for number in 0..100 {
+        // Changes are limited to 20 a second.
+        std::thread::sleep(Duration::from_millis(60));
+        let name = format!("{number} {}", "x".repeat(55));
+        let lesson = server.post("/api/v1/teach", &json!({ "name": name, "frames": 2 }));
+        assert_eq!(lesson.status, 200, "lesson {number}: {}", lesson.text());
+        server.learn();
+    }
+    let before = server.get("/api/v1/status").json()["live"]["frames"].as_u64();
+    server.wait("more frames", |status| status["live"]["frames"].as_u64() > before.map(|it| it + 20));
+    assert_eq!(server.get("/healthz").status, 200);
+    // The control: it has said more than the pipe holds.
+    let (status, said) = server.stop();
+    assert!(status.success() && said.len() > 64 << 10, "{} bytes", said.len());
+}
+
 /// Who has no token could else hold every connection, by the form that asks for it.
 #[test]
 fn a_body_that_comes_byte_by_byte_is_cut_off() {
