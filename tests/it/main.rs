@@ -16,6 +16,8 @@ mod access;
 mod browser;
 mod camera_stream;
 mod command_line;
+#[cfg(all(feature = "serve", target_os = "linux"))]
+mod connections;
 mod crash;
 mod damage;
 mod data_sets;
