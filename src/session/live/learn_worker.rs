@@ -28,9 +28,9 @@ const NAP: Duration = Duration::from_millis(100);
 const QUIET: Duration = Duration::from_secs(10);
 /// The `nice` value of the threads that store frames and answer lessons.
 const NICE: i32 = 10;
-/// The `nice` value of the threads that take training steps. Nobody waits for one, so prediction
-/// comes before them by as much as the system gives.
-const STEP_NICE: i32 = 19;
+/// The `nice` value of the threads that take training steps. At 19 prediction is disturbed less,
+/// but where frames are answered as fast as they can be, training then gets no time at all.
+const STEP_NICE: i32 = 10;
 
 /// Two backbones that are still being made, as with TensorRT's engine: the one that answers in the
 /// end, and the learner's. Another backbone answers until then; its features are of another class,
